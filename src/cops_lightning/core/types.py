@@ -1,0 +1,94 @@
+"""Values that pass between the stages, and the legend of axes.
+
+Axis letters in every signature: `b` image, `s` image side in pixels, `g` patch-grid side, `p` patch (p = g * g),
+`d` joint embedding width, `w` tower width, `t` token, `k` prototype, `m` class sample, and `2` the two states in the
+order normal, anomalous.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Images = Float[Tensor, "b 3 s s"]
+Masks = Float[Tensor, "b s s"]
+Labels = Int[Tensor, " b"]
+Latents = Float[Tensor, "b m d"]
+Noise = Float[Tensor, "b d"]
+
+Split = Literal["train", "test"]
+Level = Literal["image", "pixel"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a dataset, as found on disk.
+
+    `mask` is None where the image has no mask file: a normal image (its mask is all zero by definition), or any image
+    of a dataset without masks. `key` names the image independently of where the dataset lies: dataset/category/path.
+    """
+
+    dataset: str
+    category: str
+    split: Split
+    defect: str
+    image: Path
+    mask: Path | None
+    anomalous: bool
+    key: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Preprocessed images of one dataset. `masks` holds 0 and 1, and is None for a dataset without masks."""
+
+    images: Images
+    masks: Masks | None
+    labels: Labels
+    samples: tuple[Sample, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(sample.key for sample in self.samples)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same batch on another device."""
+        masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
+        images = self.images.to(device, non_blocking=non_blocking)
+        return type(self)(images, masks, self.labels.to(device, non_blocking=non_blocking), self.samples)
+
+    def pin_memory(self) -> Self:
+        """The same batch in page-locked memory, from which copies to a GPU need not wait."""
+        masks = None if self.masks is None else self.masks.pin_memory()
+        return type(self)(self.images.pin_memory(), masks, self.labels.pin_memory(), self.samples)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the frozen image encoder says: `image` is the global feature g, `patches` the features f of the patches."""
+
+    image: Float[Tensor, "b d"]
+    patches: Float[Tensor, "b p d"]
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One number of an evaluation. `value` lies in [0, 1] and is None where the dataset does not define the metric.
+
+    `category` is "mean" in the row that averages the categories of a target. Counts are images.
+    """
+
+    target: str
+    category: str
+    level: Level
+    metric: str
+    value: float | None
+    n_normal: int
+    n_anomalous: int
+
+
+StateDict = Mapping[str, Tensor]
