@@ -1,0 +1,1 @@
+"""Features to prompts: explicit state tokens, implicit class tokens, and the scaffold that holds both."""

@@ -1,0 +1,1 @@
+"""Features and prompts to scores and losses: alignment, spatial weighting, anomaly maps."""

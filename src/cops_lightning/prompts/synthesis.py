@@ -1,0 +1,74 @@
+"""The prompt: [SOT] [context] [state] [class] "." [EOT], filled with an image's prototypes and class biases."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+StateReading = Literal["released", "matched"]
+DeepReading = Literal["released", "exact"]
+
+
+class Prompts(NamedTuple):
+    """Prompt embeddings of each image and state. All m class samples share the prefix (SOT, context, state)."""
+
+    prefix: Float[Tensor, "b 2 t1 d"]
+    suffix: Float[Tensor, "b 2 m t2 d"]
+
+
+class PromptScaffold(nn.Module):
+    """Learnable tokens of both prompts, in the released names, and the fixed tokens around them.
+
+    Tokens per prompt: `context`, then one state token per prototype, then `classes`. `deep_layers` times 4 deep tokens
+    are shared by both prompts. Sizes default to the released ones.
+    """
+
+    sot: Tensor
+    period: Tensor
+    eot: Tensor
+
+    def __init__(
+        self,
+        frame: tuple[Float[Tensor, " d"], Float[Tensor, " d"], Float[Tensor, " d"]],
+        prototypes: int = 6,
+        context: int = 6,
+        classes: int = 2,
+        deep_layers: int = 8,
+        deep_tokens: int = 4,
+    ) -> None:
+        super().__init__()
+        width = frame[0].shape[0]
+        self.context, self.prototypes, self.classes = context, prototypes, classes
+        tokens = context + prototypes + classes
+        self.ctx_pos = nn.Parameter(0.02 * torch.randn(1, 1, tokens, width))
+        self.ctx_neg = nn.Parameter(0.02 * torch.randn(1, 1, tokens, width))
+        self.compound_prompts_text = nn.ParameterList(
+            nn.Parameter(0.02 * torch.randn(deep_tokens, width)) for _ in range(deep_layers)
+        )
+        for name, token in zip(("sot", "period", "eot"), frame, strict=True):
+            self.register_buffer(name, token.clone(), persistent=False)
+
+    def deep(self, reading: DeepReading) -> list[Float[Tensor, "c d"]]:
+        """Deep tokens of each layer; the released program rounds them to half precision on the way in."""
+        if reading == "released":
+            return [tokens.half().to(tokens.dtype) for tokens in self.compound_prompts_text]
+        return list(self.compound_prompts_text)
+
+    def forward(
+        self, prototypes: Float[Tensor, "b 2 k d"], biases: Float[Tensor, "b m d"], states: StateReading
+    ) -> Prompts:
+        """Prompts of every image. `prototypes` come normal first, `biases` are the VAE's decodings.
+
+        As released, the prototypes cross over: the normal prompt receives the anomalous ones and vice versa;
+        "matched" gives each prompt its own.
+        """
+        if states == "released":
+            prototypes = prototypes.flip(1)
+        b, m, d = biases.shape
+        learnt = torch.cat([self.ctx_pos, self.ctx_neg], dim=1)[0].expand(b, -1, -1, -1)
+        context, state, classes = torch.split(learnt, [self.context, self.prototypes, self.classes], dim=2)
+        prefix = torch.cat([self.sot.expand(b, 2, 1, d), context, state + prototypes], dim=2)
+        classes = classes[:, :, None] + biases[:, None, :, None]
+        ends = [token.expand(b, 2, m, 1, d) for token in (self.period, self.eot)]
+        return Prompts(prefix, torch.cat([classes, *ends], dim=3))
