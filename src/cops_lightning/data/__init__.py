@@ -1,0 +1,42 @@
+"""Datasets on disk to checked samples, and samples to tensors.
+
+`load_index` finds a dataset by name or path and pairs its files; `AnomalyDataset` and `collate` make batches of it.
+"""
+
+from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
+from cops_lightning.data.dataset import (
+    CLIP_MEAN,
+    CLIP_STD,
+    AnomalyDataset,
+    Augment,
+    Item,
+    MaskThreshold,
+    collate,
+    normalise,
+)
+from cops_lightning.data.images import read_image, read_mask
+from cops_lightning.data.index import DatasetIndex, load_index
+from cops_lightning.data.spec import Counts, DatasetSpec, Domain, Folders, Table
+
+__all__ = [
+    "BENCHMARK",
+    "CATALOG",
+    "CLIP_MEAN",
+    "CLIP_STD",
+    "AnomalyDataset",
+    "Augment",
+    "Counts",
+    "DatasetIndex",
+    "DatasetSpec",
+    "Domain",
+    "Folders",
+    "Item",
+    "MaskThreshold",
+    "Table",
+    "collate",
+    "find_spec",
+    "load_index",
+    "normalise",
+    "read_image",
+    "read_mask",
+]

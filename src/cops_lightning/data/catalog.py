@@ -1,0 +1,379 @@
+"""The published datasets: one row each, with the layouts they are found in.
+
+Counts, layouts and quirks were collected from the publishers' files and from the scripts and file lists of CoPS,
+AnomalyCLIP, AdaCLIP, AA-CLIP, Bayes-PFL and anomalib.
+"""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from cops_lightning.core.errors import DatasetError
+from cops_lightning.data.spec import Counts, DatasetSpec, Folders, Table
+
+_MVTEC_MASKS = ("{category}/ground_truth/{defect}/{stem}_mask", "{category}/ground_truth/{defect}/{stem}")
+_CATEGORY_FOLDERS = Folders("category folders", ("{category}/{split:train|test}/{defect}/{stem}",), _MVTEC_MASKS)
+_REPEATED_FOLDERS = Folders(
+    "category folders, each nested in itself",
+    ("{category}/{category}/{split:train|test}/{defect}/{stem}",),
+    tuple("{category}/" + mask for mask in _MVTEC_MASKS),
+)
+_ONE_CATEGORY = Folders(
+    "curated, one category folder",
+    ("{*}/{split:train|test}/{defect}/{stem}",),
+    tuple(
+        f"{{*}}/{place}/{{stem}}{suffix}"
+        for place in ("ground_truth/{defect}", "{*:test|train}/{*:masks}")
+        for suffix in ("_mask", "_segmentation", "")
+    ),
+)
+_SPLIT_FOLDERS = Folders(
+    "curated, split folders",
+    ("{split:train|test}/{defect}/{stem}",),
+    tuple(f"ground_truth/{{defect}}/{{stem}}{suffix}" for suffix in ("_mask", "_segmentation", "")),
+)
+_PAIRS = Folders("images and masks", ("{*:images|image}/{stem}",), ("{*:masks|mask}/{stem}",))
+_YES_NO = Folders(
+    "class folders no and yes",
+    ("{defect:no|yes}/{stem}",),
+    ignore=("pred/{stem}", "Br35H-Mask-RCNN/{*}/{stem}", "brain_tumor_dataset/{*:no|yes}/{stem}"),
+)
+_CURATED = (_ONE_CATEGORY, _SPLIT_FOLDERS)
+_POLYP_WRAPPERS = ("Polyp_DataSet", "TestDataset", "PNG", "TIF")
+
+
+def _counts(rows: str) -> Mapping[str, Counts]:
+    """Counts from lines of: category, training images, normal test images, anomalous test images."""
+    table = (line.split() for line in rows.strip().splitlines())
+    return MappingProxyType({name: Counts(*map(int, numbers)) for name, *numbers in table})
+
+
+_ROWS = (
+    DatasetSpec(
+        "mvtec",
+        (_CATEGORY_FOLDERS, _REPEATED_FOLDERS),
+        title="MVTec-AD",
+        domain="industrial",
+        counts=_counts("""
+            bottle     209 20  63
+            cable      224 58  92
+            capsule    219 23 109
+            carpet     280 28  89
+            grid       264 21  57
+            hazelnut   391 40  70
+            leather    245 32  92
+            metal_nut  220 22  93
+            pill       267 26 141
+            screw      320 41 119
+            tile       230 33  84
+            toothbrush  60 12  30
+            transistor 213 60  40
+            wood       247 19  60
+            zipper     240 32 119"""),
+        has_masks=True,
+        has_normal=True,
+        url="https://www.mvtec.com/company/research/datasets/mvtec-ad",
+        licence="CC BY-NC-SA 4.0",
+        folders=("mvtec", "mvtec_anomaly_detection", "MVTec", "MVTecAD", "MVTec-AD", "mvtec_ad"),
+        aliases=("mvtec_ad", "mvtec-ad", "mvtecad"),
+    ),
+    DatasetSpec(
+        "visa",
+        (Table("publisher, split by split_csv/1cls.csv", "split_csv/1cls.csv"), _CATEGORY_FOLDERS),
+        title="VisA",
+        domain="industrial",
+        counts=_counts("""
+            candle     900 100 100
+            capsules   542  60 100
+            cashew     450  50 100
+            chewinggum 453  50 100
+            fryum      450  50 100
+            macaroni1  900 100 100
+            macaroni2  900 100 100
+            pcb1       904 100 100
+            pcb2       901 100 100
+            pcb3       905 101 100
+            pcb4       904 101 100
+            pipe_fryum 450  50 100"""),
+        has_masks=True,
+        has_normal=True,
+        mask_threshold=0,
+        url="https://github.com/amazon-science/spot-diff",
+        licence="CC BY 4.0",
+        folders=("visa", "VisA_20220922", "VisA_pytorch"),
+        wrappers=("1cls", "visa_pytorch"),
+    ),
+    DatasetSpec(
+        "btad",
+        (_CATEGORY_FOLDERS,),
+        title="BTAD",
+        domain="industrial",
+        counts=_counts("""
+            01  400  21  49
+            02  399  30 200
+            03 1000 400  41"""),
+        has_masks=True,
+        has_normal=True,
+        url="https://github.com/pankajmishra000/VT-ADL",
+        licence="CC BY-SA",
+        folders=("btad", "BTech_Dataset_transformed", "btech", "BTAD"),
+        aliases=("btech",),
+        renamed=MappingProxyType({"metal1": "01", "wood": "02", "metal2": "03"}),
+    ),
+    DatasetSpec(
+        "mpdd",
+        (_CATEGORY_FOLDERS,),
+        title="MPDD",
+        domain="industrial",
+        counts=_counts("""
+            bracket_black 289 32 47
+            bracket_brown 185 26 51
+            bracket_white 110 30 30
+            connector     128 30 14
+            metal_plate    54 26 71
+            tubes         122 32 69"""),
+        unconfirmed_train=frozenset({"bracket_black", "bracket_brown", "bracket_white", "connector", "tubes"}),
+        has_masks=True,
+        has_normal=True,
+        url="https://github.com/stepanje/MPDD",
+        licence="CC BY-NC-SA 4.0",
+        folders=("mpdd", "MPDD", "anomaly_dataset"),
+    ),
+    DatasetSpec(
+        "dtd_synthetic",
+        (_CATEGORY_FOLDERS,),
+        title="DTD-Synthetic",
+        domain="industrial",
+        counts=_counts("""
+            Blotchy_099    100 20 80
+            Fibrous_183    100 20 80
+            Marbled_078    100 20 80
+            Matted_069     100 20 79
+            Mesh_114       100 36 80
+            Perforated_037 100 20 80
+            Stratified_154 100 20 80
+            Woven_001      100 30 70
+            Woven_068      100 51 79
+            Woven_104      100 20 80
+            Woven_125      100 20 79
+            Woven_127      100 80 80"""),
+        has_masks=True,
+        has_normal=True,
+        url="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
+        licence="none stated",
+        folders=("dtd_synthetic", "DTD-Synthetic", "DTD"),
+        aliases=("dtd", "dtd-synthetic", "dtdsynthetic"),
+        renamed=MappingProxyType(
+            {
+                "blotchy": "Blotchy_099",
+                "fibrous": "Fibrous_183",
+                "marbled2": "Marbled_078",
+                "matted1": "Matted_069",
+                "mesh": "Mesh_114",
+                "perforated": "Perforated_037",
+                "stratified": "Stratified_154",
+                "woven1": "Woven_127",
+                "woven2": "Woven_125",
+                "woven3": "Woven_104",
+                "woven4": "Woven_068",
+                "woven5": "Woven_001",
+            }
+        ),
+    ),
+    DatasetSpec(
+        "headct",
+        (
+            Table(
+                "publisher, labels.csv",
+                "labels.csv",
+                {"image": "head_ct/head_ct/{id:03d}.png", "label": "hemorrhage"},
+            ),
+            Table(
+                "publisher, labels.csv, one folder",
+                "labels.csv",
+                {"image": "head_ct/{id:03d}.png", "label": "hemorrhage"},
+            ),
+            *_CURATED,
+        ),
+        title="HeadCT",
+        domain="medical",
+        counts=_counts("brain 0 100 100"),
+        has_masks=False,
+        has_normal=True,
+        defect="hemorrhage",
+        url="https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage",
+        licence="none stated",
+        folders=("headct", "HeadCT", "HeadCT_anomaly_detection", "head-ct-hemorrhage"),
+        aliases=("head_ct", "head-ct"),
+    ),
+    DatasetSpec(
+        "brainmri",
+        (_YES_NO, *_CURATED),
+        title="BrainMRI",
+        domain="medical",
+        counts=_counts("brain 0 98 155"),
+        has_masks=False,
+        has_normal=True,
+        defect="tumor",
+        url="https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
+        licence="none stated",
+        folders=("brainmri", "BrainMRI", "brain_mri", "brain"),
+        wrappers=("brain_tumor_dataset",),
+        aliases=("brain_mri", "brain-mri", "brain"),
+    ),
+    DatasetSpec(
+        "br35h",
+        (_YES_NO, *_CURATED),
+        title="Br35H",
+        domain="medical",
+        counts=_counts("brain 0 1500 1500"),
+        has_masks=False,
+        has_normal=True,
+        defect="tumor",
+        url="https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection",
+        licence="none stated",
+        folders=("br35h", "Br35H", "Br35h_anomaly_detection"),
+    ),
+    DatasetSpec(
+        "isic",
+        (
+            Folders(
+                "publisher, ISBI 2016 part 1",
+                ("ISBI2016_ISIC_Part1_Test_Data/{stem}",),
+                ("ISBI2016_ISIC_Part1_Test_GroundTruth/{stem}_segmentation",),
+                ignore=("ISBI2016_ISIC_Part1_Training_{*}/{stem}",),
+            ),
+            Folders(
+                "curated, skin/test and the publisher's masks",
+                ("{*}/{split:test}/{defect}/{stem}",),
+                ("{*}/ISBI2016_ISIC_Part1_Test_GroundTruth/{stem}_segmentation",),
+            ),
+            Folders(
+                "curated, test and the publisher's masks",
+                ("{split:test}/{defect}/{stem}",),
+                ("ISBI2016_ISIC_Part1_Test_GroundTruth/{stem}_segmentation",),
+            ),
+            *_CURATED,
+        ),
+        title="ISIC 2016",
+        domain="medical",
+        counts=_counts("skin 0 0 379"),
+        has_masks=True,
+        has_normal=False,
+        defect="lesion",
+        url="https://challenge.isic-archive.com/data/",
+        licence="CC0, ISIC terms of use",
+        folders=("isic", "ISIC", "ISBI", "ISIC2016"),
+        aliases=("isic2016", "isbi"),
+    ),
+    DatasetSpec(
+        "colondb",
+        (
+            _PAIRS,
+            Folders(
+                "publisher, one flat folder",
+                ("{stem:d}",),
+                ("p{stem:d}",),
+                ignore=("c{stem}", "s{stem}"),
+            ),
+            *_CURATED,
+        ),
+        title="CVC-ColonDB",
+        domain="medical",
+        counts=_counts("colon 0 0 380"),
+        has_masks=True,
+        has_normal=False,
+        defect="polyp",
+        url="http://vi.cvc.uab.es/colon-qa/cvccolondb/",
+        licence="research and education only",
+        folders=("colondb", "CVC-ColonDB", "ColonDB"),
+        wrappers=_POLYP_WRAPPERS,
+        aliases=("cvc-colondb", "cvc_colondb"),
+    ),
+    DatasetSpec(
+        "clinicdb",
+        (
+            Folders(
+                "publisher, Original and Ground Truth",
+                ("Original/{stem}",),
+                ("{*:Ground Truth|Ground_Truth|GroundTruth}/{stem}",),
+            ),
+            _PAIRS,
+            *_CURATED,
+        ),
+        title="CVC-ClinicDB",
+        domain="medical",
+        counts=_counts("colon 0 0 612"),
+        has_masks=True,
+        has_normal=False,
+        defect="polyp",
+        url="https://polyp.grand-challenge.org/CVCClinicDB/",
+        licence="research and education only",
+        folders=("clinicdb", "CVC-ClinicDB", "ClinicDB"),
+        wrappers=_POLYP_WRAPPERS,
+        aliases=("cvc-clinicdb", "cvc_clinicdb"),
+    ),
+    DatasetSpec(
+        "kvasir",
+        (_PAIRS, *_CURATED),
+        title="Kvasir-SEG",
+        domain="medical",
+        counts=_counts("colon 0 0 1000"),
+        has_masks=True,
+        has_normal=False,
+        defect="polyp",
+        url="https://datasets.simula.no/kvasir-seg/",
+        licence="research and education only",
+        folders=("kvasir", "Kvasir", "Kvasir-SEG"),
+        wrappers=_POLYP_WRAPPERS,
+        aliases=("kvasir-seg", "kvasir_seg"),
+    ),
+    DatasetSpec(
+        "endo",
+        (
+            _PAIRS,
+            Folders("species folders and masks", ("{defect}/{stem}",), ("masks/{stem}",), normal=frozenset()),
+            *_CURATED,
+        ),
+        title="EndoTect 2020",
+        domain="medical",
+        counts=_counts("colon 0 0 200"),
+        has_masks=True,
+        has_normal=False,
+        defect="polyp",
+        url="https://endotect.com/",
+        licence="none stated",
+        folders=("endo", "Endo", "EndoTect", "EndoTect_2020_Segmentation_Test_Dataset"),
+        aliases=("endotect", "endotect2020"),
+    ),
+    DatasetSpec(
+        "magnetic_tile",
+        (Folders("publisher, MT_<defect>/Imgs", ("MT_{defect}/Imgs/{stem}.jpg",), ("MT_{defect}/Imgs/{stem}.png",)),),
+        title="Magnetic tile defects",
+        domain="industrial",
+        counts=_counts("magnetic_tile 0 952 392"),
+        has_masks=True,
+        has_normal=True,
+        url="https://github.com/abin24/Magnetic-tile-defect-datasets.",
+        licence="free to use, cite Huang et al. 2018",
+        folders=("magnetic_tile", "MagneticTile", "Magnetic-Tile-Defect"),
+        aliases=("magnetictile", "magnetic-tile", "mt"),
+    ),
+)
+
+CATALOG: Mapping[str, DatasetSpec] = MappingProxyType({spec.name: spec for spec in _ROWS})
+BENCHMARK = tuple(name for name in CATALOG if name != "magnetic_tile")  # the thirteen sets of the paper
+
+
+def find_spec(name: str) -> DatasetSpec:
+    """The row of a dataset, by its name or another usual spelling. Raises DatasetError with the nearest names."""
+    folded = name.strip().casefold()
+    spellings = {spelling.casefold(): spec for spec in _ROWS for spelling in (spec.name, spec.title, *spec.aliases)}
+    if (spec := spellings.get(folded)) is not None:
+        return spec
+    near = difflib.get_close_matches(folded, spellings, n=1, cutoff=0.5)
+    hint = f" Did you mean '{spellings[near[0]].name}'?" if near else ""
+    raise DatasetError(
+        f"'{name}' is neither a known dataset nor an existing path.{hint} Known datasets: {', '.join(CATALOG)}. "
+        "A set of your own is given by a path to a folder, a table (.csv, .jsonl) or a spec (.yaml)."
+    )

@@ -1,0 +1,112 @@
+"""Samples to tensors: the preprocessing of CLIP for images, the rule of the method for masks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.types import Batch, Sample, Split
+from cops_lightning.data.images import Pixels, read_image, read_mask
+from cops_lightning.data.index import DatasetIndex
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+MaskThreshold = Literal["released", "dataset"]
+Augment = Callable[..., Mapping[str, Any]]  # an albumentations transform or Compose
+
+
+@dataclass(frozen=True)
+class Item:
+    """One preprocessed image. `mask` holds 0 and 1, and is None for a dataset without masks."""
+
+    image: Float[Tensor, "3 s s"]
+    mask: Float[Tensor, "s s"] | None
+    sample: Sample
+
+
+class AnomalyDataset(Dataset[Item]):
+    """One split of an index, as CLIP sees it: RGB, resized to (size, size) whatever the aspect, normalised.
+
+    `mask_threshold` says which mask values are anomalous: "released" takes all but 0, as the released program does,
+    "dataset" those above the threshold that fits the masks of the dataset. `augment` is an albumentations transform;
+    it gets the resized image, uint8 of shape (size, size, 3), and the mask, uint8 of shape (size, size) with values
+    from 0 to 255, and must keep their size.
+    """
+
+    def __init__(
+        self,
+        index: DatasetIndex,
+        size: int,
+        *,
+        split: Split = "test",
+        mask_threshold: MaskThreshold = "released",
+        augment: Augment | None = None,
+    ) -> None:
+        self.samples, self.size, self.has_masks = index.split(split), size, index.has_masks
+        self.threshold = 0 if mask_threshold == "released" else index.mask_threshold
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, place: int) -> Item:
+        """Decode and preprocess one sample. Raises DatasetError where a file cannot be read or the sizes differ."""
+        sample = self.samples[place]
+        full = read_image(sample.image)
+        image = np.array(full.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        mask = self._mask(sample, full.size) if self.has_masks else None
+        if self.augment is not None:
+            image, mask = self._augmented(image, mask, sample)
+        binary = None if mask is None else torch.from_numpy(mask > 127).float()
+        return Item(normalise(torch.from_numpy(image)), binary, sample)
+
+    def _mask(self, sample: Sample, image_size: tuple[int, int]) -> Pixels:
+        if sample.mask is None:
+            return np.zeros((self.size, self.size), np.uint8)
+        stored = read_mask(sample.mask)
+        if stored.size != image_size:
+            raise DatasetError(
+                f"{sample.mask} is {stored.size[0]}x{stored.size[1]} pixels, but its image {sample.image} is "
+                f"{image_size[0]}x{image_size[1]}. A mask must have the size of its image; restore the original pair."
+            )
+        marked = Image.fromarray(np.where(np.asarray(stored) > self.threshold, 255, 0).astype(np.uint8))
+        return np.array(marked.resize((self.size, self.size), Image.Resampling.BILINEAR))
+
+    def _augmented(self, image: Pixels, mask: Pixels | None, sample: Sample) -> tuple[Pixels, Pixels | None]:
+        assert self.augment is not None
+        result = self.augment(image=image) if mask is None else self.augment(image=image, mask=mask)
+        changed, changed_mask = result["image"], result.get("mask")
+        if changed.shape != image.shape or changed.dtype != image.dtype:
+            raise DatasetError(
+                f"The augmentation turned {sample.image} from {image.dtype} {image.shape} into {changed.dtype} "
+                f"{changed.shape}. It must keep size and type; resizing and normalising are done by the dataset."
+            )
+        return np.ascontiguousarray(changed), None if mask is None else np.ascontiguousarray(changed_mask)
+
+
+def normalise(image: UInt8[Tensor, "s s 3"]) -> Float[Tensor, "3 s s"]:
+    """Pixels in [0, 255] to CLIP's input: scaled to [0, 1], less CLIP's mean, over CLIP's standard deviation."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    scaled = image.permute(2, 0, 1).contiguous().float().div_(255)
+    return scaled.sub_(mean).div_(std)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack preprocessed images. `labels` is 1 for an anomalous image."""
+    masks = [item.mask for item in items if item.mask is not None]
+    if masks and len(masks) < len(items):
+        raise DatasetError("A batch mixes images of datasets with and without masks. Load each dataset by itself.")
+    return Batch(
+        torch.stack([item.image for item in items]),
+        torch.stack(masks) if masks else None,
+        torch.tensor([int(item.sample.anomalous) for item in items]),
+        tuple(item.sample for item in items),
+    )
