@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -144,7 +144,7 @@ class CoPS(nn.Module):
         image_size: int,
         readings: Readings | None = None,
         seed: int = 0,
-    ) -> Self:
+    ) -> "CoPS":
         """The model of a released checkpoint.
 
         `clip` is an OpenAI-format CLIP state dict or a file with one; `weights` a released checkpoint file, a mapping

@@ -10,6 +10,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 Heads = Float[Tensor, "n h t e"]
+Seen = Float[Tensor, "n h u e"]
 
 
 def _project(block: Any, x: Float[Tensor, "n t d"]) -> tuple[Heads, Heads, Heads]:
@@ -22,7 +23,7 @@ def _project(block: Any, x: Float[Tensor, "n t d"]) -> tuple[Heads, Heads, Heads
 
 
 def _finish(
-    block: Any, x: Float[Tensor, "n t d"], q: Heads, k: Heads, v: Heads, mask: Bool[Tensor, "t u"]
+    block: Any, x: Float[Tensor, "n t d"], q: Heads, k: Seen, v: Seen, mask: Bool[Tensor, "t u"]
 ) -> Float[Tensor, "n t d"]:
     """Attention under `mask` (True where a query may look), then the MLP, each with its residual."""
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)

@@ -40,6 +40,7 @@ from cops_lightning.core.types import StateDict
 
 WEIGHTS_VARIABLE = "COPS_CLIP_WEIGHTS"
 LOCAL_DIRECTORY = "local-dir:"
+PACKAGED = "packaged:"
 FROM_WEIGHTS = "from_weights"
 RANDOM, OWN = "random", "own"
 LOCAL_CONFIG = "open_clip_config.json"
@@ -50,8 +51,8 @@ LOCAL_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 class BackboneSource:
     """Which CLIP to load.
 
-    name: an open_clip model, `local-dir:FOLDER` as open_clip writes one, or `from_weights` to read the architecture
-        off an OpenAI-format file.
+    name: an open_clip model, `local-dir:FOLDER` as open_clip writes one, `packaged:NAME` for one that comes with this
+        library, or `from_weights` to read the architecture off an OpenAI-format file.
     pretrained: whose weights they are: an open_clip tag such as `openai`; `own` for weights that you vouch for; or
         `random`, the only way to get random weights.
     weights: a local file. Without it, the file that the environment variable COPS_CLIP_WEIGHTS names, else open_clip's
@@ -160,8 +161,9 @@ def _plain_state(content: dict[str, Any]) -> StateDict:
 
 def _architecture(name: str) -> dict[str, Any]:
     """open_clip's configuration of a model, refused early where its text tower is of another kind."""
-    if name.startswith(LOCAL_DIRECTORY):
-        file = Path(name.removeprefix(LOCAL_DIRECTORY)) / LOCAL_CONFIG
+    folder = _local_folder(name)
+    if folder is not None:
+        file = folder / LOCAL_CONFIG
         try:
             config = json.loads(file.read_text())["model_cfg"]
         except (OSError, ValueError, KeyError) as reason:
@@ -192,6 +194,15 @@ def _architecture(name: str) -> dict[str, Any]:
     return architecture
 
 
+def _local_folder(name: str) -> Path | None:
+    """The folder of a model that is stored in open_clip's local-dir layout, None for any other name."""
+    if name.startswith(PACKAGED):
+        return Path(__file__).parent / name.removeprefix(PACKAGED)
+    if name.startswith(LOCAL_DIRECTORY):
+        return Path(name.removeprefix(LOCAL_DIRECTORY)).expanduser()
+    return None
+
+
 def _random_clip(source: BackboneSource, architecture: dict[str, Any] | None) -> FrozenClip:
     if architecture is None or source.weights is not None:
         raise WeightsError(
@@ -209,8 +220,8 @@ def _find_file(source: BackboneSource) -> Path:
     """The weights file: given, beside a local model's configuration, from the environment, or downloaded."""
     if source.weights is not None:
         return source.weights.expanduser()
-    if source.name.startswith(LOCAL_DIRECTORY):
-        folder = Path(source.name.removeprefix(LOCAL_DIRECTORY))
+    folder = _local_folder(source.name)
+    if folder is not None:
         found = [folder / name for name in LOCAL_WEIGHTS if (folder / name).is_file()]
         if not found:
             raise WeightsError(f"{folder} has no weights; expected {' or '.join(LOCAL_WEIGHTS)} beside {LOCAL_CONFIG}.")
@@ -267,7 +278,7 @@ def _tag(source: BackboneSource) -> str:
 
 def _check_activation(source: BackboneSource, architecture: dict[str, Any]) -> None:
     """Refuse a model that computes another activation than the weights of its tag were trained with."""
-    if source.pretrained != OWN and not source.name.startswith(LOCAL_DIRECTORY):
+    if source.pretrained != OWN and _local_folder(source.name) is None:
         trained = open_clip.get_pretrained_cfg(source.name, _tag(source))
         _require_activation(source, architecture, f"{source.pretrained!r}", bool(trained.get("quick_gelu", False)))
 

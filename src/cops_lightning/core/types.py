@@ -8,7 +8,7 @@ order normal, anomalous.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -55,16 +55,16 @@ class Batch:
     def keys(self) -> tuple[str, ...]:
         return tuple(sample.key for sample in self.samples)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
         masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
         images = self.images.to(device, non_blocking=non_blocking)
-        return type(self)(images, masks, self.labels.to(device, non_blocking=non_blocking), self.samples)
+        return Batch(images, masks, self.labels.to(device, non_blocking=non_blocking), self.samples)
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which copies to a GPU need not wait."""
         masks = None if self.masks is None else self.masks.pin_memory()
-        return type(self)(self.images.pin_memory(), masks, self.labels.pin_memory(), self.samples)
+        return Batch(self.images.pin_memory(), masks, self.labels.pin_memory(), self.samples)
 
 
 @dataclass(frozen=True)
