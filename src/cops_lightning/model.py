@@ -1,7 +1,6 @@
 """The method as one module: a frozen CLIP, prompts synthesised from each image, scores and losses."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from cops_lightning.backbone.clip import FrozenClip
 from cops_lightning.backbone.weights import clip_from_state, read_state
 from cops_lightning.core.errors import CheckpointError, ConfigError
+from cops_lightning.core.files import replacing
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise, StateDict
 from cops_lightning.prompts.classes import ImplicitClasses
@@ -214,19 +214,13 @@ class CoPS(nn.Module):
 
     def save_released(self, path: str | Path) -> None:
         """Write the released checkpoint format, atomically. The VAE encoder is left out, as inference needs none."""
-        path = Path(path)
         state = {
             name: parameter.detach().cpu().clone()
             for name, parameter in self.released_parameters()
             if not name.startswith("vae_encoder.")
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
+        with replacing(Path(path)) as partial:
             torch.save({"prompt_learner": state}, partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     # ---- the method
 

@@ -1,0 +1,1 @@
+"""Training and evaluation around the method: Lightning modules, checkpoints, what a run leaves on disk."""

@@ -84,7 +84,8 @@ class SmoothUpsampler(nn.Module):
 
     def forward(self, patch: Float[Tensor, "b p"]) -> Float[Tensor, "b s s"]:
         """One value per pixel, in the range of the patch values."""
-        return self.matrix @ patch.view(-1, self.grid, self.grid) @ self.matrix.T
+        matrix = self.matrix.to(patch.device)
+        return matrix @ patch.view(-1, self.grid, self.grid) @ matrix.T
 
 
 @dataclass(frozen=True)

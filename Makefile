@@ -1,0 +1,43 @@
+# Everything runs in .venv, which the first target that needs it creates from constraints.txt.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+DATA ?= ../shared/real
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format types check demo wheel clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/ready  ## create .venv with pinned dependencies
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, found {sys.version}")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: setup  ## run all tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+
+lint: setup  ## style, types, and who imports whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## let ruff rewrite what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint test  ## what CI checks
+
+demo: setup  ## train and evaluate in minutes, on real images where they are at hand
+	@if [ -d "$(DATA)/MagneticTile" ]; then $(BIN)/cops-train experiment=demo data.root="$(DATA)"; \
+	else $(BIN)/cops-train experiment=demo_procedural; fi
+
+wheel: setup  ## build the wheel into dist/
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

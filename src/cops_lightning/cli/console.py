@@ -1,0 +1,72 @@
+"""What all commands share: quiet consoles, log files, and errors that are one sentence."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from cops_lightning.backbone.clip import BackboneRecord
+from cops_lightning.core.errors import CopsError
+from cops_lightning.core.types import MetricRow
+from cops_lightning.engine.provenance import RunRecord
+from cops_lightning.report.tables import Run, summary_table
+
+log = logging.getLogger(__name__)
+
+
+def quiet_console() -> None:
+    """Send the chatter of libraries to the log file: the console is for progress and results."""
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_utilities"):
+        chatter = logging.getLogger(name)
+        chatter.handlers.clear()
+        chatter.propagate = True
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """An error that stems from the input ends the program with its one sentence and exit code 1."""
+    try:
+        yield
+    except CopsError as error:
+        log.error("%s", error)
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+@contextmanager
+def recorded(folder: Path, settings: dict[str, Any], seed: int) -> Iterator[RunRecord]:
+    """The run's record, closed as done or as failed with the reason, whatever happens."""
+    record = RunRecord(folder, settings, seed)
+    try:
+        yield record
+    except BaseException as error:
+        record.finish("failed", str(error) if isinstance(error, CopsError) else f"{type(error).__name__}: {error}")
+        raise
+    record.finish("done")
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration group as resolved plain values."""
+    content = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def show_results(
+    rows: Sequence[MetricRow], title: str | None, backbone: BackboneRecord, run: Run, folder: Path
+) -> None:
+    """The closing page of a run: one table, and where the files are."""
+    described = title or f"{run.variant}, trained on {run.auxiliary}, backbone {backbone.name}, seed {run.seed}"
+    if backbone.origin.startswith("random") and "random" not in described.lower():
+        described += " (RANDOM backbone weights: the numbers mean nothing)"
+    console = Console(highlight=False)
+    console.print(summary_table(rows, described))
+    console.print(f"Results, scores, heat maps and checkpoints: {folder}", soft_wrap=True)

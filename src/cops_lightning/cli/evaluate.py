@@ -1,0 +1,96 @@
+"""`cops-eval`: score targets with a trained checkpoint, without training."""
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, show_results
+from cops_lightning.compose import build_logger, build_model, build_trainer, find_targets
+from cops_lightning.config import TrainConfig, conf_folder, register, require_complete
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.data import find_spec
+from cops_lightning.engine.checkpoint import Checkpoint, Stamp, read_checkpoint
+from cops_lightning.engine.datamodule import CopsDataModule, require_unseen
+from cops_lightning.engine.evaluation import HeatMaps, evaluate
+from cops_lightning.engine.provenance import RunRecord
+from cops_lightning.engine.task import CopsTask
+from cops_lightning.report.tables import Run
+
+METHOD = ("auxiliary", "backbone", "readings", "sizes")
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="eval")
+def main(config: DictConfig) -> None:
+    """Entry point of the console command."""
+    quiet_console()
+    with one_sentence():
+        require_complete(config)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with recorded(folder, plain(config), config.seed) as record:
+            score(config, folder, record)
+
+
+def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
+    """One evaluation: load the checkpoint over its backbone, score the targets, write everything into `folder`."""
+    checkpoint = read_checkpoint(Path(config.checkpoint))
+    method = _method(config, checkpoint)
+    trained_on = checkpoint.stamp.trained_on if checkpoint.stamp else _published_categories(method.auxiliary.source)
+    targets = find_targets(config.targets, config.data)
+    require_unseen(targets, trained_on, None, config.evaluate_seen)
+    for target in targets:
+        record.add_data("target", target)
+
+    model = build_model(method)
+    backbone = model.backbone.record
+    record.add_backbone(backbone)
+    if checkpoint.stamp:
+        checkpoint.stamp.require_backbone(backbone, checkpoint.path)
+    model.load_released(checkpoint.weights)
+    settings = {name: plain(method[name]) for name in METHOD}
+    stamp = checkpoint.stamp or Stamp(backbone.name, backbone.fingerprint, settings, trained_on)
+    task = CopsTask(model, stamp)
+    data = CopsDataModule(
+        None,
+        targets,
+        model.image_size,
+        config.seed,
+        eval_batch_size=config.data.eval_batch_size,
+        workers=config.data.workers,
+        limit=config.data.limit,
+    )
+    run = Run(record.run_id, config.study, config.variant, config.seed, method.auxiliary.source)
+    logger = build_logger(config.logger, folder, run, plain(config))
+    trainer = build_trainer(config.trainer, folder, logger)
+    options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
+    rows = evaluate(trainer, task, data, run, folder, options)
+    show_results(rows, config.title, backbone, run, folder)
+
+
+def _method(config: DictConfig, checkpoint: Checkpoint) -> DictConfig:
+    """Auxiliary, backbone, readings and sizes: as given on the command line, else as the checkpoint says."""
+    stored = dict(checkpoint.stamp.settings) if checkpoint.stamp else {}
+    given = {name: plain(config[name]) for name in METHOD if config[name] is not None}
+    missing = [name for name in ("auxiliary", "backbone") if name not in stored and name not in given]
+    if missing:
+        raise ConfigError(
+            f"{checkpoint.path} is in the released format, which does not say its {' and '.join(missing)}. Add "
+            "auxiliary=visa or auxiliary=mvtec, whichever it was trained on, and backbone=vit_l14_336."
+        )
+    chosen = {**stored, **given, "seed": config.seed}
+    method = OmegaConf.merge(OmegaConf.structured(TrainConfig), chosen)
+    assert isinstance(method, DictConfig)
+    return method
+
+
+def _published_categories(source: str) -> tuple[str, ...]:
+    """Every "dataset/category" of a catalogue dataset."""
+    spec = find_spec(source)
+    return tuple(f"{spec.name}/{category}" for category in spec.categories)
+
+
+if __name__ == "__main__":
+    main()

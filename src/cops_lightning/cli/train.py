@@ -1,0 +1,79 @@
+"""`cops-train`: learn prompts on an auxiliary dataset and evaluate them on datasets they never saw."""
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, show_results
+from cops_lightning.compose import (
+    build_augmentation,
+    build_logger,
+    build_model,
+    build_trainer,
+    find_dataset,
+    find_targets,
+)
+from cops_lightning.config import conf_folder, register, require_complete
+from cops_lightning.engine.checkpoint import Stamp
+from cops_lightning.engine.datamodule import CopsDataModule, require_unseen, trained_categories
+from cops_lightning.engine.evaluation import HeatMaps, evaluate
+from cops_lightning.engine.provenance import RunRecord
+from cops_lightning.engine.task import CopsTask
+from cops_lightning.report.tables import Run
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
+def main(config: DictConfig) -> None:
+    """Entry point of the console command."""
+    quiet_console()
+    with one_sentence():
+        require_complete(config)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with recorded(folder, plain(config), config.seed) as record:
+            train(config, folder, record)
+
+
+def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
+    """One run: find the data, build the model, train, evaluate, write everything into `folder`."""
+    auxiliary = find_dataset(config.auxiliary.source, config.data)
+    targets = find_targets(config.targets, config.data)
+    trained_on = trained_categories(auxiliary)
+    require_unseen(targets, trained_on, auxiliary, config.evaluate_seen)
+    record.add_data("auxiliary", auxiliary)
+    for target in targets:
+        record.add_data("target", target)
+
+    model = build_model(config)
+    backbone = model.backbone.record
+    record.add_backbone(backbone)
+    settings = {name: plain(config[name]) for name in ("auxiliary", "backbone", "readings", "sizes")}
+    stamp = Stamp(backbone.name, backbone.fingerprint, {**settings, "seed": config.seed}, trained_on)
+    task = CopsTask(model, stamp, config.optim.lr, tuple(config.optim.betas))
+    data = CopsDataModule(
+        auxiliary,
+        targets,
+        model.image_size,
+        config.seed,
+        config.data.batch_size,
+        config.data.eval_batch_size,
+        config.data.workers,
+        config.data.limit,
+        build_augmentation(config.data),
+    )
+    run = Run(record.run_id, config.study, config.variant, config.seed, auxiliary.name)
+    logger = build_logger(config.logger, folder, run, plain(config))
+    trainer = build_trainer(config.trainer, folder, logger, config.auxiliary.epochs)
+    trainer.fit(task, data)
+    model.save_released(folder / "checkpoints" / "released.pth")
+
+    options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
+    rows = evaluate(trainer, task, data, run, folder, options)
+    show_results(rows, config.title, backbone, run, folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""From a configuration to objects: the page to read first."""
+
+import logging
+import netrc
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import albumentations
+from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger as LightningLogger
+
+from cops_lightning.backbone.weights import BackboneSource, load_backbone
+from cops_lightning.config import (
+    AuxiliaryConfig,
+    BackboneConfig,
+    DataConfig,
+    Logger,
+    LoggerConfig,
+    ReadingsConfig,
+    SizesConfig,
+    TrainerConfig,
+)
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.data import DatasetIndex, load_index
+from cops_lightning.model import CoPS, Preset, Readings, Sizes
+from cops_lightning.report.tables import Run
+
+log = logging.getLogger(__name__)
+
+
+class MethodConfig(Protocol):
+    """The groups that decide what a model computes."""
+
+    auxiliary: AuxiliaryConfig
+    backbone: BackboneConfig
+    readings: ReadingsConfig
+    sizes: SizesConfig
+    seed: int
+
+
+def build_model(config: MethodConfig) -> CoPS:
+    """CoPS over the configured frozen CLIP, with fresh weights of the configured seed."""
+    backbone, auxiliary = config.backbone, config.auxiliary
+    weights = None if backbone.weights is None else Path(backbone.weights)
+    source = BackboneSource(backbone.name, backbone.pretrained, weights, backbone.seed)
+    readings = Readings(**_values(config.readings))
+    sizes = Sizes(**_values(config.sizes), deep_layers=backbone.deep_layers)
+    preset = Preset(auxiliary.pool, auxiliary.alpha, auxiliary.beta, auxiliary.recon_weight)
+    return CoPS(load_backbone(source), preset, backbone.image_size, readings, sizes, config.seed)
+
+
+def _values(group: Any) -> dict[str, Any]:
+    return {str(key): group[key] for key in group}
+
+
+def find_dataset(source: str, data: DataConfig) -> DatasetIndex:
+    """The index of a dataset, by catalogue name below the data root, or by path."""
+    return load_index(source, paths=dict(data.roots), data_root=data.root)
+
+
+def find_targets(names: Sequence[str], data: DataConfig) -> list[DatasetIndex]:
+    """An index per target. Raises ConfigError if there is none, or if two have the same name."""
+    if not names:
+        raise ConfigError("targets is empty; name at least one dataset, such as targets=[mvtec].")
+    found = [find_dataset(name, data) for name in names]
+    twice = {index.name for index in found if sum(other.name == index.name for other in found) > 1}
+    if twice:
+        raise ConfigError(f"targets holds {', '.join(sorted(twice))} twice; name each dataset once.")
+    return found
+
+
+def build_augmentation(data: DataConfig) -> Any:
+    """The albumentations pipeline of `data.augment`, None if that is empty."""
+    return albumentations.Compose([instantiate(step) for step in data.augment]) if data.augment else None
+
+
+def build_trainer(
+    config: TrainerConfig, folder: Path, logger: LightningLogger | None, epochs: int | None = None
+) -> Trainer:
+    """Lightning's Trainer. With `epochs` it trains and keeps the last checkpoint in the run folder."""
+    callbacks: list[Callback] = [RichProgressBar(leave=False)] if config.progress else []
+    if epochs is not None:
+        callbacks.append(ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False))
+    return Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        precision=config.precision,  # type: ignore[arg-type]
+        deterministic=config.deterministic,
+        max_epochs=epochs,
+        logger=logger or False,
+        callbacks=callbacks,
+        enable_checkpointing=epochs is not None,
+        enable_progress_bar=config.progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        default_root_dir=folder,
+    )
+
+
+def build_logger(config: LoggerConfig, folder: Path, run: Run, settings: Mapping[str, Any]) -> LightningLogger | None:
+    """The configured experiment tracker. W&B groups runs by study."""
+    match config.kind:
+        case Logger.none:
+            return None
+        case Logger.csv:
+            return CSVLogger(folder, name="", version="")
+        case Logger.tensorboard:
+            return TensorBoardLogger(folder, name="tensorboard", version="")
+        case Logger.wandb:
+            offline = not _wandb_login()
+            if offline:
+                log.warning("No W&B login was found: the run is kept offline; send it later by wandb sync.")
+            return WandbLogger(
+                name=f"{run.variant}-{run.auxiliary}-seed{run.seed}",
+                save_dir=folder,
+                offline=offline,
+                project=config.project,
+                group=run.study,
+                job_type=run.variant,
+                config=dict(settings),
+            )
+
+
+def _wandb_login() -> bool:
+    """Whether W&B could log in without asking: by environment variable, or by the netrc entry that its login writes."""
+    if os.environ.get("WANDB_MODE", "").lower() in ("offline", "disabled"):
+        return False
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,198 @@
+"""Typed schema of `conf/`: every key that a configuration may have, with its type. A misspelt key is an error."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from cops_lightning.core.errors import ConfigError
+
+PACKAGED = Path(__file__).parent / "conf"
+CHECKOUT = Path(__file__).parents[2] / "conf"
+
+
+def conf_folder() -> Path:
+    """The folder of configurations: inside the installed package, or of the checkout that is installed editable."""
+    return PACKAGED if PACKAGED.is_dir() else CHECKOUT
+
+
+class Logger(Enum):
+    """Where the curves of a run go, beside the run folder."""
+
+    none = "none"
+    wandb = "wandb"
+    csv = "csv"
+    tensorboard = "tensorboard"
+
+
+@dataclass
+class BackboneConfig:
+    """Which CLIP, whose weights, and the side in pixels to which images are resized."""
+
+    name: str = MISSING
+    pretrained: str = MISSING
+    weights: str | None = None
+    image_size: int = MISSING
+    deep_layers: int = 8
+    seed: int = 0
+
+
+@dataclass
+class AuxiliaryConfig:
+    """The dataset that CoPS trains on, and what the authors chose for it (SPEC section 7).
+
+    `source` is a catalogue name, or the path of a folder, meta.json, CSV, JSONL or YAML spec.
+    """
+
+    source: str = MISSING
+    epochs: int = MISSING
+    pool: int = MISSING
+    alpha: float = MISSING
+    beta: float = MISSING
+    recon_weight: float = MISSING
+
+
+@dataclass
+class ReadingsConfig:
+    """Where the released program and another sound reading differ; see `model.Readings`."""
+
+    recon: str = "released"
+    states: str = "released"
+    deep: str = "released"
+    upsampling: str = "nearest"
+    distance_range: str = "image"
+    latents: str = "image"
+
+
+@dataclass
+class SizesConfig:
+    """How many tokens of each kind a prompt has; see `model.Sizes`."""
+
+    prototypes: int = 6
+    context: int = 6
+    classes: int = 2
+    deep_tokens: int = 4
+    class_samples: int = 10
+
+
+@dataclass
+class DataConfig:
+    """Where datasets lie and how they are read.
+
+    `root` holds one folder per dataset; `roots` overrides the folder of single ones by name. `limit` keeps that many
+    images per dataset, spread evenly, for quick looks. `augment` lists albumentations transforms for training.
+    """
+
+    root: str | None = None
+    roots: dict[str, str] = field(default_factory=dict)
+    batch_size: int = 8
+    eval_batch_size: int = 8
+    workers: int = 2
+    limit: int | None = None
+    augment: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class OptimConfig:
+    """Adam, as released."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+@dataclass
+class TrainerConfig:
+    """What Lightning's Trainer runs on."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    deterministic: bool = False
+    progress: bool = True
+
+
+@dataclass
+class ReportConfig:
+    """Heat maps per target, and the fixed colour scale that all of them share."""
+
+    heatmaps: int = 12
+    scale_min: float = 0.0
+    scale_max: float = 1.0
+
+
+@dataclass
+class LoggerConfig:
+    """Experiment tracking. W&B goes offline by itself when there is no login."""
+
+    kind: Logger = Logger.none
+    project: str = "cops_lightning"
+
+
+@dataclass
+class TrainConfig:
+    """`cops-train`: learn prompts on one auxiliary dataset, then evaluate them on the targets."""
+
+    study: str = "default"
+    variant: str = "cops"
+    seed: int = 0
+    auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
+    targets: list[str] = MISSING
+    evaluate_seen: list[str] = field(default_factory=list)
+    title: str | None = None
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    readings: ReadingsConfig = field(default_factory=ReadingsConfig)
+    sizes: SizesConfig = field(default_factory=SizesConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+
+
+@dataclass
+class EvalConfig:
+    """`cops-eval`: score targets with a trained checkpoint.
+
+    `backbone` and `auxiliary` are read from a checkpoint that `cops-train` wrote; a released .pth needs `auxiliary`.
+    """
+
+    checkpoint: str = MISSING
+    study: str = "default"
+    variant: str = "cops"
+    seed: int = 0
+    auxiliary: AuxiliaryConfig | None = None
+    targets: list[str] = MISSING
+    evaluate_seen: list[str] = field(default_factory=list)
+    title: str | None = None
+    backbone: BackboneConfig | None = None
+    readings: ReadingsConfig | None = None
+    sizes: SizesConfig | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, under the names that `conf/train.yaml` and `conf/eval.yaml` extend."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="eval_schema", node=EvalConfig)
+    for group, node in (("auxiliary", AuxiliaryConfig), ("backbone", BackboneConfig), ("logger", LoggerConfig)):
+        store.store(group=group, name="schema", node=node)
+
+
+def require_complete(config: Any) -> None:
+    """Raise ConfigError naming every mandatory key that has no value; Hydra itself would wait until one is read."""
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        examples = {
+            "targets": "targets=[mvtec]",
+            "checkpoint": "checkpoint=runs/.../checkpoints/last.ckpt",
+            "auxiliary.source": "auxiliary=visa",
+        }
+        hints = [examples.get(key, f"{key}=VALUE") for key in missing]
+        raise ConfigError(f"The configuration leaves out {', '.join(missing)}. Add {' '.join(hints)} to the command.")

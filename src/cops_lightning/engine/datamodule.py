@@ -1,0 +1,119 @@
+"""The LightningDataModule: one auxiliary dataset to train on, a list of targets to evaluate."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Sampler
+
+from cops_lightning.core.errors import ProtocolError
+from cops_lightning.core.seeding import named_generator
+from cops_lightning.core.types import Batch, Sample
+from cops_lightning.data import AnomalyDataset, DatasetIndex, collate
+
+
+class EpochShuffle(Sampler[int]):
+    """A permutation that is a function of (seed, epoch), so that a resumed run sees the same order."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = named_generator(self.seed, "shuffle", self.epoch)
+        return iter(torch.randperm(self.size, generator=generator).tolist())
+
+    def __len__(self) -> int:
+        return self.size
+
+
+class CopsDataModule(LightningDataModule):
+    """Loads the auxiliary dataset's test split for training (it has anomalies and masks) and the targets' test splits.
+
+    `auxiliary` is None where nothing is trained. `limit` keeps that many images per dataset, spread evenly over them.
+    `augment` is an albumentations transform of training images and their masks.
+    """
+
+    def __init__(
+        self,
+        auxiliary: DatasetIndex | None,
+        targets: Sequence[DatasetIndex],
+        image_size: int,
+        seed: int = 0,
+        batch_size: int = 8,
+        eval_batch_size: int = 8,
+        workers: int = 0,
+        limit: int | None = None,
+        augment: Any = None,
+    ) -> None:
+        super().__init__()
+        self.auxiliary, self.targets = auxiliary, list(targets)
+        self.image_size, self.seed, self.workers, self.augment = image_size, seed, workers, augment
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        if limit is not None:
+            self.auxiliary = None if auxiliary is None else thinned(auxiliary, limit)
+            self.targets = [thinned(target, limit) for target in self.targets]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the auxiliary dataset, shuffled anew every epoch."""
+        if self.auxiliary is None:
+            raise ProtocolError("There is no auxiliary dataset to train on; give one by auxiliary=NAME.")
+        dataset = AnomalyDataset(self.auxiliary, self.image_size, augment=self.augment)
+        return self._loader(dataset, self.batch_size, sampler=EpochShuffle(len(dataset), self.seed))
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """Batches of every target, in the order given."""
+        return [self._loader(AnomalyDataset(t, self.image_size), self.eval_batch_size) for t in self.targets]
+
+    def _loader(self, dataset: AnomalyDataset, batch_size: int, sampler: Sampler[int] | None = None) -> Any:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )
+
+
+def thinned(index: DatasetIndex, limit: int) -> DatasetIndex:
+    """The dataset with at most `limit` test images, evenly spaced, so that every category and label keeps its share."""
+    if len(index.test) <= limit:
+        return index
+    groups: dict[tuple[str, bool], list[Sample]] = {}
+    for sample in index.test:
+        groups.setdefault((sample.category, sample.anomalous), []).append(sample)
+    kept: list[Sample] = []
+    for group in groups.values():
+        count = max(1, round(limit * len(group) / len(index.test)))
+        kept += [group[i * len(group) // count] for i in range(count)]
+    return replace(index, test=tuple(kept))
+
+
+def trained_categories(auxiliary: DatasetIndex) -> tuple[str, ...]:
+    """Every "dataset/category" that training on this dataset sees."""
+    return tuple(f"{auxiliary.name}/{category}" for category in auxiliary.categories)
+
+
+def require_unseen(
+    targets: Sequence[DatasetIndex], trained_on: Sequence[str], auxiliary: DatasetIndex | None, allowed: Sequence[str]
+) -> None:
+    """Raise ProtocolError if a target holds categories or image files that were trained on, unless allowed by name."""
+    trained_files = {sample.image.resolve() for sample in auxiliary.test} if auxiliary else set()
+    for target in targets:
+        if target.name in allowed:
+            continue
+        seen = [name for name in trained_categories(target) if name in trained_on]
+        shared = sum(sample.image.resolve() in trained_files for sample in target.test) if trained_files else 0
+        if seen or shared:
+            found = f"its categories {', '.join(seen[:5])}" if seen else f"{shared} of its images"
+            raise ProtocolError(
+                f"{target.name} is not zero-shot: {found} were trained on. Choose other targets, or ask for it by name "
+                f"with evaluate_seen=[{target.name}]; such numbers must not be reported as zero-shot."
+            )

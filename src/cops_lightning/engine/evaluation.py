@@ -1,0 +1,97 @@
+"""From a trained task to numbers, scores and pictures in the run folder."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import Trainer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cops_lightning.core.files import replacing
+from cops_lightning.core.types import MetricRow
+from cops_lightning.data import DatasetIndex, read_image, read_mask
+from cops_lightning.engine.datamodule import CopsDataModule
+from cops_lightning.engine.task import CopsTask, ScoredImage
+from cops_lightning.metrics.suite import MetricSuite
+from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
+from cops_lightning.report.tables import ResultRow, Run, write_results
+
+# Longest side of the image in a heat map, in pixels: as much as a figure shows.
+SHOWN_SIDE = 512
+SCORE_COLUMNS = ("target", "category", "defect", "image", "label", "score")
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """How many heat maps to draw per target, and the colour scale that all share."""
+
+    count: int = 12
+    scale: tuple[float, float] = (0.0, 1.0)
+
+
+def evaluate(
+    trainer: Trainer, task: CopsTask, data: CopsDataModule, run: Run, folder: Path, heatmaps: HeatMaps
+) -> list[MetricRow]:
+    """Score every target, then write results.csv, scores.csv and heatmaps/ into the run folder.
+
+    Raises DatasetError at the first image or mask that cannot be read; then no results are written.
+    """
+    task.expect_targets([target.name for target in data.targets])
+    trainer.test(task, datamodule=data, verbose=False)
+    shown = trainer.progress_bar_callback is not None
+    rows = [row for suite in task.suites for row in _metrics(suite, shown)]
+    write_scores(folder / "scores.csv", (image for target in task.scored for image in target))
+    for target, scored in zip(data.targets, task.scored, strict=True):
+        write_heatmaps(folder / "heatmaps", target, scored, task, heatmaps)
+    write_results(folder / "results.csv", [ResultRow(run, row) for row in rows])
+    return rows
+
+
+def _metrics(suite: MetricSuite, shown: bool) -> list[MetricRow]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not shown, transient=True) as bar:
+        step = bar.add_task(f"metrics of {suite.target}", total=None)
+        return suite.compute(lambda done, total: bar.update(step, completed=done, total=total))
+
+
+def write_scores(path: Path, images: Iterable[ScoredImage]) -> None:
+    """One line per image: where it is from, its label (0 normal, 1 anomalous) and its anomaly score."""
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(SCORE_COLUMNS)
+        for image in images:
+            s = image.sample
+            writer.writerow((s.dataset, s.category, s.defect, s.key, int(s.anomalous), repr(image.score)))
+
+
+def write_heatmaps(
+    folder: Path, target: DatasetIndex, images: Sequence[ScoredImage], task: CopsTask, options: HeatMaps
+) -> None:
+    """A third of the heat maps for normal images, the rest for anomalous ones, and a contact sheet of all."""
+    if options.count == 0:
+        return
+    normal = options.count // 3
+    chosen = choose_examples([image.sample.anomalous for image in images], normal, options.count - normal)
+    examples = [_example(images[i], target.has_masks, task) for i in chosen]
+    low, high = options.scale
+    for example in examples:
+        save_heat_map(folder / target.name / f"{example.name.replace('/', '_')}.png", example, low, high)
+    save_contact_sheet(folder / f"{target.name}.png", examples, target.name, low, high)
+
+
+def _example(image: ScoredImage, has_masks: bool, task: CopsTask) -> Example:
+    sample = image.sample
+    shown = read_image(sample.image)
+    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    mask = None
+    if has_masks:
+        size = (shown.height, shown.width)
+        stored = None if sample.mask is None else read_mask(sample.mask).resize((shown.width, shown.height))
+        mask = np.zeros(size, dtype=bool) if stored is None else np.asarray(stored) > 0
+    with torch.no_grad():
+        pixels = task.model.expand(image.patches[None])[0].numpy()
+    name = sample.key.removeprefix(f"{sample.dataset}/{sample.category}/").rsplit(".", 1)[0]
+    return Example(name, np.asarray(shown), mask, pixels, image.score, sample.anomalous)
