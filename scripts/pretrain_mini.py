@@ -1,0 +1,435 @@
+"""Pre-train the packaged backbone `mini` from scratch on procedural images and captions.
+
+    python scripts/pretrain_mini.py RUN --steps 6000          # or stop early: `touch RUN/decay`
+
+The learning rate is constant after a warm-up; the last part of a run, `--decay-steps`, lowers it to zero. The decay
+starts in time to end at `--steps`, or at once when a file RUN/decay appears: the step at which it began is logged and
+reproduces the run by `--decay-at`. A run that was cut off goes on from its last checkpoint when started again. Every
+batch is a function of (seed, step), so an interrupted run sees what an uninterrupted one would have seen.
+"""
+
+import argparse
+import gzip
+import json
+import math
+import os
+import time
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from torch import Tensor, nn
+
+from cops_lightning.procedural.captions import caption_pair, phrases
+from cops_lightning.procedural.catalog import (
+    CATEGORIES,
+    DEFECTS,
+    LIGHTING,
+    OPEN_CATEGORIES,
+    OPEN_DEFECT,
+    categories,
+    defects_of,
+)
+from cops_lightning.procedural.sampling import Streams, render_pair
+
+IMAGE, PATCH = 112, 8
+GRID, WINDOW = IMAGE // PATCH, 8
+TAU = 0.07  # CoPS's constant temperature
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
+UNSAID = -1
+MERGES = 1500  # CLIP's most frequent merges are kept, and those that the captions need
+
+
+# ---- vocabulary ------------------------------------------------------------------------------------------------------
+
+
+def write_vocabulary(file: Path) -> None:
+    """CLIP's merge list cut down to its first MERGES entries and what spells the captions in one piece per word.
+
+    The stock tokenizer reads it; every other text still has a spelling, in smaller pieces.
+    """
+    lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
+    rank = {tuple(line.split()): i for i, line in enumerate(lines)}
+    stock, words = SimpleTokenizer(), set()
+    named = [text for c in categories("pretrain") for text in (c.name, *c.synonyms)]
+    named += [text for d in DEFECTS.values() if not d.held_out for text in (d.name, *d.synonyms)]
+    for text in (*phrases(), *named):
+        words |= {"".join(stock.byte_encoder[b] for b in word.encode()) for word in stock.pat.findall(text.lower())}
+    kept = set(range(MERGES))
+    for word in sorted(words):
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        while len(pieces) > 1:
+            best = min(pairwise(pieces), key=lambda pair: rank.get(pair, math.inf))
+            if best not in rank:
+                break
+            kept.add(rank[best])
+            merged: list[str] = []
+            for piece in pieces:
+                if merged and (merged[-1], piece) == best:
+                    merged[-1] += piece
+                else:
+                    merged.append(piece)
+            pieces = merged
+    text = "\n".join(["#version: 0.2", *(lines[i] for i in sorted(kept))])
+    file.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+@cache
+def spoken_pieces(file: str) -> tuple[str, ...]:
+    """Pieces of the vocabulary that look like words or syllables and are no part of any other split's names."""
+    others = {w for c in CATEGORIES.values() if c.split != "pretrain" for t in (c.name, *c.synonyms) for w in t.split()}
+    pieces = (piece.removesuffix("</w>") for piece in SimpleTokenizer(bpe_path=file).encoder)
+    return tuple(sorted({p for p in pieces if p.isascii() and p.isalpha() and p not in others}))
+
+
+def architecture(vocabulary: int) -> dict:
+    return {
+        "embed_dim": 192,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": IMAGE, "patch_size": PATCH, "width": 192, "layers": 6, "head_width": 64},
+        "text_cfg": {
+            "context_length": 77, "vocab_size": vocabulary, "width": 192, "heads": 3, "layers": 4, "mlp_ratio": 2.0,
+        },
+    }  # fmt: skip
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A batch of p pairs: images (2, p, s, s, 3) normal first, masks (p, s, s) of 0 .. 255, two captions per pair, and
+    what is true of image and caption: columns category and defect, UNSAID where a caption does not say."""
+
+    images: np.ndarray
+    masks: np.ndarray
+    captions: tuple[list[str], list[str]]
+    truth: np.ndarray
+    said: np.ndarray
+
+
+def render(seed: int, step: int, pairs: int, vocabulary: str) -> Rendered:
+    """Batch number `step`. Half of the pairs come from the open grammar; a quarter of all defects do."""
+    named = [c for c in categories("pretrain") if c.name not in OPEN_CATEGORIES]
+    everything, defects = list(CATEGORIES), list(DEFECTS)
+    images, masks = np.empty((2, pairs, IMAGE, IMAGE, 3), np.uint8), np.empty((pairs, IMAGE, IMAGE), np.uint8)
+    good, bad = [], []
+    truth, said = np.empty((pairs, 2), np.int64), np.full((pairs, 2), UNSAID, np.int64)
+    for i in range(pairs):
+        index = step * pairs + i
+        rng = Streams.of(seed, "pretrain", index).scene
+        open_ = CATEGORIES[OPEN_CATEGORIES[int(rng.integers(len(OPEN_CATEGORIES)))]]
+        category = open_ if rng.random() < 0.5 else named[int(rng.integers(len(named)))]
+        light = LIGHTING[("easy", "easy", "medium", "hard")[int(rng.integers(4))]]
+        choices = (OPEN_DEFECT,) if rng.random() < 0.25 else defects_of(category)
+        pair = render_pair(seed, category, index, choices, light)
+        caption = caption_pair(rng, category, DEFECTS[pair.defect], spoken_pieces(vocabulary))
+        for state, image in enumerate((pair.normal, pair.anomalous)):
+            images[state, i] = cv2.resize(image, (IMAGE, IMAGE), interpolation=cv2.INTER_AREA)
+        masks[i] = cv2.resize(pair.mask.astype(np.uint8) * 255, (IMAGE, IMAGE), interpolation=cv2.INTER_AREA)
+        good.append(caption.normal)
+        bad.append(caption.anomalous)
+        truth[i] = everything.index(category.name), defects.index(pair.defect)
+        if caption.named:
+            said[i, 0] = truth[i, 0]
+        if caption.defect:
+            said[i, 1] = truth[i, 1]
+    return Rendered(images, masks, (good, bad), truth, said)
+
+
+class Batches:
+    """Batches in order of steps, rendered ahead by other processes."""
+
+    def __init__(self, seed: int, first: int, pairs: int, vocabulary: Path, workers: int):
+        self.pool = ProcessPoolExecutor(workers)
+        self.args, self.next_step = (pairs, str(vocabulary)), first
+        self.seed, self.waiting = seed, deque[Future]()
+        for _ in range(3 * workers):
+            self._order()
+
+    def _order(self) -> None:
+        self.waiting.append(self.pool.submit(render, self.seed, self.next_step, *self.args))
+        self.next_step += 1
+
+    def take(self) -> Rendered:
+        self._order()
+        return self.waiting.popleft().result()
+
+    def close(self) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+
+def tokenize(tokenizer: SimpleTokenizer, texts: list[str]) -> Tensor:
+    """Token ids, padded with zeros to the longest text."""
+    ids = [[tokenizer.sot_token_id, *tokenizer.encode(text)[:50], tokenizer.eot_token_id] for text in texts]
+    out = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.long)
+    for row, value in zip(out, ids, strict=True):
+        row[: len(value)] = torch.tensor(value)
+    return out
+
+
+# ---- the paths that CoPS reads ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Views:
+    """Joint-space features: `plain` is CLIP's own global feature, `image` the one CoPS reads (no ln_post)."""
+
+    image: Tensor
+    plain: Tensor
+    values: Tensor
+    original: Tensor
+    early: Tensor
+
+
+def heads(x: Tensor, n: int) -> Tensor:
+    return x.view(x.shape[0], x.shape[1], n, -1).transpose(1, 2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention, written out: on a CPU in bfloat16 the fused kernel takes twice as long."""
+    return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1).to(v.dtype) @ v
+
+
+def look(clip: CLIP, pixels: Tensor, where: Tensor | None = None, early: int = 3) -> Views:
+    """Both paths of the image tower over the patches `where` (all by default); `early` layers make the early values."""
+    visual = clip.visual
+    x = visual.conv1(pixels).flatten(2).transpose(1, 2)
+    position = visual.positional_embedding
+    x = x + (position[1:] if where is None else position[1:][where])
+    start = (visual.class_embedding + position[0]).expand(len(x), 1, -1).to(x.dtype)
+    x = values = visual.ln_pre(torch.cat([start, x.to(start.dtype)], 1))
+    halfway = values
+    for depth, block in enumerate(visual.transformer.resblocks, 1):
+        attn = block.attn
+        qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
+        q, k, v = (heads(part, attn.num_heads) for part in qkv.chunk(3, -1))
+        both = torch.cat([attend(q, k, v), attend(v, v, v)])
+        moved, seen = attn.out_proj(both.transpose(1, 2).flatten(2)).chunk(2)
+        values, x = values + seen, x + moved
+        x = x + block.mlp(block.ln_2(x))
+        if depth == early:
+            halfway = values
+    said = [visual.ln_post(t) @ visual.proj for t in (values[:, 1:], x, halfway[:, 1:])]
+    return Views(x[:, 0] @ visual.proj, said[1][:, 0], said[0], said[1][:, 1:], said[2])
+
+
+def speak(clip: CLIP, tokens: Tensor) -> Tensor:
+    """Text features, unit norm."""
+    length = tokens.shape[1]
+    x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+    x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
+    at_end = x[torch.arange(len(tokens), device=x.device), tokens.argmax(-1)]
+    return F.normalize((at_end @ clip.text_projection).float(), dim=-1)
+
+
+# ---- objective -------------------------------------------------------------------------------------------------------
+
+
+def contrast(logits: Tensor, true: Tensor) -> Tensor:
+    """InfoNCE with many positives: each true match against all false ones."""
+    false = torch.logsumexp(logits.masked_fill(true, -1e4), 1, keepdim=True)
+    count = true.sum(1)
+    per_row = (F.softplus(false - logits) * true).sum(1) / count.clamp(min=1)
+    return per_row[count > 0].mean()
+
+
+def dense(patches: Tensor, axis: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy and dice of the patches' states; `axis` is anomalous minus normal text, per image."""
+    logits = torch.einsum("bpd,bd->bp", F.normalize(patches.float(), dim=-1), axis) / TAU
+    anomalous = logits.sigmoid()[len(target) // 2 :]
+    marked = target[len(target) // 2 :]
+    overlap = (2 * (anomalous * marked).sum(1) + 1) / (anomalous.sum(1) + marked.sum(1) + 1)
+    return 2 * F.binary_cross_entropy_with_logits(logits, target) + 0.5 * (1 - overlap).mean()
+
+
+def pooled(patches: Tensor, window: int) -> Tensor:
+    """Average over neighbouring patches, as CoPS does."""
+    b, p, d = patches.shape
+    side = math.isqrt(p)
+    grid = patches.float().transpose(1, 2).reshape(b, d, side, side)
+    return F.avg_pool2d(grid, window, 1, window // 2).flatten(2).transpose(1, 2)
+
+
+def prepare(batch: Rendered, rng: torch.Generator, windows: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Pixels (2 p, ...), patch targets (2 p, n) and patch positions: turned, mirrored, and cut to windows if asked."""
+    images = torch.from_numpy(batch.images).flatten(0, 1).permute(0, 3, 1, 2)
+    masks = torch.from_numpy(batch.masks).float()[:, None] / 255
+    turn, mirror = int(torch.randint(4, (1,), generator=rng)), bool(torch.randint(2, (1,), generator=rng))
+    images, masks = torch.rot90(images, turn, (2, 3)), torch.rot90(masks, turn, (2, 3))
+    if mirror:
+        images, masks = images.flip(3), masks.flip(3)
+    share, where = F.avg_pool2d(masks, PATCH)[:, 0], None
+    if windows:
+        pairs, n = len(masks), torch.arange(WINDOW)
+        centre = torch.multinomial(share.flatten(1) + 1e-6, 1, generator=rng)[:, 0]
+        top = (centre // GRID - torch.randint(WINDOW, (pairs,), generator=rng)).clamp(0, GRID - WINDOW)
+        left = (centre % GRID - torch.randint(WINDOW, (pairs,), generator=rng)).clamp(0, GRID - WINDOW)
+        where = ((top[:, None, None] + n[:, None]) * GRID + left[:, None, None] + n).flatten(1)
+        share = share.flatten(1).gather(1, where)
+        where, side = where.repeat(2, 1), WINDOW * PATCH
+        corners = [(int(y) * PATCH, int(x) * PATCH) for y, x in zip(top.repeat(2), left.repeat(2), strict=True)]
+        images = torch.stack([i[:, y : y + side, x : x + side] for i, (y, x) in zip(images, corners, strict=True)])
+    target = (4 * share.flatten(1)).clamp(max=1)
+    return (images.float() / 255 - MEAN) / STD, torch.cat([torch.zeros_like(target), target]), where
+
+
+WEIGHTS = {"state": 1.0, "contrast": 0.3, "values": 1.0, "pooled": 0.5, "original": 0.4, "early": 0.4}
+
+
+def objective(
+    clip: CLIP, tokenizer: SimpleTokenizer, batch: Rendered, rng: torch.Generator, windows: bool, device: torch.device
+) -> dict[str, Tensor]:
+    """Every term of the loss, unweighted, and the accuracy of the state."""
+    pixels, target, where = prepare(batch, rng, windows)
+    tokens = tokenize(tokenizer, batch.captions[0] + batch.captions[1]).to(device)
+    early, window = int(torch.randint(3, 6, (1,), generator=rng)), 3 + 2 * int(torch.randint(2, (1,), generator=rng))
+    with torch.autocast(device.type, torch.bfloat16):
+        views = look(clip, pixels.to(device), None if where is None else where.to(device), early)
+        texts = speak(clip, tokens)
+    pairs, target = len(batch.masks), target.to(device)
+    state = (torch.arange(2 * pairs, device=device) >= pairs).float()
+    axis = (texts[pairs:] - texts[:pairs]).repeat(2, 1)
+    truth, said = torch.from_numpy(batch.truth).to(device), torch.from_numpy(batch.said).to(device)
+    category, defect = truth[:, 0].repeat(2), torch.cat([torch.full_like(truth[:, 1], -2), truth[:, 1]])
+    named, told = said[:, 0].repeat(2), torch.cat([torch.full_like(said[:, 1], UNSAID), said[:, 1]])
+    true = (state[:, None] == state) & ((named == UNSAID) | (named == category[:, None]))
+    true &= (told == UNSAID) | (told == defect[:, None])
+    image, plain = F.normalize(views.image.float(), dim=-1), F.normalize(views.plain.float(), dim=-1)
+    margin = (image * axis).sum(-1) / TAU
+    logits = image @ texts.T / TAU
+    plain_logits = plain @ texts.T / TAU
+    binary = F.binary_cross_entropy_with_logits
+    return {
+        "state": binary(margin, state) + 0.25 * binary((plain * axis).sum(-1) / TAU, state),
+        "contrast": contrast(logits, true) + contrast(logits.T, true.T) + 0.25 * contrast(plain_logits, true),
+        "values": dense(views.values, axis, target),
+        "pooled": dense(pooled(views.values, window), axis, target),
+        "original": dense(views.original, axis, target),
+        "early": dense(views.early, axis, target),
+        "accuracy": ((margin > 0) == (state > 0)).float().mean().detach(),
+    }
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def optimizers(clip: CLIP, rate: float, kind: str) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, AdamW for the rest."""
+    clip.logit_scale.requires_grad_(False)
+    blocks = [p for n, p in clip.named_parameters() if "resblocks" in n and p.ndim == 2]
+    chosen = {id(p) for p in blocks} if kind == "muon" else set()
+    rest = [p for p in clip.parameters() if p.requires_grad and id(p) not in chosen]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": 0.05},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    out: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=min(rate, 1e-3), betas=(0.9, 0.98))]
+    if chosen:
+        out.append(torch.optim.Muon(blocks, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"))
+    for optimizer in out:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return out
+
+
+def save(file: Path, content: object) -> None:
+    """Write at one stroke: a reader sees the old file or the new one."""
+    part = file.with_suffix(".part")
+    torch.save(content, part)
+    os.replace(part, file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("run", type=Path, help="folder of the run: vocabulary, checkpoint, log")
+    add("--steps", type=int, required=True, help="length of the run, decay included")
+    add("--decay-steps", type=int, default=450)
+    add("--decay-at", type=int, help="start the decay at this step instead of in time for --steps")
+    add("--seed", type=int, default=0)
+    add("--pairs", type=int, default=32, help="pairs of a normal and an anomalous image per step")
+    add("--rate", type=float, default=2e-3, help="peak learning rate")
+    add("--optimizer", choices=("muon", "adamw"), default="muon")
+    add("--full-every", type=int, default=8, help="every n-th step sees the full grid, the others windows of it")
+    add("--save-every", type=int, default=100)
+    add("--workers", type=int, default=1)
+    add("--threads", type=int, default=2)
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    device, run = torch.device(options.device), options.run
+    run.mkdir(parents=True, exist_ok=True)
+    vocabulary, checkpoint = run / "bpe_vocabulary.txt.gz", run / "checkpoint.pt"
+    if not vocabulary.exists():
+        write_vocabulary(vocabulary)
+    tokenizer = SimpleTokenizer(bpe_path=str(vocabulary))
+    config = architecture(tokenizer.vocab_size)
+    clip = CLIP(**config)
+    nn.init.constant_(clip.logit_scale, math.log(1 / TAU))
+    clip.to(device)
+    steppers, step, decay_at = optimizers(clip, options.rate, options.optimizer), 0, options.decay_at
+    if checkpoint.exists():
+        content = torch.load(checkpoint, map_location=device, weights_only=True)
+        clip.load_state_dict(content["clip"])
+        for optimizer, state in zip(steppers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        step, decay_at = content["step"], content["decay_at"]
+    if decay_at is None:
+        planned = options.steps - options.decay_steps
+    print(json.dumps({"options": {k: str(v) for k, v in vars(options).items()}, "from step": step}), flush=True)
+    batches = Batches(options.seed, step, options.pairs, vocabulary, options.workers)
+    began, first, means = time.perf_counter(), step, {}
+    while True:
+        if decay_at is None and (step >= planned or (run / "decay").exists()):
+            decay_at = step
+            print(f"decay begins at step {step}", flush=True)
+        end = options.steps if decay_at is None else decay_at + options.decay_steps
+        if step >= end:
+            break
+        factor = min(1, (step + 1) / 150)
+        if decay_at is not None:
+            factor *= 1 - (step - decay_at) / options.decay_steps
+        for optimizer in steppers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
+        rng = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
+        windows = decay_at is None and (step + 1) % options.full_every != 0
+        terms = objective(clip, tokenizer, batches.take(), rng, windows, device)
+        loss = sum(WEIGHTS[name] * value for name, value in terms.items() if name in WEIGHTS)
+        clip.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
+        for optimizer in steppers:
+            optimizer.step()
+        step += 1
+        for name, value in terms.items():
+            means[name] = means.get(name, 0.0) + value.item() / 50
+        if step % 50 == 0:
+            speed = (step - first) / (time.perf_counter() - began)
+            left = (end - step) / speed / 60
+            shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+            print(
+                f"step {step}/{end} {2 * options.pairs * speed:.0f} images/s, {left:.0f} min left | {shown}", flush=True
+            )
+            means = {}
+        if step % options.save_every == 0 or step == end:
+            states = [optimizer.state_dict() for optimizer in steppers]
+            content = {"clip": clip.state_dict(), "optimizers": states, "step": step, "decay_at": decay_at}
+            save(checkpoint, content | {"config": config, "seed": options.seed, "images": 2 * options.pairs * step})
+    batches.close()
+
+
+if __name__ == "__main__":
+    main()
