@@ -15,7 +15,9 @@ from cops_lightning.data.dataset import (
     normalise,
 )
 from cops_lightning.data.images import read_image, read_mask
-from cops_lightning.data.index import DatasetIndex, load_index
+from cops_lightning.data.index import DatasetIndex
+from cops_lightning.data.index_file import read_index, stream_samples, write_index
+from cops_lightning.data.resolve import load_index
 from cops_lightning.data.spec import Counts, DatasetSpec, Domain, Folders, Table
 
 __all__ = [
@@ -38,5 +40,8 @@ __all__ = [
     "load_index",
     "normalise",
     "read_image",
+    "read_index",
     "read_mask",
+    "stream_samples",
+    "write_index",
 ]

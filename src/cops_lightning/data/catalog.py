@@ -20,19 +20,19 @@ _REPEATED_FOLDERS = Folders(
 )
 _ONE_CATEGORY = Folders(
     "curated, one category folder",
-    ("{*}/{split:train|test}/{defect}/{stem}",),
-    tuple(
-        f"{{*}}/{place}/{{stem}}{suffix}"
-        for place in ("ground_truth/{defect}", "{*:test|train}/{*:masks}")
-        for suffix in ("_mask", "_segmentation", "")
-    ),
+    ("{category}/{split:train|test}/{defect}/{stem}",),
+    tuple(f"{{category}}/ground_truth/{{defect}}/{{stem}}{suffix}" for suffix in ("_mask", "_segmentation", "")),
 )
 _SPLIT_FOLDERS = Folders(
     "curated, split folders",
     ("{split:train|test}/{defect}/{stem}",),
     tuple(f"ground_truth/{{defect}}/{{stem}}{suffix}" for suffix in ("_mask", "_segmentation", "")),
 )
-_PAIRS = Folders("images and masks", ("{*:images|image}/{stem}",), ("{*:masks|mask}/{stem}",))
+_PAIRS = Folders(
+    "images and masks",
+    ("{*:images|image}/{stem}",),
+    ("{*:masks|mask}/{stem}_mask", "{*:masks|mask}/{stem}_segmentation", "{*:masks|mask}/{stem}"),
+)
 _YES_NO = Folders(
     "class folders no and yes",
     ("{defect:no|yes}/{stem}",),
@@ -74,12 +74,20 @@ _ROWS = (
         has_normal=True,
         url="https://www.mvtec.com/company/research/datasets/mvtec-ad",
         licence="CC BY-NC-SA 4.0",
-        folders=("mvtec", "mvtec_anomaly_detection", "MVTec", "MVTecAD", "MVTec-AD", "mvtec_ad"),
-        aliases=("mvtec_ad", "mvtec-ad", "mvtecad"),
+        folders=("mvtec", "mvtec_anomaly_detection", "MVTecAD", "MVTec-AD", "mvtec_ad"),
     ),
     DatasetSpec(
         "visa",
-        (Table("publisher, split by split_csv/1cls.csv", "split_csv/1cls.csv"), _CATEGORY_FOLDERS),
+        (
+            Table(
+                "publisher, split by split_csv/1cls.csv",
+                "split_csv/1cls.csv",
+                {"image": "image", "mask": "mask", "category": "object", "split": "split", "label": "label"},
+                places=("{category}/Data/Images/{*}/{stem}",),
+            ),
+            _CATEGORY_FOLDERS,
+            _REPEATED_FOLDERS,
+        ),
         title="VisA",
         domain="industrial",
         counts=_counts("""
@@ -100,8 +108,8 @@ _ROWS = (
         mask_threshold=0,
         url="https://github.com/amazon-science/spot-diff",
         licence="CC BY 4.0",
-        folders=("visa", "VisA_20220922", "VisA_pytorch"),
-        wrappers=("1cls", "visa_pytorch"),
+        folders=("visa", "VisA_20220922"),
+        wrappers=("VisA_pytorch", "1cls"),
     ),
     DatasetSpec(
         "btad",
@@ -116,7 +124,8 @@ _ROWS = (
         has_normal=True,
         url="https://github.com/pankajmishra000/VT-ADL",
         licence="CC BY-SA",
-        folders=("btad", "BTech_Dataset_transformed", "btech", "BTAD"),
+        folders=("btad", "btech"),
+        wrappers=("BTech_Dataset_transformed",),
         aliases=("btech",),
         renamed=MappingProxyType({"metal1": "01", "wood": "02", "metal2": "03"}),
     ),
@@ -137,7 +146,7 @@ _ROWS = (
         has_normal=True,
         url="https://github.com/stepanje/MPDD",
         licence="CC BY-NC-SA 4.0",
-        folders=("mpdd", "MPDD", "anomaly_dataset"),
+        folders=("mpdd", "anomaly_dataset"),
     ),
     DatasetSpec(
         "dtd_synthetic",
@@ -161,8 +170,7 @@ _ROWS = (
         has_normal=True,
         url="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
         licence="none stated",
-        folders=("dtd_synthetic", "DTD-Synthetic", "DTD"),
-        aliases=("dtd", "dtd-synthetic", "dtdsynthetic"),
+        folders=("dtd_synthetic", "DTD-Synthetic", "DTDSynthetic", "DTD"),
         renamed=MappingProxyType(
             {
                 "blotchy": "Blotchy_099",
@@ -187,11 +195,13 @@ _ROWS = (
                 "publisher, labels.csv",
                 "labels.csv",
                 {"image": "head_ct/head_ct/{id:03d}.png", "label": "hemorrhage"},
+                places=("head_ct/head_ct/{stem:d}",),
             ),
             Table(
                 "publisher, labels.csv, one folder",
                 "labels.csv",
                 {"image": "head_ct/{id:03d}.png", "label": "hemorrhage"},
+                places=("head_ct/{stem:d}",),
             ),
             *_CURATED,
         ),
@@ -203,7 +213,7 @@ _ROWS = (
         defect="hemorrhage",
         url="https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage",
         licence="none stated",
-        folders=("headct", "HeadCT", "HeadCT_anomaly_detection", "head-ct-hemorrhage"),
+        folders=("headct", "HeadCT_anomaly_detection", "head-ct-hemorrhage"),
         aliases=("head_ct", "head-ct"),
     ),
     DatasetSpec(
@@ -217,7 +227,7 @@ _ROWS = (
         defect="tumor",
         url="https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
         licence="none stated",
-        folders=("brainmri", "BrainMRI", "brain_mri", "brain"),
+        folders=("brainmri", "brain_mri"),
         wrappers=("brain_tumor_dataset",),
         aliases=("brain_mri", "brain-mri", "brain"),
     ),
@@ -232,7 +242,7 @@ _ROWS = (
         defect="tumor",
         url="https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection",
         licence="none stated",
-        folders=("br35h", "Br35H", "Br35h_anomaly_detection"),
+        folders=("br35h", "Br35h_anomaly_detection"),
     ),
     DatasetSpec(
         "isic",
@@ -245,8 +255,8 @@ _ROWS = (
             ),
             Folders(
                 "curated, skin/test and the publisher's masks",
-                ("{*}/{split:test}/{defect}/{stem}",),
-                ("{*}/ISBI2016_ISIC_Part1_Test_GroundTruth/{stem}_segmentation",),
+                ("{category}/{split:test}/{defect}/{stem}",),
+                ("{category}/ISBI2016_ISIC_Part1_Test_GroundTruth/{stem}_segmentation",),
             ),
             Folders(
                 "curated, test and the publisher's masks",
@@ -263,8 +273,7 @@ _ROWS = (
         defect="lesion",
         url="https://challenge.isic-archive.com/data/",
         licence="CC0, ISIC terms of use",
-        folders=("isic", "ISIC", "ISBI", "ISIC2016"),
-        aliases=("isic2016", "isbi"),
+        folders=("isic", "ISBI", "ISIC2016"),
     ),
     DatasetSpec(
         "colondb",
@@ -286,8 +295,8 @@ _ROWS = (
         defect="polyp",
         url="http://vi.cvc.uab.es/colon-qa/cvccolondb/",
         licence="research and education only",
-        folders=("colondb", "CVC-ColonDB", "ColonDB"),
-        wrappers=_POLYP_WRAPPERS,
+        folders=("colondb",),
+        wrappers=("CVC-ColonDB", *_POLYP_WRAPPERS),
         aliases=("cvc-colondb", "cvc_colondb"),
     ),
     DatasetSpec(
@@ -309,8 +318,8 @@ _ROWS = (
         defect="polyp",
         url="https://polyp.grand-challenge.org/CVCClinicDB/",
         licence="research and education only",
-        folders=("clinicdb", "CVC-ClinicDB", "ClinicDB"),
-        wrappers=_POLYP_WRAPPERS,
+        folders=("clinicdb",),
+        wrappers=("CVC-ClinicDB", *_POLYP_WRAPPERS),
         aliases=("cvc-clinicdb", "cvc_clinicdb"),
     ),
     DatasetSpec(
@@ -324,8 +333,8 @@ _ROWS = (
         defect="polyp",
         url="https://datasets.simula.no/kvasir-seg/",
         licence="research and education only",
-        folders=("kvasir", "Kvasir", "Kvasir-SEG"),
-        wrappers=_POLYP_WRAPPERS,
+        folders=("kvasir",),
+        wrappers=("Kvasir-SEG", *_POLYP_WRAPPERS),
         aliases=("kvasir-seg", "kvasir_seg"),
     ),
     DatasetSpec(
@@ -343,8 +352,8 @@ _ROWS = (
         defect="polyp",
         url="https://endotect.com/",
         licence="none stated",
-        folders=("endo", "Endo", "EndoTect", "EndoTect_2020_Segmentation_Test_Dataset"),
-        aliases=("endotect", "endotect2020"),
+        folders=("endo", "EndoTect"),
+        wrappers=("EndoTect_2020_Segmentation_Test_Dataset",),
     ),
     DatasetSpec(
         "magnetic_tile",
@@ -357,7 +366,6 @@ _ROWS = (
         url="https://github.com/abin24/Magnetic-tile-defect-datasets.",
         licence="free to use, cite Huang et al. 2018",
         folders=("magnetic_tile", "MagneticTile", "Magnetic-Tile-Defect"),
-        aliases=("magnetictile", "magnetic-tile", "mt"),
     ),
 )
 
@@ -365,15 +373,28 @@ CATALOG: Mapping[str, DatasetSpec] = MappingProxyType({spec.name: spec for spec 
 BENCHMARK = tuple(name for name in CATALOG if name != "magnetic_tile")  # the thirteen sets of the paper
 
 
+_SPELLINGS = {
+    spelling.casefold(): spec for spec in _ROWS for spelling in (spec.name, spec.title, *spec.aliases, *spec.folders)
+}
+
+
+def spec_or_none(name: str) -> DatasetSpec | None:
+    """The row of a dataset, by its name or another usual spelling."""
+    return _SPELLINGS.get(name.strip().casefold())
+
+
 def find_spec(name: str) -> DatasetSpec:
-    """The row of a dataset, by its name or another usual spelling. Raises DatasetError with the nearest names."""
-    folded = name.strip().casefold()
-    spellings = {spelling.casefold(): spec for spec in _ROWS for spelling in (spec.name, spec.title, *spec.aliases)}
-    if (spec := spellings.get(folded)) is not None:
-        return spec
-    near = difflib.get_close_matches(folded, spellings, n=1, cutoff=0.5)
-    hint = f" Did you mean '{spellings[near[0]].name}'?" if near else ""
-    raise DatasetError(
+    """The row of a dataset, by its name or another usual spelling. Raises DatasetError with the nearest name."""
+    if (spec := spec_or_none(name)) is None:
+        raise unknown_dataset(name)
+    return spec
+
+
+def unknown_dataset(name: str) -> DatasetError:
+    """The error for a name that no row has, with the nearest that one has."""
+    near = difflib.get_close_matches(name.strip().casefold(), _SPELLINGS, n=1, cutoff=0.5)
+    hint = f" Did you mean '{_SPELLINGS[near[0]].name}'?" if near else ""
+    return DatasetError(
         f"'{name}' is neither a known dataset nor an existing path.{hint} Known datasets: {', '.join(CATALOG)}. "
         "A set of your own is given by a path to a folder, a table (.csv, .jsonl) or a spec (.yaml)."
     )

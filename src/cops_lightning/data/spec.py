@@ -28,7 +28,8 @@ class Folders:
     """A layout in which the place of a file says what it is; see `templates` for how the places are written.
 
     `normal` lists the values of {defect} that mean a normal image. Without {defect} every image is anomalous. `ignore`
-    names places of image files that are known not to belong to the set.
+    names places of image files that are known not to belong to the set. `unpaired_normal` takes an image without a
+    mask for normal, instead of an error.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Folders:
     masks: tuple[str, ...] = ()
     normal: frozenset[str] = NORMAL_WORDS
     ignore: tuple[str, ...] = ()
+    unpaired_normal: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,15 @@ class Table:
     """A layout in which a CSV or JSON-lines file lists the images.
 
     `columns` maps a role (image, mask, category, split, label, defect) to the name of a column, or to a path written
-    with columns such as `scans/{id:03d}.png`. Roles left out are looked for under their usual names.
+    with columns such as `scans/{id:03d}.png`. Roles left out are looked for under their usual names. `normal` lists the
+    labels of normal images, if they are not the usual ones. `places` says where the images lie, for error messages.
     """
 
     name: str
     file: str
     columns: Mapping[str, str] = field(default_factory=dict)
     normal: frozenset[str] = frozenset()
+    places: tuple[str, ...] = ()
 
 
 Layout = Folders | Table

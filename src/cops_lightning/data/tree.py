@@ -27,7 +27,7 @@ class Tree:
         Raises DatasetError where `root` is not a folder or a folder in it cannot be read.
         """
         if not root.exists():
-            raise DatasetError(f"{root} does not exist. {_nearest_existing(root)}")
+            raise DatasetError(f"{root} does not exist. {nearest_existing(root)}")
         if not root.is_dir():
             raise DatasetError(f"{root} is a file, but a folder was expected.")
         return cls(root, sorted(_files(root, "", MAX_DEPTH)))
@@ -90,7 +90,7 @@ def _unreadable(folder: Path | str, error: OSError) -> DatasetError:
     )
 
 
-def _nearest_existing(path: Path) -> str:
+def nearest_existing(path: Path) -> str:
     """Say where a path stops to exist, and what is there instead."""
     for parent in path.parents:
         if parent.is_dir():

@@ -1,0 +1,121 @@
+"""Why a folder was not recognised: nothing there, the wrong level, or the first thing that differs."""
+
+from pathlib import Path
+
+from cops_lightning.data.catalog import CATALOG
+from cops_lightning.data.recognise import best_reading, holds, read_layout
+from cops_lightning.data.spec import DatasetSpec, Folders, Table
+from cops_lightning.data.templates import Template
+from cops_lightning.data.tree import Tree
+
+OWN_LAYOUTS = (
+    Folders(
+        "folders {category}/{split}/{defect}",
+        ("{category}/{split:train|test}/{defect}/{stem}",),
+        ("{category}/ground_truth/{defect}/{stem}_mask", "{category}/ground_truth/{defect}/{stem}"),
+    ),
+    Folders(
+        "folders {split}/{defect}",
+        ("{split:train|test}/{defect}/{stem}",),
+        ("ground_truth/{defect}/{stem}_mask", "ground_truth/{defect}/{stem}"),
+    ),
+    Folders(
+        "images and masks",
+        ("{*:images|image}/{stem}",),
+        ("{*:masks|mask}/{stem}_mask", "{*:masks|mask}/{stem}"),
+    ),
+    Folders(
+        "class folders, normal and anomalous",
+        (
+            "{defect:good|ok|normal|no|free|healthy|negative}/{stem}",
+            "{defect:anomaly|anomalous|abnormal|bad|ko|ng|defect|defective|yes|positive}/{stem}",
+        ),
+    ),
+)
+
+
+def explain(spec: DatasetSpec, tree: Tree) -> str:
+    """One or two sentences: what was found in the folder, what was expected, and what to do."""
+    if not (images := tree.images()):
+        held = f"; it holds: {', '.join(tree.top()[:8])}" if tree.files else ""
+        return f"{tree.root} has no image files{held}. Give the folder of the dataset."
+    if (above := _right_level_above(spec, tree)) is not None:
+        levels = len(tree.root.resolve().relative_to(above.resolve()).parts)
+        return f"{tree.root} is {_levels(levels)} too low: the root of this dataset is {above}. Give that folder."
+    if (below := _right_level_below(spec, tree)) is not None:
+        levels = len(below.relative_to(tree.root).parts)
+        return f"{tree.root} is {_levels(levels)} too high: the root of this dataset is {below}. Give that folder."
+    for layout in spec.layouts:
+        if isinstance(layout, Table) and (problems := read_layout(layout, spec, tree).problems):
+            return f"{tree.root}: {problems[0]}"
+    if spec.layouts == OWN_LAYOUTS:
+        for known in CATALOG.values():
+            if best_reading(known, tree) is not None:
+                return f"{tree.root} looks like {known.title}. Give the name '{known.name}' with this folder as root."
+    advice = "Describe it by a YAML spec of a few lines." if spec.layouts == OWN_LAYOUTS else ""
+    return f"{tree.root} has no known layout. {_nearest(spec, tree.root, images)} {advice}".rstrip()
+
+
+def _levels(count: int) -> str:
+    return "one level" if count == 1 else f"{count} levels"
+
+
+def _right_level_above(spec: DatasetSpec, tree: Tree) -> Path | None:
+    above = Tree(tree.root.resolve(), tree.files)
+    for _ in range(3):
+        if above.root == above.root.parent:
+            return None
+        above = above.seen_from_above()
+        tables = [t.file for t in spec.layouts if isinstance(t, Table) and (above.root / t.file).is_file()]
+        if best_reading(spec, Tree(above.root, [*above.files, *tables])) is not None:
+            return above.root
+    return None
+
+
+def _right_level_below(spec: DatasetSpec, tree: Tree, depth: int = 3) -> Path | None:
+    """The folder in the tree that holds most of the dataset, nearest to the root."""
+    inner = [below for name in tree.top() if (below := tree.below(name)).images()]
+    fitting = [(len(reading.entries), below.root) for below in inner if (reading := best_reading(spec, below))]
+    if fitting:
+        return max(fitting)[1]
+    deeper = (_right_level_below(spec, below, depth - 1) for below in inner) if depth else iter(())
+    return next((root for root in deeper if root is not None), None)
+
+
+def _nearest(spec: DatasetSpec, root: Path, images: list[str]) -> str:
+    """The layout whose places agree with the files for the longest part, and where they part."""
+    agreements: list[tuple[float, str]] = []
+    for layout in spec.layouts:
+        for place in layout.images if isinstance(layout, Folders) else layout.places:
+            agreed, difference = _first_difference(place, spec, root, images)
+            if isinstance(layout, Table) and agreed == 1:
+                difference = f"the table '{layout.file}' is missing. Copy it from the archive of the publisher."
+            agreements.append((agreed, f"The nearest is '{layout.name}', {place}: {difference}"))
+    return max(agreements, key=lambda agreement: agreement[0])[1]
+
+
+def _first_difference(place: str, spec: DatasetSpec, root: Path, images: list[str]) -> tuple[float, str]:
+    """The share of the path components that some image agrees with, and what differs in the next one."""
+    written, template = place.split("/"), Template(place)
+    fitting = [path.split("/") for path in images]
+    for depth, (word, pattern) in enumerate(zip(written, template.parts, strict=True)):
+        last = depth == len(written) - 1
+
+        def fits(parts: list[str]) -> bool:
+            if len(parts) <= depth or (len(parts) == depth + 1) != last or not pattern.fullmatch(parts[depth]):  # noqa: B023
+                return False
+            return word != "{category}" or spec.category_of(parts[depth]) is not None  # noqa: B023
+
+        agreeing = [parts for parts in fitting if fits(parts)]
+        if not agreeing:
+            found = sorted({parts[depth] for parts in fitting if len(parts) > depth})
+            names = f" ({', '.join(spec.categories)})" if word == "{category}" and spec.categories else ""
+            shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+            where = root.joinpath(*fitting[0][:depth])
+            kind = "a file" if last else "a folder"
+            return depth / len(written), f"expected {kind} '{word}'{names} in {where}, found {shown or 'nothing'}."
+        fitting = agreeing
+    return 1.0, f"the words in {'/'.join(fitting[0])} are not those of this dataset."
+
+
+__all__ = ["OWN_LAYOUTS", "explain", "holds"]
