@@ -37,7 +37,7 @@ def heat_map(path: Path, example: Example, **scale: float) -> np.ndarray:
 def test_figures_are_the_same_bytes_when_drawn_again(tmp_path):
     for name in ("a", "b"):
         save_heat_map(tmp_path / name / "map.png", example())
-        save_contact_sheet(tmp_path / name / "sheet.png", [example()] * 3, "visa")
+        save_contact_sheet(tmp_path / name / "sheet.png", [example()], "visa")
     for figure in ("map.png", "sheet.png"):
         assert (tmp_path / "a" / figure).read_bytes() == (tmp_path / "b" / figure).read_bytes()
 
@@ -77,8 +77,8 @@ def test_any_size_of_image_and_any_mask_can_be_drawn(tmp_path, size, mask):
 
 def test_a_sheet_grows_by_rows_and_keeps_its_width(tmp_path):
     sizes = []
-    for n in (4, 5, 8):
-        save_contact_sheet(tmp_path / "sheet.png", [example()] * n, "visa")
+    for n in (2, 3, 4):
+        save_contact_sheet(tmp_path / "sheet.png", [example()] * n, "visa", columns=2)
         sizes.append(pixels(tmp_path / "sheet.png").shape[:2])
     assert sizes[0][1] == sizes[1][1] == sizes[2][1]
     assert sizes[0][0] < sizes[1][0] == sizes[2][0]

@@ -25,7 +25,7 @@ Expand = Callable[[Tensor], Tensor]
 Tick = Callable[[float], None]
 """Told the fraction of the work that is done, in [0, 1]."""
 
-PIXEL_BUDGET = 2**23
+PIXEL_BUDGET = 2**22
 HIGHEST_KEY = 2**32 - 1
 LOW_BITS = 12
 
