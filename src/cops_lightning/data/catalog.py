@@ -357,7 +357,14 @@ _ROWS = (
     ),
     DatasetSpec(
         "magnetic_tile",
-        (Folders("publisher, MT_<defect>/Imgs", ("MT_{defect}/Imgs/{stem}.jpg",), ("MT_{defect}/Imgs/{stem}.png",)),),
+        (
+            Folders(
+                "publisher, MT_<defect>/Imgs",
+                ("MT_{defect}/Imgs/{stem}.jpg",),
+                ("MT_{defect}/Imgs/{stem}.png",),
+                ignore=("{stem}",),
+            ),
+        ),
         title="Magnetic tile defects",
         domain="industrial",
         counts=_counts("magnetic_tile 0 952 392"),

@@ -94,9 +94,10 @@ def _entry(path: str, values: Mapping[str, str], layout: Folders, spec: DatasetS
     category, split = spec.category_of(values.get("category")), values.get("split", "test").casefold()
     if category is None or split not in get_args(Split):
         return None
-    word = values.get("defect", spec.defect)
+    word = values.get("defect", "")
     anomalous = "defect" not in values or word.casefold() not in layout.normal
-    return Entry(category, "train" if split == "train" else "test", word if anomalous else GOOD, anomalous, path, None)
+    name = spec.defect_name(word, anomalous)
+    return Entry(category, "train" if split == "train" else "test", name, anomalous, path, None)
 
 
 def _pair(

@@ -15,7 +15,7 @@ from typing import Any, TextIO, get_args
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Split
 from cops_lightning.data.layouts import Entry, Reading
-from cops_lightning.data.spec import ANOMALOUS_WORDS, GOOD, NORMAL_WORDS, DatasetSpec, Table
+from cops_lightning.data.spec import ANOMALOUS_WORDS, NORMAL_WORDS, DatasetSpec, Table
 from cops_lightning.data.tree import Tree
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
@@ -186,7 +186,7 @@ class _Columns:
         split = self._text("split", values).casefold() or "test"
         if split != "train" and split != "test":
             raise ValueError(f"the split is '{split}', but only train and test are known.")
-        mask, kind = self._path("mask", values), _defect(defect, anomalous, spec)
+        mask, kind = self._path("mask", values), spec.defect_name(defect, anomalous)
         return Row(image, mask, category, "train" if split == "train" else "test", kind, anomalous)
 
     def _is_anomalous(self, word: str) -> bool:
@@ -224,12 +224,6 @@ class _Columns:
             f"{self.path} has no column '{name}' for the {role}; it has: {', '.join(map(repr, self.names.values()))}. "
             f"Add the column, or name another in a YAML spec: `columns: {{{role}: ...}}`."
         )
-
-
-def _defect(word: str, anomalous: bool, spec: DatasetSpec) -> str:
-    if not anomalous:
-        return GOOD
-    return spec.defect if word.casefold() in _EMPTY | _NORMAL_LABELS | _ANOMALOUS_LABELS else word
 
 
 def _lines(path: Path, shard: tuple[int, int]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -298,5 +292,5 @@ def _meta_rows(path: Path, spec: DatasetSpec) -> Iterator[Row]:
                     raise DatasetError(
                         f"{path}: '{name}' is no category of {spec.name}, which has: {', '.join(spec.categories)}."
                     )
-                defect = _defect(str(entry.get("specie_name") or ""), anomalous, spec)
+                defect = spec.defect_name(str(entry.get("specie_name") or ""), anomalous)
                 yield Row(image, str(entry.get("mask_path") or ""), category, split, defect, anomalous)

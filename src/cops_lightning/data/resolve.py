@@ -82,43 +82,52 @@ def locate(
     data_root: str | Path | None = None,
     paths: Mapping[str, str | Path] | None = None,
     exact: bool = False,
+    walk: bool = False,
 ) -> Located | DatasetIndex:
     """Find and read a dataset as `load_index` does, but leave the problems inside it to the caller.
 
-    With `exact`, the folder given must be that of the dataset itself, and no index file in it is believed.
+    With `exact`, the folder given must be that of the dataset itself; with `walk`, no index file in it is believed.
     """
     path = Path(source)
     if isinstance(source, str) and path.name == source and not path.suffix:
         if (spec := spec_or_none(source)) is not None:
-            given = root if root is not None else (paths or {}).get(spec.name, data_root)
-            return _locate_published(spec, path if given is None and path.is_dir() else given, exact)
+            given = root if root is not None else _given(spec, paths or {}, data_root)
+            return _locate_published(spec, path if given is None and path.is_dir() else given, exact, walk)
         if not path.exists():
             raise unknown_dataset(source)
     if not path.exists():
         raise DatasetError(f"{path} does not exist. {nearest_existing(path)}")
     if path.is_dir():
-        if not exact and (path / INDEX_NAME).is_file():
+        if not walk and (path / INDEX_NAME).is_file():
             return read_index(path / INDEX_NAME, path)
-        return _recognise(DatasetSpec(path.resolve().name, OWN_LAYOUTS), path, exact)
+        return _recognise(DatasetSpec(path.resolve().name, OWN_LAYOUTS), path, exact, walk)
     if path.suffix.lower() in {".yaml", ".yml"}:
         spec, own_root = read_spec_file(path)
         (layout,) = spec.layouts
         base = own_root if root is None else Path(root)
         if isinstance(layout, Table):
             return _not_empty(Located(spec, base, read_table(base / layout.file, layout, spec, on_disk(base))))
-        return _recognise(spec, base, exact)
+        return _recognise(spec, base, exact, walk)
     name = path.resolve().parent.name if path.stem == "meta" else path.stem
     return _listed(DatasetSpec(name, ()), path, None if root is None else Path(root))
 
 
-def _locate_published(spec: DatasetSpec, given: str | Path | None, exact: bool) -> Located | DatasetIndex:
+def _given(spec: DatasetSpec, paths: Mapping[str, str | Path], data_root: str | Path | None) -> str | Path | None:
+    """Where a published dataset is said to lie; `paths` may use any usual spelling of its name."""
+    return next((path for name, path in paths.items() if spec_or_none(name) is spec), data_root)
+
+
+def _locate_published(spec: DatasetSpec, given: str | Path | None, exact: bool, walk: bool) -> Located | DatasetIndex:
     if given is None:
         raise DatasetError(
             f"Where is {spec.name}? Give its folder, or a data root that holds it under a usual name such as "
             f"'{spec.folders[0]}'."
         )
     root = Path(given)
-    return _listed(spec, root, None) if root.is_file() else _recognise(spec, root, exact)
+    found = _listed(spec, root, None) if root.is_file() else _recognise(spec, root, exact, walk)
+    if isinstance(found, DatasetIndex) and found.name != spec.name:
+        raise DatasetError(f"{root} is an index of {found.name}, not of {spec.name}. Give the index of {spec.name}.")
+    return found
 
 
 def _listed(spec: DatasetSpec, path: Path, root: Path | None) -> Located | DatasetIndex:
@@ -143,10 +152,10 @@ def _not_empty(found: Located) -> Located:
     return found
 
 
-def _recognise(spec: DatasetSpec, root: Path, exact: bool) -> Located | DatasetIndex:
+def _recognise(spec: DatasetSpec, root: Path, exact: bool, walk: bool) -> Located | DatasetIndex:
     """Read the folder in the layout that explains most of its images, or say what the nearest layout misses."""
     for folder in _usual_folders(spec, root, exact):
-        if not exact and (folder / INDEX_NAME).is_file():
+        if not walk and (folder / INDEX_NAME).is_file():
             return read_index(folder / INDEX_NAME, folder)
         if (reading := best_reading(spec, tree := Tree.walk(folder))) is not None:
             return Located(spec, folder, reading)

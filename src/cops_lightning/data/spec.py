@@ -11,6 +11,7 @@ NORMAL_WORDS = frozenset({"good", "ok", "normal", "no", "free", "healthy", "nega
 ANOMALOUS_WORDS = frozenset(
     {"anomaly", "anomalous", "abnormal", "bad", "ko", "ng", "defect", "defective", "yes", "positive"}
 )
+_NAMELESS = frozenset({"", "yes", "true", "1", "1.0"})  # words that say there is a defect, but not which
 GOOD = "good"  # the defect name of every normal image, whatever its folder is called
 
 
@@ -106,3 +107,9 @@ class DatasetSpec:
     def _by_folded_name(self) -> Mapping[str, str]:
         names = {old.casefold(): new for old, new in self.renamed.items()}
         return names | {name.casefold(): name for name in self.counts}
+
+    def defect_name(self, word: str, anomalous: bool) -> str:
+        """What the defect of an image is called, given the word that its folder or list has for it, if any."""
+        if not anomalous:
+            return GOOD
+        return self.defect if word.casefold() in NORMAL_WORDS | _NAMELESS else word

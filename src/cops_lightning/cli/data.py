@@ -1,0 +1,188 @@
+"""`cops-data`: list the known datasets, check one on disk, unpack one, write an index of one."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cops_lightning.core.errors import CopsError
+from cops_lightning.data.archive import unpack
+from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
+from cops_lightning.data.check import Decoded, Report, check
+from cops_lightning.data.index_file import INDEX_NAME, write_index
+from cops_lightning.data.resolve import load_index
+
+DATA_ROOT = "COPS_DATA_ROOT"  # the environment variable that conf/ reads too
+
+EXAMPLES = """\
+examples:
+  cops-data list                                  what is known, where it comes from, what is expected
+  cops-data check mvtec /data/mvtec               is that folder MVTec-AD, and complete?
+  cops-data check kvasir /data/Kvasir-SEG --deep  also decode every image and mask
+  cops-data check my_set.yaml                     a set of one's own, described by a few lines of YAML
+  cops-data prepare btad btad.zip /data/btad      unpack the publisher's archive, then check it
+  cops-data index visa /data/visa                 write /data/visa/cops_index.jsonl, so that runs start at once
+
+a spec of one's own (images without {defect} are anomalous; masks and normal are optional):
+  name: tiles
+  root: /data/tiles                    # default: the folder of the YAML file
+  images: MT_{defect}/Imgs/{stem}.jpg  # or, for a table:  table: labels.csv
+  masks: MT_{defect}/Imgs/{stem}.png   #                   columns: {image: "scans/{id:03d}.png", label: sick}
+  normal: Free                         # the {defect}, or the label, that means normal
+
+Without ROOT, a dataset is looked for in the folder that the environment variable COPS_DATA_ROOT names.
+Exit code: 0 where all is well, 1 where something is off."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except CopsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cops-data",
+        description="Datasets for CoPS: list the known ones, check, unpack and index them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    name_help = "a name that `cops-data list` shows, or a path to a folder, meta.json, .csv, .jsonl or .yaml"
+
+    listing = commands.add_parser("list", help="show the known datasets")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(run=_list)
+
+    checking = commands.add_parser("check", help="compare a dataset on disk with what was published")
+    checking.add_argument("name", metavar="NAME", help=name_help)
+    checking.add_argument("root", metavar="ROOT", nargs="?", help="the folder of the dataset, or a file that lists it")
+    checking.add_argument("--json", action="store_true", help="print JSON")
+    checking.add_argument("--deep", action="store_true", help="decode every image and mask (minutes)")
+    checking.set_defaults(run=_check)
+
+    preparing = commands.add_parser("prepare", help="unpack a publisher's archive safely and check it")
+    preparing.add_argument("name", metavar="NAME", help="a name that `cops-data list` shows")
+    preparing.add_argument("archive", metavar="ARCHIVE", type=Path, help="a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2")
+    preparing.add_argument("destination", metavar="DEST", type=Path, help="a new or empty folder")
+    preparing.set_defaults(run=_prepare)
+
+    indexing = commands.add_parser("index", help="write an index file, so that later runs need not walk the folders")
+    indexing.add_argument("name", metavar="NAME", help=name_help)
+    indexing.add_argument("root", metavar="ROOT", nargs="?", help="the folder of the dataset, or a file that lists it")
+    indexing.add_argument("--out", type=Path, help=f"where to write it (default: ROOT/{INDEX_NAME}, found by itself)")
+    indexing.set_defaults(run=_index)
+    return parser
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    rows = [CATALOG[name] for name in BENCHMARK]
+    if arguments.json:
+        content = [
+            {
+                "name": spec.name,
+                "title": spec.title,
+                "domain": spec.domain,
+                "categories": len(spec.categories),
+                "train": sum(counts.train for counts in spec.counts.values()),
+                "normal": sum(counts.normal for counts in spec.counts.values()),
+                "anomalous": sum(counts.anomalous for counts in spec.counts.values()),
+                "masks": spec.has_masks,
+                "licence": spec.licence,
+                "url": spec.url,
+            }
+            for spec in rows
+        ]
+        print(json.dumps(content, indent=2))
+        return 0
+    table = Table("name", "domain", "categories", "train", "normal", "anomalous", "masks")
+    for spec in rows:
+        counts = spec.counts.values()
+        sums = (sum(c.train for c in counts), sum(c.normal for c in counts), sum(c.anomalous for c in counts))
+        masks = "yes" if spec.has_masks else "-"
+        table.add_row(spec.name, spec.domain, str(len(counts)), *(str(n or "-") for n in sums), masks)
+    Console(highlight=False).print(table)
+    print("Normal and anomalous are test images. No normal images: no image metrics. No masks: no pixel metrics.\n")
+    for spec in rows:
+        print(f"{spec.name:<14} {spec.title}; licence: {spec.licence}; {spec.url}")
+    print("\nAlso known, though not among the thirteen: " + ", ".join(n for n in CATALOG if n not in BENCHMARK) + ".")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    report = _checked(arguments.name, arguments.root, arguments.deep, quiet=arguments.json)
+    if arguments.json:
+        print(json.dumps(report.as_json(), indent=2))
+        for problem in report.problems:
+            print(f"error: {problem}", file=sys.stderr)
+    else:
+        _show(report)
+    return 1 if report.problems else 0
+
+
+def _checked(name: str, root: str | Path | None, deep: bool, quiet: bool) -> Report:
+    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not deep) as progress:
+
+        def shown(results: Iterable[Decoded], total: int) -> Iterable[Decoded]:
+            return progress.track(results, total=total)
+
+        return check(name, root, data_root=os.environ.get(DATA_ROOT), deep=deep, progress=shown)
+
+
+def _show(report: Report) -> None:
+    """The layout, the counts found beside those expected, and what is off."""
+    console = Console(highlight=False)
+    if report.layout is not None:
+        console.print(f"{report.dataset} in {report.root}", soft_wrap=True, markup=False)
+        console.print(f"layout: {report.layout}", soft_wrap=True, markup=False)
+        console.print(f"fingerprint: {report.fingerprint}")
+        table = Table("category", "train normal", "test normal", "test anomalous")
+        for category, splits in report.found.items():
+            expected = report.expected.get(category)
+            found = (splits["train"][0], splits["test"][0], splits["test"][1])
+            wanted = (expected.train, expected.normal, expected.anomalous) if expected else found
+            cells = [str(f) if f == w else f"{f} of {w}" for f, w in zip(found, wanted, strict=True)]
+            table.add_row(category, *cells)
+        console.print(table)
+    for note in report.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    sys.stdout.flush()
+    for problem in report.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if not report.problems:
+        console.print(f"{report.dataset} is as expected.")
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    spec = find_spec(arguments.name)
+    count = unpack(arguments.archive, arguments.destination)
+    print(f"{count} files unpacked into {arguments.destination}")
+    report = _checked(spec.name, arguments.destination, deep=False, quiet=True)
+    _show(report)
+    return 1 if report.problems else 0
+
+
+def _index(arguments: argparse.Namespace) -> int:
+    index = load_index(arguments.name, arguments.root, data_root=os.environ.get(DATA_ROOT))
+    out = arguments.out or index.root / INDEX_NAME
+    write_index(index, out)
+    print(f"{len(index.train) + len(index.test)} images of {index.name} ({index.layout}) written to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

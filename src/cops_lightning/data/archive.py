@@ -1,0 +1,136 @@
+"""Unpacking a publisher's archive without trusting it."""
+
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from cops_lightning.core.errors import DatasetError
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large an archive may unfold. Images hardly compress, so a large ratio means an attack or an error."""
+
+    total_bytes: int = 100 << 30
+    ratio: float = 100.0
+    free_of_ratio: int = 64 << 20  # small archives may unfold to this much whatever their ratio
+    members: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive. `size` is what the archive claims."""
+
+    name: str
+    size: int
+    kind: str
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(archive: Path, destination: Path, limits: Limits | None = None) -> int:
+    """Unpack a .zip or .tar (also compressed) archive into a new or empty folder; the number of files written.
+
+    Nothing is written outside `destination`, and either everything arrives there or nothing does. Raises DatasetError
+    for paths that lead outside, for links and devices, for archives that unfold beyond `limits`, and for damaged ones.
+    """
+    limits = limits or Limits()
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise DatasetError(f"{destination} exists and is not empty. Give a new folder to unpack into.")
+    try:
+        packed = archive.stat().st_size
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    except OSError as error:
+        raise DatasetError(f"{archive} cannot be unpacked to {destination}: {error.strerror or error}.") from error
+    budget = min(limits.total_bytes, max(limits.free_of_ratio, int(limits.ratio * packed)))
+    try:
+        count = _unpack(archive, staging, budget, limits.members)
+        staging.chmod(0o755)
+        if destination.exists():
+            destination.rmdir()
+        staging.rename(destination)
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise DatasetError(f"{archive} cannot be unpacked: {error}. Download it again.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return count
+
+
+def _unpack(archive: Path, staging: Path, budget: int, most: int) -> int:
+    count, claimed = 0, 0
+    seen: set[str] = set()
+    for member in _members(archive):
+        target = staging / _safe_name(archive, member)
+        count, claimed = count + 1, claimed + member.size
+        if count > most:
+            raise DatasetError(f"{archive} holds more than {most} files. It was not unpacked.")
+        if str(target).casefold() in seen:
+            raise DatasetError(f"{archive} holds '{member.name}' twice. It was not unpacked.")
+        seen.add(str(target).casefold())
+        if claimed > budget:
+            raise _too_large(archive, budget)
+        if member.size > shutil.disk_usage(staging).free:
+            raise DatasetError(f"There is no room to unpack {archive} into {staging.parent}. Free some space.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as packed, target.open("xb") as file:
+            budget_here, written = budget - (claimed - member.size), 0
+            while chunk := packed.read(CHUNK):
+                written += len(chunk)
+                if written > budget_here or written > member.size:
+                    raise _too_large(archive, budget)
+                file.write(chunk)
+    if not count:
+        raise DatasetError(f"{archive} holds no files. Download it again.")
+    return count
+
+
+def _members(archive: Path) -> Iterator[Member]:
+    """The files of an archive, in its order; folders are left out."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            for info in zipped.infolist():
+                mode = stat.S_IFMT(info.external_attr >> 16)
+                if info.is_dir():
+                    continue
+                if info.flag_bits & 1:
+                    raise DatasetError(f"{archive} is encrypted. Decrypt it first, then give its folder.")
+                kind = "file" if mode in (0, stat.S_IFREG) else "link" if mode == stat.S_IFLNK else "special file"
+                yield Member(info.filename, info.file_size, kind, lambda info=info: zipped.open(info))  # type: ignore[misc]
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive, "r:*") as tarred:
+            for entry in tarred:
+                if entry.isdir():
+                    continue
+                kind = "file" if entry.isreg() else "link" if entry.issym() or entry.islnk() else "special file"
+                yield Member(entry.name, entry.size, kind, lambda entry=entry: _tar_file(tarred, entry))  # type: ignore[misc]
+    else:
+        raise DatasetError(f"{archive} is neither a .zip nor a .tar archive. Unpack it by hand, then check its folder.")
+
+
+def _tar_file(tarred: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    file = tarred.extractfile(entry)
+    assert file is not None  # only links and devices have no content, and they are refused before
+    return file
+
+
+def _safe_name(archive: Path, member: Member) -> PurePosixPath:
+    """The relative path of a member. Raises DatasetError where it would leave the folder, or is no plain file."""
+    name = PurePosixPath(member.name.replace("\\", "/"))
+    if member.kind != "file":
+        raise DatasetError(f"{archive} holds the {member.kind} '{member.name}'. It was not unpacked.")
+    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or "\0" in member.name:
+        raise DatasetError(f"{archive} holds '{member.name}', which leads outside the folder. It was not unpacked.")
+    return name
+
+
+def _too_large(archive: Path, budget: int) -> DatasetError:
+    return DatasetError(f"{archive} unfolds to more than {budget / (1 << 20):.0f} MiB. It was not unpacked.")
