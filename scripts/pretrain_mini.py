@@ -42,7 +42,8 @@ from cops_lightning.procedural.catalog import (
 from cops_lightning.procedural.sampling import Streams, render_pair
 
 IMAGE, PATCH = 112, 8
-GRID, WINDOW = IMAGE // PATCH, 8
+GRID = IMAGE // PATCH
+EARLY_WINDOWS, LATE_WINDOWS = (6, 6, 8), (8, GRID)  # patches per side: what a step sees, in turn
 TAU = 0.07  # CoPS's constant temperature
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
@@ -261,8 +262,8 @@ def pooled(patches: Tensor, window: int) -> Tensor:
     return F.avg_pool2d(grid, window, 1, window // 2).flatten(2).transpose(1, 2)
 
 
-def prepare(batch: Rendered, rng: torch.Generator, windows: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Pixels (2 p, ...), patch targets (2 p, n) and patch positions: turned, mirrored, and cut to windows if asked."""
+def prepare(batch: Rendered, rng: torch.Generator, window: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Pixels (2 p, ...), patch targets (2 p, n) and patch positions: turned, mirrored, and cut to windows."""
     images = torch.from_numpy(batch.images).flatten(0, 1).permute(0, 3, 1, 2)
     masks = torch.from_numpy(batch.masks).float()[:, None] / 255
     turn, mirror = int(torch.randint(4, (1,), generator=rng)), bool(torch.randint(2, (1,), generator=rng))
@@ -270,14 +271,14 @@ def prepare(batch: Rendered, rng: torch.Generator, windows: bool) -> tuple[Tenso
     if mirror:
         images, masks = images.flip(3), masks.flip(3)
     share, where = F.avg_pool2d(masks, PATCH)[:, 0], None
-    if windows:
-        pairs, n = len(masks), torch.arange(WINDOW)
+    if window < GRID:
+        pairs, n = len(masks), torch.arange(window)
         centre = torch.multinomial(share.flatten(1) + 1e-6, 1, generator=rng)[:, 0]
-        top = (centre // GRID - torch.randint(WINDOW, (pairs,), generator=rng)).clamp(0, GRID - WINDOW)
-        left = (centre % GRID - torch.randint(WINDOW, (pairs,), generator=rng)).clamp(0, GRID - WINDOW)
+        top = (centre // GRID - torch.randint(window, (pairs,), generator=rng)).clamp(0, GRID - window)
+        left = (centre % GRID - torch.randint(window, (pairs,), generator=rng)).clamp(0, GRID - window)
         where = ((top[:, None, None] + n[:, None]) * GRID + left[:, None, None] + n).flatten(1)
         share = share.flatten(1).gather(1, where)
-        where, side = where.repeat(2, 1), WINDOW * PATCH
+        where, side = where.repeat(2, 1), window * PATCH
         corners = [(int(y) * PATCH, int(x) * PATCH) for y, x in zip(top.repeat(2), left.repeat(2), strict=True)]
         images = torch.stack([i[:, y : y + side, x : x + side] for i, (y, x) in zip(images, corners, strict=True)])
     target = (4 * share.flatten(1)).clamp(max=1)
@@ -288,12 +289,12 @@ WEIGHTS = {"state": 1.0, "contrast": 0.3, "values": 1.0, "pooled": 0.5, "origina
 
 
 def objective(
-    clip: CLIP, tokenizer: SimpleTokenizer, batch: Rendered, rng: torch.Generator, windows: bool, device: torch.device
+    clip: CLIP, tokenizer: SimpleTokenizer, batch: Rendered, rng: torch.Generator, window: int, device: torch.device
 ) -> dict[str, Tensor]:
     """Every term of the loss, unweighted, and the accuracy of the state."""
-    pixels, target, where = prepare(batch, rng, windows)
+    pixels, target, where = prepare(batch, rng, window)
     tokens = tokenize(tokenizer, batch.captions[0] + batch.captions[1]).to(device)
-    early, window = int(torch.randint(3, 6, (1,), generator=rng)), 3 + 2 * int(torch.randint(2, (1,), generator=rng))
+    early, pool = int(torch.randint(3, 6, (1,), generator=rng)), 3 + 2 * int(torch.randint(2, (1,), generator=rng))
     with torch.autocast(device.type, torch.bfloat16):
         views = look(clip, pixels.to(device), None if where is None else where.to(device), early)
         texts = speak(clip, tokens)
@@ -314,7 +315,7 @@ def objective(
         "state": binary(margin, state) + 0.25 * binary((plain * axis).sum(-1) / TAU, state),
         "contrast": contrast(logits, true) + contrast(logits.T, true.T) + 0.25 * contrast(plain_logits, true),
         "values": dense(views.values, axis, target),
-        "pooled": dense(pooled(views.values, window), axis, target),
+        "pooled": dense(pooled(views.values, pool), axis, target),
         "original": dense(views.original, axis, target),
         "early": dense(views.early, axis, target),
         "accuracy": ((margin > 0) == (state > 0)).float().mean().detach(),
@@ -355,13 +356,12 @@ def main() -> None:
     add = parser.add_argument
     add("run", type=Path, help="folder of the run: vocabulary, checkpoint, log")
     add("--steps", type=int, required=True, help="length of the run, decay included")
-    add("--decay-steps", type=int, default=450)
+    add("--decay-steps", type=int, default=300)
     add("--decay-at", type=int, help="start the decay at this step instead of in time for --steps")
     add("--seed", type=int, default=0)
     add("--pairs", type=int, default=32, help="pairs of a normal and an anomalous image per step")
     add("--rate", type=float, default=2e-3, help="peak learning rate")
     add("--optimizer", choices=("muon", "adamw"), default="muon")
-    add("--full-every", type=int, default=8, help="every n-th step sees the full grid, the others windows of it")
     add("--save-every", type=int, default=100)
     add("--workers", type=int, default=1)
     add("--threads", type=int, default=2)
@@ -405,8 +405,8 @@ def main() -> None:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
         rng = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-        windows = decay_at is None and (step + 1) % options.full_every != 0
-        terms = objective(clip, tokenizer, batches.take(), rng, windows, device)
+        windows = EARLY_WINDOWS if decay_at is None else LATE_WINDOWS
+        terms = objective(clip, tokenizer, batches.take(), rng, windows[step % len(windows)], device)
         loss = sum(WEIGHTS[name] * value for name, value in terms.items() if name in WEIGHTS)
         clip.zero_grad()
         loss.backward()
@@ -415,8 +415,8 @@ def main() -> None:
             optimizer.step()
         step += 1
         for name, value in terms.items():
-            means[name] = means.get(name, 0.0) + value.item() / 50
-        if step % 50 == 0:
+            means[name] = means.get(name, 0.0) + value.item() / 25
+        if step % 25 == 0:
             speed = (step - first) / (time.perf_counter() - began)
             left = (end - step) / speed / 60
             shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())

@@ -26,6 +26,7 @@ Picture = Float[np.ndarray, "s s 3"]
 Colour = Float[np.ndarray, "3"]
 Points = Float[np.ndarray, "n 2"]
 Field = Callable[[Generator], Plane]
+Number = int | float  # so that a caller may write 3 for 3.0
 T = TypeVar("T")
 
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -49,7 +50,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 # ---- draws -----------------------------------------------------------------------------------------------------------
 
 
-def chance(rng: Generator, probability: float) -> bool:
+def chance(rng: Generator, probability: Number) -> bool:
     """True with the given probability."""
     return rng.random() < probability
 
@@ -67,14 +68,14 @@ def choose(rng: Generator, options: Sequence[T]) -> T:
 # ---- colours ---------------------------------------------------------------------------------------------------------
 
 
-def colour(rng: Generator, names: Sequence[str] = (), jitter: float = 0.08) -> Colour:
+def colour(rng: Generator, names: Sequence[str] = (), jitter: Number = 0.08) -> Colour:
     """A shade of one of the named colours, or of any colour."""
     centre = np.array(COLOURS[choose(rng, names or tuple(COLOURS))], np.float32)
     shade = rng.uniform(-jitter, jitter, 3).astype(np.float32) * 0.6 + rng.uniform(-jitter, jitter)
     return np.clip(centre + shade, 0.02, 0.98)
 
 
-def colour_unlike(rng: Generator, other: Colour, names: Sequence[str] = (), distance: float = 0.28) -> Colour:
+def colour_unlike(rng: Generator, other: Colour, names: Sequence[str] = (), distance: Number = 0.28) -> Colour:
     """A colour that stands out from `other` where eight draws suffice to find one."""
     for _ in range(8):
         found = colour(rng, names)
@@ -91,7 +92,8 @@ def plain(tone: Any) -> Picture:
 def lit(tone: Any, brightness: Plane) -> Picture:
     """One colour under varying brightness."""
     red, green, blue = np.asarray(tone, np.float32).tolist()
-    return cv2.merge((brightness * red, brightness * green, brightness * blue))
+    drawn: Picture = cv2.merge((brightness * red, brightness * green, brightness * blue))
+    return drawn
 
 
 def scaled(picture: Picture, factor: Plane) -> Picture:
@@ -126,14 +128,14 @@ def paint(below: Picture, tone: Any, coverage: Plane) -> Picture:
 # ---- fields ----------------------------------------------------------------------------------------------------------
 
 
-def noise(rng: Generator, columns: float, rows: float | None = None) -> Plane:
+def noise(rng: Generator, columns: Number, rows: Number | None = None) -> Plane:
     """Smooth noise: random values on a coarse grid, interpolated bicubically."""
     nx = max(2, int(columns))
     ny = max(2, int(columns if rows is None else rows))
     return cv2.resize(rng.random((ny, nx), dtype=np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
 
 
-def clouds(rng: Generator, columns: float, octaves: int = 4, gain: float = 0.55) -> Plane:
+def clouds(rng: Generator, columns: Number, octaves: int = 4, gain: Number = 0.55) -> Plane:
     """Noise summed over octaves, each twice as fine and `gain` times as strong as the one before."""
     total, weight, amplitude = np.zeros((SIDE, SIDE), np.float32), 0.0, 1.0
     for _ in range(octaves):
@@ -144,7 +146,7 @@ def clouds(rng: Generator, columns: float, octaves: int = 4, gain: float = 0.55)
     return total / weight
 
 
-def axes(rng: Generator, spread: float = np.pi, warp: float = 0.0) -> tuple[Plane, Plane]:
+def axes(rng: Generator, spread: Number = np.pi, warp: Number = 0.0) -> tuple[Plane, Plane]:
     """Coordinates in pixels, turned by up to `spread`, shifted at random and bent by up to `warp` pixels."""
     angle = rng.uniform(-spread, spread)
     dx, dy = X - SIDE / 2 + rng.uniform(-64, 64), Y - SIDE / 2 + rng.uniform(-64, 64)
@@ -162,10 +164,11 @@ def wave(x: Plane) -> Plane:
 
 def zigzag(x: Plane) -> Plane:
     """A triangle of period 1: 1 at whole numbers, 0 half way between."""
-    return np.abs(x - np.floor(x) - 0.5) * 2
+    plane: Plane = np.abs(x - np.floor(x) - 0.5) * 2
+    return plane
 
 
-def step(x: Plane, softness: float = 0.08) -> Plane:
+def step(x: Plane, softness: Number = 0.08) -> Plane:
     """0 below zero, 1 above, linear within `softness`."""
     return np.clip(x / softness + 0.5, 0, 1)
 
@@ -183,7 +186,7 @@ def shades(rng: Generator, index: Any, count: int = 1024) -> Plane:
     return rng.random(count, dtype=np.float32)[np.asarray(index).astype(np.int32) % count]
 
 
-def soften(plane: Any, sigma: float) -> Any:
+def soften(plane: Any, sigma: Number) -> Any:
     """Gaussian blur."""
     return cv2.GaussianBlur(plane, (0, 0), sigma)
 
@@ -198,7 +201,7 @@ def polygon(points: Any) -> Plane:
     return board.astype(np.float32) / 255
 
 
-def stroke(points: Any, width: float) -> Plane:
+def stroke(points: Any, width: Number) -> Plane:
     """Coverage of an open line through the points; the width is rounded to whole pixels, at least one."""
     board = np.zeros((SIDE, SIDE), np.uint8)
     at = np.round(np.asarray(points) * 16).astype(np.int32)
@@ -206,7 +209,7 @@ def stroke(points: Any, width: float) -> Plane:
     return board.astype(np.float32) / 255
 
 
-def ellipse(x: float, y: float, a: float, b: float | None = None, angle: float = 0.0) -> Plane:
+def ellipse(x: Number, y: Number, a: Number, b: Number | None = None, angle: Number = 0.0) -> Plane:
     """Coverage of an ellipse with half axes a and b."""
     board = np.zeros((SIDE, SIDE), np.uint8)
     half = (max(1, int(a * 16)), max(1, int((a if b is None else b) * 16)))
@@ -215,7 +218,13 @@ def ellipse(x: float, y: float, a: float, b: float | None = None, angle: float =
 
 
 def blob(
-    rng: Generator, x: float, y: float, radius: float, stretch: float = 0.0, rough: float = 0.9, soft: float = 0.12
+    rng: Generator,
+    x: Number,
+    y: Number,
+    radius: Number,
+    stretch: Number = 0.0,
+    rough: Number = 0.9,
+    soft: Number = 0.12,
 ) -> Plane:
     """Coverage of an irregular patch. `stretch` is the ratio of its axes (0: a random one), `rough` bends its rim."""
     angle, stretch = rng.uniform(0, np.pi), stretch or rng.uniform(1, 2)
@@ -226,7 +235,7 @@ def blob(
 
 
 def wander(
-    rng: Generator, x: float, y: float, length: float, bend: float, steps: int, angle: float | None = None
+    rng: Generator, x: Number, y: Number, length: Number, bend: Number, steps: int, angle: Number | None = None
 ) -> Points:
     """A path of `length` pixels from (x, y) whose direction changes by up to `bend` at every step."""
     start = rng.uniform(0, TAU) if angle is None else angle
@@ -235,7 +244,7 @@ def wander(
     return np.concatenate([[[x, y]], np.array([x, y]) + np.cumsum(moves, 0)])
 
 
-def regular(corners: int, radius: float = 1.0, phase: float = 0.0) -> Points:
+def regular(corners: int, radius: Number = 1.0, phase: Number = 0.0) -> Points:
     """The corners of a regular polygon around the origin."""
     angle = phase + np.arange(corners) * TAU / corners
     return radius * np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -244,7 +253,8 @@ def regular(corners: int, radius: float = 1.0, phase: float = 0.0) -> Points:
 def contour(radius: Callable[[Any], Any], corners: int = 72) -> Points:
     """A closed outline given by its radius as a function of the angle."""
     angle = np.arange(corners) * TAU / corners
-    return radius(angle)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+    placed: Points = radius(angle)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+    return placed
 
 
 @dataclass(frozen=True)
@@ -256,7 +266,7 @@ class Pose:
     angle: float
 
     @classmethod
-    def draw(cls, rng: Generator, low: float = 38, high: float = 54, spread: float = np.pi) -> "Pose":
+    def draw(cls, rng: Generator, low: Number = 38, high: Number = 54, spread: Number = np.pi) -> "Pose":
         """A pose of radius low to high, turned by up to `spread`, that keeps most of the object on the canvas."""
         radius = rng.uniform(low, high)
         room = max(2.0, SIDE / 2 - 0.95 * radius) * 0.6
@@ -266,7 +276,8 @@ class Pose:
     def __call__(self, points: Any) -> Points:
         """Own coordinates to pixels."""
         c, s = np.cos(self.angle), np.sin(self.angle)
-        return np.asarray(points, float) @ np.array([[c, s], [-s, c]]) * self.radius + self.centre
+        placed: Points = np.asarray(points, float) @ np.array([[c, s], [-s, c]]) * self.radius + self.centre
+        return placed
 
     def local(self) -> tuple[Plane, Plane]:
         """Own coordinates of every pixel."""
@@ -278,24 +289,25 @@ class Pose:
         """Coverage of a polygon in own coordinates."""
         return polygon(self(points))
 
-    def stroke(self, points: Any, width: float) -> Plane:
+    def stroke(self, points: Any, width: Number) -> Plane:
         """Coverage of a line in own coordinates, `width` in pixels."""
         return stroke(self(points), width)
 
-    def ellipse(self, x: float, y: float, a: float, b: float | None = None, angle: float = 0.0) -> Plane:
+    def ellipse(self, x: Number, y: Number, a: Number, b: Number | None = None, angle: Number = 0.0) -> Plane:
         """Coverage of an ellipse in own coordinates."""
         px, py = self([[x, y]])[0]
         return ellipse(px, py, a * self.radius, (a if b is None else b) * self.radius, self.angle + angle)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float) -> Plane:
+    def box(self, x0: Number, y0: Number, x1: Number, y1: Number) -> Plane:
         """Coverage of a rectangle in own coordinates."""
         return self.polygon([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
 
-    def bar(self, x0: float, y0: float, x1: float, y1: float) -> Plane:
+    def bar(self, x0: Number, y0: Number, x1: Number, y1: Number) -> Plane:
         """Coverage of a rectangle with semicircular ends (left and right) in own coordinates."""
         half, middle = (y1 - y0) / 2, (y0 + y1) / 2
         ends = np.maximum(self.ellipse(x0 + half, middle, half), self.ellipse(x1 - half, middle, half))
-        return np.maximum(self.box(x0 + half, y0, x1 - half, y1), ends)
+        plane: Plane = np.maximum(self.box(x0 + half, y0, x1 - half, y1), ends)
+        return plane
 
 
 # ---- scenes ----------------------------------------------------------------------------------------------------------
@@ -319,7 +331,7 @@ def ground(rng: Generator) -> tuple[Picture, Colour]:
     return lit(tone, 0.85 + 0.3 * noise(rng, SIDE)), tone
 
 
-def relief(rng: Generator, picture: Picture, subject: Plane, strength: float = 0.35) -> Picture:
+def relief(rng: Generator, picture: Picture, subject: Plane, strength: Number = 0.35) -> Picture:
     """Light from one side on the rim of the subject."""
     soft, angle = soften(subject, 5), rng.uniform(0, TAU)
     dx, dy = cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)

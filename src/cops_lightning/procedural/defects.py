@@ -14,6 +14,7 @@ from cops_lightning.procedural.canvas import (
     SIDE,
     TAU,
     Colour,
+    Number,
     Picture,
     Plane,
     Scene,
@@ -58,10 +59,11 @@ def _spot(rng: Generator, subject: Plane) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _tone(picture: Picture, x: float, y: float) -> Colour:
+def _tone(picture: Picture, x: Number, y: Number) -> Colour:
     """The colour around a point."""
     px, py = int(np.clip(x, 2, SIDE - 3)), int(np.clip(y, 2, SIDE - 3))
-    return picture[py - 2 : py + 3, px - 2 : px + 3].reshape(-1, 3).mean(0)
+    tone: Colour = picture[py - 2 : py + 3, px - 2 : px + 3].reshape(-1, 3).mean(0)
+    return tone
 
 
 def _contrasting(rng: Generator, tone: Colour) -> Colour:
@@ -74,7 +76,7 @@ def _contrasting(rng: Generator, tone: Colour) -> Colour:
     return colour(rng)
 
 
-def _gaussian(x: float, y: float, sigma: float) -> Plane:
+def _gaussian(x: Number, y: Number, sigma: Number) -> Plane:
     return np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * sigma * sigma))
 
 
@@ -279,7 +281,10 @@ def polyp(rng: Generator, scene: Scene) -> Painted:
     (x, y), radius = _spot(rng, scene.subject), rng.uniform(9, 20)
     reach = blob(rng, x, y, radius, rng.uniform(1, 1.5), rough=0.25)
     height = np.clip(1 - np.hypot(X - x + radius * 0.25, Y - y + radius * 0.25) / (1.6 * radius), 0, 1)
-    tone, shadow = np.clip(_tone(scene.picture, x, y) * np.float32([1.15, 0.85, 0.85]), 0, 1), soften(reach, 2.5)
+    tone, shadow = (
+        np.clip(_tone(scene.picture, x, y) * np.array([1.15, 0.85, 0.85], np.float32), 0, 1),
+        soften(reach, 2.5),
+    )
     picture = scaled(scene.picture, 1 - 0.3 * np.roll(shadow, (2, 2), (0, 1)))
     picture = blend(picture, np.clip(lit(tone, 0.58 + 0.6 * height + 0.15 * noise(rng, 24)), 0, 1), reach)
     return paint(picture, (1, 1, 1), ellipse(x - radius * 0.3, y - radius * 0.35, 1.8) * 0.8), np.maximum(reach, shadow)
@@ -302,7 +307,7 @@ def mole(rng: Generator, scene: Scene) -> Painted:
 # ---- open: no name, any look -----------------------------------------------------------------------------------------
 
 
-def _any_region(rng: Generator, x: float, y: float) -> Plane:
+def _any_region(rng: Generator, x: Number, y: Number) -> Plane:
     kind, size = whole(rng, 0, 6), rng.uniform(5, 22)
     if kind <= 1:
         return blob(rng, x, y, size, rng.uniform(1, 3), rough=rng.uniform(0.1, 1.6), soft=rng.uniform(0.03, 0.4))
@@ -317,12 +322,13 @@ def _any_region(rng: Generator, x: float, y: float) -> Plane:
             reach = np.maximum(reach, ellipse(*at, rng.uniform(1.5, 5), rng.uniform(1.5, 5), rng.uniform(0, TAU)))
         return reach
     if kind == 5:
-        return np.clip(ellipse(x, y, size) - ellipse(x, y, size * rng.uniform(0.4, 0.85)), 0, 1)
+        plane: Plane = np.clip(ellipse(x, y, size) - ellipse(x, y, size * rng.uniform(0.4, 0.85)), 0, 1)
+        return plane
     near = _gaussian(x, y, size)
     return np.clip((noise(rng, rng.uniform(8, 40)) - 0.5) * 4, 0, 1) * (near > 0.4)
 
 
-def _any_change(rng: Generator, picture: Picture, x: float, y: float) -> Picture:
+def _any_change(rng: Generator, picture: Picture, x: Number, y: Number) -> Picture:
     kind, tone = whole(rng, 0, 9), _tone(picture, x, y)
     if kind == 0:
         return plain(_contrasting(rng, tone))
@@ -336,14 +342,17 @@ def _any_change(rng: Generator, picture: Picture, x: float, y: float) -> Picture
         return picture[..., rng.permutation(3)] * rng.uniform(0.7, 1.3, 3).astype(np.float32)
     if kind == 5:
         return 1 - picture
+    drawn: Picture
     if kind == 6:
-        return soften(picture, rng.uniform(2, 8)) + rng.uniform(-0.15, 0.15)
+        drawn = soften(picture, rng.uniform(2, 8)) + rng.uniform(-0.15, 0.15)
+        return drawn
     if kind == 7:
         return np.roll(np.rot90(picture, whole(rng, 0, 3)), (whole(rng, 12, 100), whole(rng, 12, 100)), (0, 1))
     if kind == 8:
         angle, far = rng.uniform(0, TAU), rng.uniform(4, 14)
         return _moved(picture, FULL * (far * np.cos(angle)).item(), FULL * (far * np.sin(angle)).item())
-    return picture + rng.uniform(0.15, 0.5) * (rng.random((SIDE, SIDE, 1), dtype=np.float32) - 0.5) * 2
+    drawn = picture + rng.uniform(0.15, 0.5) * (rng.random((SIDE, SIDE, 1), dtype=np.float32) - 0.5) * 2
+    return drawn
 
 
 def any_defect(rng: Generator, scene: Scene) -> Painted:

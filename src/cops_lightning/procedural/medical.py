@@ -50,7 +50,7 @@ def _vessels(
 
 
 def mucosa(rng: Generator) -> Scene:
-    tone = np.clip(colour(rng, ["pink", "red", "orange"]) * np.float32([1.1, 0.8, 0.8]), 0, 1)
+    tone = np.clip(colour(rng, ["pink", "red", "orange"]) * np.array([1.1, 0.8, 0.8], np.float32), 0, 1)
     cloud, depth = clouds(rng, 3), np.hypot(X - rng.uniform(20, 108), Y - rng.uniform(20, 108)) / 90
     folds = wave(depth * rng.uniform(2, 5) + cloud * 1.5)
     picture = lit(tone, 0.25 + 0.35 * folds + 0.5 * np.clip(depth, 0, 1) + 0.4 * cloud)

@@ -11,6 +11,7 @@ from cops_lightning.procedural.canvas import (
     SIDE,
     TAU,
     Colour,
+    Number,
     Picture,
     Plane,
     Points,
@@ -43,11 +44,11 @@ from cops_lightning.procedural.textures import any_field, any_texture
 METALS = ("silver", "gray", "orange", "black", "yellow")
 
 
-def _finish(rng: Generator, below: Picture, above: Picture, subject: Plane, strength: float = 0.35) -> Scene:
+def _finish(rng: Generator, below: Picture, above: Picture, subject: Plane, strength: Number = 0.35) -> Scene:
     return place(rng, below, relief(rng, above, subject, strength), subject)
 
 
-def _gloss(pose: Pose, picture: Picture, across: float = 1.0) -> Picture:
+def _gloss(pose: Pose, picture: Picture, across: Number = 1.0) -> Picture:
     """A highlight along the axis of a round body."""
     _, y = pose.local()
     return scaled(picture, 0.65 + 0.5 * np.clip(1 - np.abs(y / across + 0.25), 0, 1))
@@ -611,7 +612,7 @@ def _sites(rng: Generator) -> Sequence[tuple[float, float, float]]:
         ]
     if kind == 2:
         count = whole(rng, 2, 6)
-        return [(-0.75 + 1.5 * (i + 0.5) / count, 0, 0.6 / count) for i in range(count)]
+        return [(-0.75 + 1.5 * (i + 0.5) / count, 0.0, 0.6 / count) for i in range(count)]
     return [
         (rng.uniform(-0.65, 0.65), rng.uniform(-0.65, 0.65), rng.uniform(0.06, 0.28)) for _ in range(whole(rng, 2, 7))
     ]

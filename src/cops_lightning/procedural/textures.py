@@ -44,7 +44,8 @@ def _surface(picture: Picture) -> Scene:
 def _relative_distance(rng: Generator, count: int) -> Plane:
     """Distance to the nearest of `count` seeds, softened; its mean is one half."""
     distance = soften(cells(rng, count)[0], 0.8)
-    return distance / (2 * float(distance.mean()))
+    plane: Plane = distance / (2 * float(distance.mean()))
+    return plane
 
 
 # ---- pre-training ----------------------------------------------------------------------------------------------------
@@ -383,7 +384,8 @@ def _crossing(rng: Generator) -> Plane:
     (u, v), pitch = axes(rng, warp=rng.uniform(0, 8)), rng.uniform(5, 26)
     other = pitch * rng.uniform(0.6, 1.7)
     a, b = wave(u / pitch), wave(v / other)
-    return [a * b, np.maximum(a, b) ** 3, np.abs(a - b), 0.5 * (a + b)][whole(rng, 0, 3)]
+    plane: Plane = [a * b, np.maximum(a, b) ** 3, np.abs(a - b), 0.5 * (a + b)][whole(rng, 0, 3)]
+    return plane
 
 
 def _rings(rng: Generator) -> Plane:
@@ -414,7 +416,8 @@ def _sprinkles(rng: Generator) -> Plane:
 
 def _speckle(rng: Generator) -> Plane:
     grain = soften(rng.random((SIDE, SIDE), dtype=np.float32), rng.uniform(0.5, 2.0))
-    return np.clip(0.5 + (grain - 0.5) / float(grain.std()) * 0.2, 0, 1)
+    plane: Plane = np.clip(0.5 + (grain - 0.5) / float(grain.std()) * 0.2, 0, 1)
+    return plane
 
 
 FIELDS = (
@@ -430,17 +433,20 @@ def any_field(rng: Generator) -> Plane:
         return field
     other = choose(rng, FIELDS)(rng)
     join = whole(rng, 0, 4)
+    plane: Plane
     if join == 0:
-        return field * other
-    if join == 1:
-        return np.maximum(field, other)
-    if join == 2:
+        plane = field * other
+    elif join == 1:
+        plane = np.maximum(field, other)
+    elif join == 2:
         share = rng.uniform(0.25, 0.75)
-        return share * field + (1 - share) * other
-    if join == 3:
-        return np.abs(field - other)
-    mask = _clouds(rng)
-    return field * mask + other * (1 - mask)
+        plane = share * field + (1 - share) * other
+    elif join == 3:
+        plane = np.abs(field - other)
+    else:
+        mask = _clouds(rng)
+        plane = field * mask + other * (1 - mask)
+    return plane
 
 
 def any_texture(rng: Generator) -> Scene:
