@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cops_lightning.data.catalog import CATALOG
-from cops_lightning.data.recognise import best_reading, holds, read_layout
+from cops_lightning.data.recognise import best_reading, read_layout
 from cops_lightning.data.spec import DatasetSpec, Folders, Table
 from cops_lightning.data.templates import Template
 from cops_lightning.data.tree import Tree
@@ -37,7 +37,7 @@ OWN_LAYOUTS = (
 def explain(spec: DatasetSpec, tree: Tree) -> str:
     """One or two sentences: what was found in the folder, what was expected, and what to do."""
     if not (images := tree.images()):
-        held = f"; it holds: {', '.join(tree.top()[:8])}" if tree.files else ""
+        held = f"; it holds: {', '.join(tree.top()[:8])}" if tree.folders else ""
         return f"{tree.root} has no image files{held}. Give the folder of the dataset."
     if (above := _right_level_above(spec, tree)) is not None:
         levels = len(tree.root.resolve().relative_to(above.resolve()).parts)
@@ -61,15 +61,24 @@ def _levels(count: int) -> str:
 
 
 def _right_level_above(spec: DatasetSpec, tree: Tree) -> Path | None:
-    above = Tree(tree.root.resolve(), tree.files)
+    above = Tree(tree.root.resolve(), tree.folders)
     for _ in range(3):
         if above.root == above.root.parent:
             return None
         above = above.seen_from_above()
-        tables = [t.file for t in spec.layouts if isinstance(t, Table) and (above.root / t.file).is_file()]
-        if best_reading(spec, Tree(above.root, [*above.files, *tables])) is not None:
+        if best_reading(spec, _with_tables(spec, above)) is not None:
             return above.root
     return None
+
+
+def _with_tables(spec: DatasetSpec, tree: Tree) -> Tree:
+    """The tree with the tables of the dataset that lie beside the folder it was seen from."""
+    folders = dict(tree.folders)
+    for layout in spec.layouts:
+        if isinstance(layout, Table) and (tree.root / layout.file).is_file():
+            folder, _, name = layout.file.rpartition("/")
+            folders[folder] = (*folders.get(folder, ()), name)
+    return Tree(tree.root, folders)
 
 
 def _right_level_below(spec: DatasetSpec, tree: Tree, depth: int = 3) -> Path | None:
@@ -116,6 +125,3 @@ def _first_difference(place: str, spec: DatasetSpec, root: Path, images: list[st
             return depth / len(written), f"expected {kind} '{word}'{names} in {where}, found {shown or 'nothing'}."
         fitting = agreeing
     return 1.0, f"the words in {'/'.join(fitting[0])} are not those of this dataset."
-
-
-__all__ = ["OWN_LAYOUTS", "explain", "holds"]

@@ -66,9 +66,9 @@ class DatasetIndex:
         lines = []
         for sample in self.train + self.test:
             role = f"{sample.category}\t{sample.split}\t{int(sample.anomalous)}"
-            lines.append(f"{self.relative(sample.image)}\t{_size(sample.image)}\t{role}")
-            if sample.mask is not None:
-                lines.append(f"{self.relative(sample.mask)}\t{_size(sample.mask)}\tmask")
+            for path, part in ((sample.image, role), (sample.mask, "mask")):
+                if path is not None:
+                    lines.append(f"{self.relative(path)}\t{_size(path)}\t{part}")
         return hashlib.blake2b("\n".join(sorted(lines)).encode(), digest_size=16).hexdigest()
 
     def relative(self, path: Path) -> str:

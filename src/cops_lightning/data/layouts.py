@@ -4,19 +4,20 @@ It never raises for what is wrong inside a dataset; it lists `problems`, so that
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from cops_lightning.core.types import Split
 from cops_lightning.data.spec import GOOD, DatasetSpec, Folders
-from cops_lightning.data.templates import Template
-from cops_lightning.data.tree import Tree
+from cops_lightning.data.templates import Pattern, Template
+from cops_lightning.data.tree import Tree, image_names
+
+Key = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One image with its paths relative to the root of the dataset."""
 
     category: str
@@ -42,25 +43,28 @@ class Reading:
 def read_folders(tree: Tree, layout: Folders, spec: DatasetSpec) -> Reading:
     """Read a layout in which places have meaning. Image and mask belong together when their fields agree."""
     reading = Reading(layout.name)
-    image_templates, mask_templates = _compiled(layout.images), _compiled(layout.masks)
-    shared = _shared_fields(image_templates, mask_templates)
-    ignored = _compiled(layout.ignore)
-    found: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
-    masks: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    folders: set[str] = set()
-    for path in tree.images():
-        if values := _first_match(mask_templates, path):
+    images: list[tuple[Mapping[str, str], str]] = []
+    masks: dict[Key, list[str]] = defaultdict(list)
+    shared = _shared_fields(layout)
+    for role, values, path in _placed(tree, layout):
+        if role == "mask":
             masks[_key(values, shared)].append(path)
-        elif values := _first_match(image_templates, path):
-            if (entry := _entry(path, values, layout, spec)) is None:
-                reading.unclaimed.append(path)
-            else:
-                found[_key(values, shared)].append(entry)
-                folders.add(values.get("category", ""))
-        elif not _first_match(ignored, path):
+        elif role == "image":
+            images.append((values, path))
+        elif role == "unknown":
             reading.unclaimed.append(path)
-    if len(spec.categories) == 1 and len(folders) > 1:
-        return reading  # a dataset of one category cannot fill several category folders: this is another dataset
+    found: dict[Key, list[Entry]] = defaultdict(list)
+    meanings: dict[tuple[str | None, ...], tuple[str, Split, str, bool] | None] = {}
+    for values, path in images:
+        words = values.get("category"), values.get("split"), values.get("defect")
+        if words not in meanings:
+            meanings[words] = _meaning(words, layout, spec)
+        if (meaning := meanings[words]) is None:
+            reading.unclaimed.append(path)
+        else:
+            found[_key(values, shared)].append(Entry(*meaning, path, None))
+    if len(spec.categories) == 1 and len({category for category, _, _ in meanings}) > 1:
+        return reading  # a dataset of one category does not fill several category folders: this is another dataset
     reading.has_masks = bool(masks) if spec.has_masks is None else spec.has_masks
     if not layout.masks or not reading.has_masks:
         reading.entries = [entry for entries in found.values() for entry in entries]
@@ -69,55 +73,71 @@ def read_folders(tree: Tree, layout: Folders, spec: DatasetSpec) -> Reading:
     return reading
 
 
-@lru_cache(maxsize=256)
-def _compiled(texts: tuple[str, ...]) -> tuple[Template, ...]:
-    return tuple(map(Template, texts))
+def _placed(tree: Tree, layout: Folders) -> Iterator[tuple[str, Mapping[str, str], str]]:
+    """Every image file with its role (mask, image, ignored or unknown) and the values of the fields of its place.
+
+    Folders are matched once each, so that only file names are left to match for every file.
+    """
+    templates = [("mask", _compiled(text)) for text in layout.masks]
+    templates += [("image", _compiled(text)) for text in layout.images]
+    templates += [("ignored", _compiled(text)) for text in layout.ignore]
+    for folder, names in tree.folders.items():
+        fitting: list[tuple[str, Mapping[str, str], Pattern]] = []
+        for role, template in templates:
+            if (match := template.folder.fullmatch(folder)) is not None:
+                fitting.append((role, match.groupdict(), template.name))
+        prefix = f"{folder}/" if folder else ""
+        for name in image_names(names):
+            for role, values, pattern in fitting:
+                if (found := pattern.fullmatch(name)) is not None:
+                    merged = {**values, **found.groupdict()}
+                    if values.items() <= merged.items():  # a field that occurs twice has one value
+                        yield role, merged, prefix + name
+                        break
+            else:
+                yield "unknown", {}, prefix + name
 
 
-def _first_match(templates: Iterable[Template], path: str) -> Mapping[str, str] | None:
-    for template in templates:
-        if (values := template.match(path)) is not None:
-            return values
-    return None
+@lru_cache(maxsize=512)
+def _compiled(text: str) -> Template:
+    return Template(text)
 
 
-def _shared_fields(images: tuple[Template, ...], masks: tuple[Template, ...]) -> tuple[str, ...]:
-    """The fields that every image place and every mask place names, by which they are paired."""
-    return tuple(sorted(frozenset.intersection(*(template.fields for template in images + masks))))
+def _shared_fields(layout: Folders) -> tuple[str, ...]:
+    """The fields that every image place and every mask place names, by which they are paired; the stem comes last."""
+    fields = frozenset.intersection(*(_compiled(text).fields for text in layout.images + layout.masks))
+    return (*sorted(fields - {"stem"}), "stem")
 
 
-def _key(values: Mapping[str, str], shared: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(values[name] if name == "stem" else values[name].casefold() for name in shared)
+def _key(values: Mapping[str, str], shared: tuple[str, ...]) -> Key:
+    *folders, stem = [values[name] for name in shared]
+    return (*[folder.casefold() for folder in folders], stem)
 
 
-def _entry(path: str, values: Mapping[str, str], layout: Folders, spec: DatasetSpec) -> Entry | None:
-    category, split = spec.category_of(values.get("category")), values.get("split", "test").casefold()
-    if category is None or split not in get_args(Split):
+def _meaning(words: tuple[str | None, ...], layout: Folders, spec: DatasetSpec) -> tuple[str, Split, str, bool] | None:
+    """Category, split, defect and label that the words of a place mean, or None where they are not of this dataset."""
+    category, split, defect = words
+    name, split = spec.category_of(category), (split or "test").casefold()
+    if name is None or split not in get_args(Split):
         return None
-    word = values.get("defect", "")
-    anomalous = "defect" not in values or word.casefold() not in layout.normal
-    name = spec.defect_name(word, anomalous)
-    return Entry(category, "train" if split == "train" else "test", name, anomalous, path, None)
+    anomalous = defect is None or defect.casefold() not in layout.normal
+    return name, "train" if split == "train" else "test", spec.defect_name(defect or "", anomalous), anomalous
 
 
-def _pair(
-    reading: Reading,
-    found: Mapping[tuple[str, ...], list[Entry]],
-    masks: Mapping[tuple[str, ...], list[str]],
-    layout: Folders,
-) -> None:
+def _pair(reading: Reading, found: Mapping[Key, list[Entry]], masks: Mapping[Key, list[str]], layout: Folders) -> None:
     """Join images and masks by key, and name what does not join."""
     bare: list[str] = []
     for key, entries in found.items():
         paths = masks.get(key, [])
         for entry in entries:
-            if not entry.anomalous or paths:
-                reading.entries.append(replace(entry, mask=paths[0]) if entry.anomalous else entry)
-            elif layout.unpaired_normal:
-                reading.entries.append(replace(entry, anomalous=False, defect=GOOD))
+            if entry.anomalous and paths:
+                reading.entries.append(entry._replace(mask=paths[0]))
+            elif entry.anomalous and layout.unpaired_normal:
+                reading.entries.append(entry._replace(anomalous=False, defect=GOOD))
             else:
                 reading.entries.append(entry)
-                bare.append(entry.image)
+                if entry.anomalous:
+                    bare.append(entry.image)
         anomalous = [entry.image for entry in entries if entry.anomalous]
         if anomalous and len(paths) > 1:
             reading.problems.append(

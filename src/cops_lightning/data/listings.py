@@ -7,16 +7,14 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO, get_args
+from typing import Any, NamedTuple, TextIO, get_args
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Split
 from cops_lightning.data.layouts import Entry, Reading
 from cops_lightning.data.spec import ANOMALOUS_WORDS, NORMAL_WORDS, DatasetSpec, Table
-from cops_lightning.data.tree import Tree
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 HEADER_KEY = "cops_index"  # in the first line of an index file, which is not a row
@@ -36,8 +34,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 Present = Callable[[str], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One image as its list names it: paths as written, an empty `image` in a placeholder, an empty `mask` for none."""
 
     image: str
@@ -46,12 +43,6 @@ class Row:
     split: Split
     defect: str
     anomalous: bool
-
-
-def read_table_in(tree: Tree, layout: Table, spec: DatasetSpec) -> Reading:
-    """Read a dataset whose images are listed by a table in its folder, which `tree` must hold."""
-    path = tree.root / next(name for name in tree.files if name.casefold() == layout.file.casefold())
-    return read_table(path, layout, spec, set(tree.files).__contains__)
 
 
 def read_table(path: Path, layout: Table, spec: DatasetSpec, present: Present) -> Reading:
@@ -160,12 +151,13 @@ class _Columns:
     def __init__(self, path: Path, names: tuple[str, ...], layout: Table) -> None:
         self.path, self.names, self.normal = path, {name.strip().casefold(): name for name in names}, layout.normal
         self.columns: dict[str, str] = {}
-        self.pattern: dict[str, str] = {}
+        self.patterns: list[tuple[str, str]] = []
+        self.meanings: dict[tuple[str, ...], tuple[str, Split, str, bool]] = {}
         for role, wanted in layout.columns.items():
             for name in [match[1] for match in _PLACEHOLDER.finditer(wanted)] or [wanted]:
                 self.columns[role] = self._require(name, role)
             if "{" in wanted:
-                self.pattern[role] = wanted
+                self.patterns.append((role, wanted))
         for role, usual in ROLES.items():
             if role not in self.columns and (found := next((n for n in usual if n in self.names), None)) is not None:
                 self.columns[role] = self.names[found]
@@ -173,21 +165,29 @@ class _Columns:
             self._require("image", "image")
         if "label" not in self.columns and "defect" not in self.columns:
             self._require("label", "label")
+        self.named = [(role, name) for role, name in self.columns.items() if role not in dict(self.patterns)]
 
     def row(self, values: Mapping[str, Any], spec: DatasetSpec) -> Row:
         """One row in terms of the dataset. Raises ValueError, saying what is wrong with it."""
-        image = self._path("image", values)
-        if not image:
+        texts = {role: "" if (value := values[name]) is None else str(value).strip() for role, name in self.named}
+        words = tuple(texts.get(role, "") for role in ("category", "split", "label", "defect"))
+        if words not in self.meanings:
+            self.meanings[words] = self._meaning(words, spec)
+        for role, pattern in self.patterns:
+            texts[role] = self._filled(pattern, values)
+        image, mask = texts["image"], texts.get("mask", "")
+        if image.casefold() in _EMPTY:
             raise ValueError("the image path is empty. Every row must name an image.")
-        word, defect, label = (self._text(role, values) for role in ("category", "defect", "label"))
+        return Row(image, "" if mask.casefold() in _EMPTY else mask, *self.meanings[words])
+
+    def _meaning(self, words: tuple[str, ...], spec: DatasetSpec) -> tuple[str, Split, str, bool]:
+        word, split, label, defect = ("" if word.casefold() in _EMPTY else word for word in words)
         if (category := spec.category_of(word or None)) is None:
             raise ValueError(f"'{word}' is no category of {spec.name}, which has: {', '.join(spec.categories)}.")
-        anomalous = self._is_anomalous(label if "label" in self.columns else defect)
-        split = self._text("split", values).casefold() or "test"
-        if split != "train" and split != "test":
+        if (folded := split.casefold() or "test") not in get_args(Split):
             raise ValueError(f"the split is '{split}', but only train and test are known.")
-        mask, kind = self._path("mask", values), spec.defect_name(defect, anomalous)
-        return Row(image, mask, category, "train" if split == "train" else "test", kind, anomalous)
+        anomalous = self._is_anomalous(label if "label" in self.columns else defect)
+        return category, "train" if folded == "train" else "test", spec.defect_name(defect, anomalous), anomalous
 
     def _is_anomalous(self, word: str) -> bool:
         folded = word.casefold()
@@ -202,14 +202,8 @@ class _Columns:
             "YAML spec: `normal: [...]`."
         )
 
-    def _text(self, role: str, values: Mapping[str, Any]) -> str:
-        value = values.get(self.columns[role]) if role in self.columns else None
-        text = "" if value is None else str(value).strip()
-        return "" if text.casefold() in _EMPTY else text
-
-    def _path(self, role: str, values: Mapping[str, Any]) -> str:
-        if (pattern := self.pattern.get(role)) is None:
-            return self._text(role, values)
+    def _filled(self, pattern: str, values: Mapping[str, Any]) -> str:
+        """A path template with the values of its columns, such as `scans/{id:03d}.png`."""
 
         def fill(match: re.Match[str]) -> str:
             value, form = str(values[self.names[match[1].casefold()]]).strip(), match[2] or ""

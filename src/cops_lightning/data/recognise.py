@@ -1,7 +1,7 @@
 """Which layout a folder has: the one that explains most of its images."""
 
 from cops_lightning.data.layouts import Reading, read_folders
-from cops_lightning.data.listings import read_meta, read_table_in
+from cops_lightning.data.listings import read_meta, read_table
 from cops_lightning.data.spec import DatasetSpec, Folders, Layout
 from cops_lightning.data.tree import Tree
 
@@ -14,9 +14,9 @@ def best_reading(spec: DatasetSpec, tree: Tree) -> Reading | None:
     readings = [reading for layout in spec.layouts if (reading := read_layout(layout, spec, tree)).entries]
     if readings:
         return max(readings, key=lambda reading: (len(reading.entries), -len(reading.problems)))
-    for path in tree.files:
-        if path.casefold().startswith("meta") and path.casefold().endswith(".json"):
-            reading = read_meta(tree.root / path, spec, set(tree.files).__contains__)
+    for name in tree.folders.get("", ()):
+        if name.casefold().startswith("meta") and name.casefold().endswith(".json"):
+            reading = read_meta(tree.root / name, spec, tree.files().__contains__)
             if reading.entries:
                 return reading
     return None
@@ -26,9 +26,6 @@ def read_layout(layout: Layout, spec: DatasetSpec, tree: Tree) -> Reading:
     """What one layout makes of a folder; without entries where it does not fit."""
     if isinstance(layout, Folders):
         return read_folders(tree, layout, spec)
-    return read_table_in(tree, layout, spec) if holds(tree, layout.file) else Reading(layout.name)
-
-
-def holds(tree: Tree, file: str) -> bool:
-    """Whether a file is in the tree, in whatever case its name is written."""
-    return any(path.casefold() == file.casefold() for path in tree.files)
+    if (table := tree.holds(layout.file)) is None:
+        return Reading(layout.name)
+    return read_table(tree.root / table, layout, spec, tree.files().__contains__)
