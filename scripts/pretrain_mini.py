@@ -1,6 +1,8 @@
-"""Pre-train the packaged backbone `mini` from scratch on procedural images and captions.
+"""Pre-train, measure and export the packaged backbone `mini`: a small CLIP, from scratch, on procedural images.
 
-    python scripts/pretrain_mini.py RUN --steps 6000          # or stop early: `touch RUN/decay`
+    python scripts/pretrain_mini.py train RUN --steps 6000         # or stop early: `touch RUN/decay`
+    python scripts/pretrain_mini.py export RUN FOLDER              # as open_clip's local-dir: reads it
+    python scripts/pretrain_mini.py measure FOLDER --split test    # beside random weights and a hand-crafted detector
 
 The learning rate is constant after a warm-up; the last part of a run, `--decay-steps`, lowers it to zero. The decay
 starts in time to end at `--steps`, or at once when a file RUN/decay appears: the step at which it began is logged and
@@ -10,11 +12,14 @@ batch is a function of (seed, step), so an interrupted run sees what an uninterr
 
 import argparse
 import gzip
+import hashlib
 import json
 import math
 import os
+import shutil
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -23,13 +28,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cops_lightning.procedural.captions import caption_pair, phrases
+from cops_lightning.backbone.surgery import encode_image
+from cops_lightning.metrics.ranking import ranking_scores
+from cops_lightning.procedural.captions import ANOMALOUS, NORMAL, TEMPLATES, caption_pair, phrases
 from cops_lightning.procedural.catalog import (
     CATEGORIES,
     DEFECTS,
@@ -39,6 +48,7 @@ from cops_lightning.procedural.catalog import (
     categories,
     defects_of,
 )
+from cops_lightning.procedural.dataset import VERSION, Example, ProceduralDataset
 from cops_lightning.procedural.sampling import Streams, render_pair
 
 IMAGE, PATCH = 112, 8
@@ -48,6 +58,8 @@ TAU = 0.07  # CoPS's constant temperature
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 UNSAID = -1
+WARM_UP, LOG_EVERY = 150, 25  # steps
+VOCABULARY, CHECKPOINT, WEIGHTS_FILE = "bpe_vocabulary.txt.gz", "checkpoint.pt", "open_clip_model.safetensors"
 MERGES = 1500  # CLIP's most frequent merges are kept, and those that the captions need
 
 
@@ -351,10 +363,222 @@ def save(file: Path, content: object) -> None:
     os.replace(part, file)
 
 
+@dataclass
+class Progress:
+    """How far a run has come. `decay_at` is the step at which the decay began, None before."""
+
+    step: int = 0
+    decay_at: int | None = None
+
+    def end(self, options: argparse.Namespace) -> int:
+        return options.steps if self.decay_at is None else self.decay_at + options.decay_steps
+
+    def factor(self, options: argparse.Namespace) -> float:
+        """Of the peak learning rate: a linear warm-up, a plateau, a linear decay to zero."""
+        warm = min(1.0, (self.step + 1) / WARM_UP)
+        into = 0 if self.decay_at is None else max(0, self.step - self.decay_at)
+        return warm * (1 - into / options.decay_steps)
+
+
+def train(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    device, run = torch.device(options.device), options.run
+    run.mkdir(parents=True, exist_ok=True)
+    vocabulary, checkpoint = run / VOCABULARY, run / CHECKPOINT
+    if not vocabulary.exists():
+        write_vocabulary(vocabulary)
+    tokenizer = SimpleTokenizer(bpe_path=str(vocabulary))
+    config = architecture(tokenizer.vocab_size)
+    clip = CLIP(**config)
+    nn.init.constant_(clip.logit_scale, math.log(1 / TAU))
+    clip.to(device)
+    steppers, progress = optimizers(clip, options.rate, options.optimizer), Progress(0, options.decay_at)
+    if checkpoint.exists():
+        content = torch.load(checkpoint, map_location=device, weights_only=True)
+        clip.load_state_dict(content["clip"])
+        for optimizer, state in zip(steppers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        progress = Progress(content["step"], content["decay_at"])
+    said = {key: value if isinstance(value, int | float) else str(value) for key, value in vars(options).items()}
+    print(json.dumps({"options": said, "from step": progress.step}), flush=True)
+    batches = Batches(options.seed, progress.step, options.pairs, vocabulary, options.workers)
+    began, first, means = time.perf_counter(), progress.step, Counter[str]()
+    while True:
+        planned = progress.step >= options.steps - options.decay_steps
+        if progress.decay_at is None and (planned or (run / "decay").exists()):
+            progress.decay_at = progress.step
+            print(f"decay begins at step {progress.step}", flush=True)
+        decaying = progress.decay_at is not None and progress.step >= progress.decay_at
+        end = progress.end(options)
+        if progress.step >= end:
+            break
+        for group in (group for optimizer in steppers for group in optimizer.param_groups):
+            group["lr"] = group["peak"] * progress.factor(options)
+        rng = torch.Generator().manual_seed(options.seed * 1_000_003 + progress.step)
+        windows = LATE_WINDOWS if decaying else EARLY_WINDOWS
+        window = windows[progress.step % len(windows)]
+        terms = objective(clip, tokenizer, batches.take(), rng, window, device)
+        loss = sum(WEIGHTS[name] * value for name, value in terms.items() if name in WEIGHTS)
+        clip.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
+        for optimizer in steppers:
+            optimizer.step()
+        progress.step += 1
+        means.update({name: value.item() / LOG_EVERY for name, value in terms.items()})
+        if progress.step % LOG_EVERY == 0:
+            speed = (progress.step - first) / (time.perf_counter() - began)
+            rate, left = 2 * options.pairs * speed, (end - progress.step) / speed / 60
+            shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+            print(f"step {progress.step}/{end} {rate:.0f} images/s, {left:.0f} min left | {shown}", flush=True)
+            means.clear()
+        if progress.step % options.save_every == 0 or progress.step == end:
+            states = [optimizer.state_dict() for optimizer in steppers]
+            content = {"clip": clip.state_dict(), "optimizers": states, "options": said, "config": config}
+            counts = {"step": progress.step, "decay_at": progress.decay_at, "images": 2 * options.pairs * progress.step}
+            save(checkpoint, content | counts)
+    batches.close()
+
+
+# ---- export ----------------------------------------------------------------------------------------------------------
+
+
+def export(options: argparse.Namespace) -> None:
+    """The last checkpoint of a run as a folder that open_clip loads: half precision, configuration, vocabulary."""
+    content = torch.load(options.run / CHECKPOINT, map_location="cpu", weights_only=True)
+    folder = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.half().contiguous() for name, value in content["clip"].items()}
+    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / WEIGHTS_FILE).chmod(0o644)
+    shutil.copyfile(options.run / VOCABULARY, folder / VOCABULARY)
+    preprocess = {
+        "size": IMAGE, "mode": "RGB", "mean": MEAN.flatten().tolist(), "std": STD.flatten().tolist(),
+        "interpolation": "bicubic", "resize_mode": "squash",
+    }  # fmt: skip
+    model = {"model_cfg": content["config"], "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(model, indent=2) + "\n")
+    recipe = {
+        "options": content.get("options", {}),
+        "steps": content["step"],
+        "decay from step": content["decay_at"],
+        "images": content["images"],
+        "generator version": VERSION,
+        "sha256": hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest(),
+    }
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+    print(json.dumps(recipe, indent=2))
+
+
+# ---- measurement -----------------------------------------------------------------------------------------------------
+
+
+def load(folder: Path) -> tuple[CLIP, SimpleTokenizer]:
+    """The model of a folder, through open_clip."""
+    clip = open_clip.create_model(f"local-dir:{folder}").eval()
+    return clip, open_clip.get_tokenizer(f"local-dir:{folder}", bpe_path=str(folder / VOCABULARY))
+
+
+@torch.no_grad()
+def state_axis(clip: CLIP, tokenizer: SimpleTokenizer) -> Tensor:
+    """Anomalous minus normal text feature of an "object": each the mean over states and templates."""
+    means = []
+    for states in (NORMAL, ANOMALOUS):
+        texts = [template.format(state.format("object")) for state in states for template in TEMPLATES[2:12]]
+        means.append(F.normalize(speak(clip, tokenize(tokenizer, texts)).mean(0), dim=0))
+    return means[1] - means[0]
+
+
+Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # images (n, s, s, 3) to scores (n,), maps (n, s, s)
+
+
+def zero_shot(clip: CLIP, axis: Tensor, pool: int) -> Detector:
+    """Hand-written prompts: the global feature scores the image, pooled features of the value path its pixels."""
+
+    @torch.no_grad()
+    def detect(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        small = np.stack([cv2.resize(image, (IMAGE, IMAGE), interpolation=cv2.INTER_AREA) for image in images])
+        pixels = (torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+        features = encode_image(clip.visual, pixels)
+        patches = F.normalize(pooled(features.patches, pool), dim=-1) @ axis
+        maps = F.interpolate(patches.view(-1, 1, GRID, GRID), images.shape[1:3], mode="bilinear")[:, 0]
+        return (F.normalize(features.image, dim=-1) @ axis).numpy(), maps.numpy()
+
+    return detect
+
+
+def odd_colours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The hand-crafted detector: Mahalanobis distance of each place's local colour and contrast to its own image's.
+
+    Lab mean and standard deviation over 5 x 5 at half resolution; the image score is the mean of the top 2 %.
+    """
+    scores, maps = [], []
+    for image in images:
+        half = cv2.resize(image.astype(np.float32) / 255, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        lab = cv2.cvtColor(half, cv2.COLOR_RGB2LAB)
+        mean = cv2.blur(lab, (5, 5))
+        spread = np.sqrt(np.maximum(cv2.blur(lab * lab, (5, 5)) - mean * mean, 0))
+        places = np.concatenate([mean, spread], 2).reshape(-1, 6)
+        centred = places - places.mean(0)
+        inverse = np.linalg.inv(np.cov(centred.T) + 0.5 * np.eye(6))
+        odd = np.einsum("ni,ij,nj->n", centred, inverse, centred)
+        scores.append(np.sort(odd)[-len(odd) // 50 :].mean())
+        maps.append(cv2.resize(odd.reshape(half.shape[:2]).astype(np.float32), image.shape[1::-1]))
+    return np.array(scores, np.float32), np.stack(maps)
+
+
+def aurocs(detect: Detector, data: ProceduralDataset) -> dict[str, tuple[float, float]]:
+    """Image and pixel AUROC in percent per category; pixels are pooled over a category's images."""
+    found: dict[str, list[tuple[Example, float, np.ndarray]]] = {name: [] for name in data.categories}
+    for start in range(0, len(data), 50):
+        examples = data[start : start + 50]
+        scores, maps = detect(np.stack([e.image for e in examples]))
+        for made, score, plane in zip(examples, scores, maps, strict=True):
+            found[made.category].append((made, float(score), plane[::2, ::2]))
+    out = {}
+    for name, rows in found.items():
+        images = [np.array([score for e, score, _ in rows if e.anomalous == state], np.float32) for state in (0, 1)]
+        pixels = [np.concatenate([m[e.mask[::2, ::2] == state] for e, _, m in rows]) for state in (0, 1)]
+        out[name] = tuple(100 * ranking_scores(*pair).auroc for pair in (images, pixels))
+    return out
+
+
+def measure(options: argparse.Namespace) -> None:
+    """AUROC of the folder's model, of random weights and of the hand-crafted detector on the same images, as JSON."""
+    torch.set_num_threads(options.threads)
+    clip, tokenizer = load(options.folder)
+    rows: dict[str, Detector] = {
+        f"mini, pool {pool}": zero_shot(clip, state_axis(clip, tokenizer), pool) for pool in (1, 3, 5)
+    }
+    config = json.loads((options.folder / "open_clip_config.json").read_text())["model_cfg"]
+    for seed in range(options.random):
+        torch.manual_seed(seed)
+        rows[f"random weights, seed {seed}"] = zero_shot(
+            control := CLIP(**config).eval(), state_axis(control, tokenizer), 3
+        )
+    rows["hand-crafted"] = odd_colours
+    results = {}
+    for difficulty in ("easy", "medium", "hard") if options.split == "test" else (None,):
+        data = ProceduralDataset(options.split, difficulty, options.images, options.images, options.seed)
+        for row, detect in rows.items():
+            for name, values in aurocs(detect, data).items():
+                results.setdefault(row, {})[name] = values
+    for row, found in results.items():
+        mean = np.mean(list(found.values()), 0)
+        each = ", ".join(f"{name} {image:.1f}/{pixel:.1f}" for name, (image, pixel) in found.items())
+        print(f"{row}: image {mean[0]:.1f} pixel {mean[1]:.1f} | {each}", flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("run", type=Path, help="folder of the run: vocabulary, checkpoint, log")
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("train")
+    command.set_defaults(call=train)
+    add = command.add_argument
+    add("run", type=Path, help="folder of the run: vocabulary and checkpoint")
     add("--steps", type=int, required=True, help="length of the run, decay included")
     add("--decay-steps", type=int, default=300)
     add("--decay-at", type=int, help="start the decay at this step instead of in time for --steps")
@@ -366,69 +590,22 @@ def main() -> None:
     add("--workers", type=int, default=1)
     add("--threads", type=int, default=2)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    command = commands.add_parser("export")
+    command.set_defaults(call=export)
+    command.add_argument("run", type=Path)
+    command.add_argument("folder", type=Path)
+    command = commands.add_parser("measure")
+    command.set_defaults(call=measure)
+    add = command.add_argument
+    add("folder", type=Path)
+    add("--split", choices=("auxiliary", "test"), default="auxiliary")
+    add("--images", type=int, default=100, help="normal ones and anomalous ones per category")
+    add("--seed", type=int, default=0)
+    add("--random", type=int, default=3, help="how many random models to measure")
+    add("--threads", type=int, default=2)
+    add("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    device, run = torch.device(options.device), options.run
-    run.mkdir(parents=True, exist_ok=True)
-    vocabulary, checkpoint = run / "bpe_vocabulary.txt.gz", run / "checkpoint.pt"
-    if not vocabulary.exists():
-        write_vocabulary(vocabulary)
-    tokenizer = SimpleTokenizer(bpe_path=str(vocabulary))
-    config = architecture(tokenizer.vocab_size)
-    clip = CLIP(**config)
-    nn.init.constant_(clip.logit_scale, math.log(1 / TAU))
-    clip.to(device)
-    steppers, step, decay_at = optimizers(clip, options.rate, options.optimizer), 0, options.decay_at
-    if checkpoint.exists():
-        content = torch.load(checkpoint, map_location=device, weights_only=True)
-        clip.load_state_dict(content["clip"])
-        for optimizer, state in zip(steppers, content["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        step, decay_at = content["step"], content["decay_at"]
-    if decay_at is None:
-        planned = options.steps - options.decay_steps
-    print(json.dumps({"options": {k: str(v) for k, v in vars(options).items()}, "from step": step}), flush=True)
-    batches = Batches(options.seed, step, options.pairs, vocabulary, options.workers)
-    began, first, means = time.perf_counter(), step, {}
-    while True:
-        if decay_at is None and (step >= planned or (run / "decay").exists()):
-            decay_at = step
-            print(f"decay begins at step {step}", flush=True)
-        end = options.steps if decay_at is None else decay_at + options.decay_steps
-        if step >= end:
-            break
-        factor = min(1, (step + 1) / 150)
-        if decay_at is not None:
-            factor *= 1 - (step - decay_at) / options.decay_steps
-        for optimizer in steppers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
-        rng = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-        windows = EARLY_WINDOWS if decay_at is None else LATE_WINDOWS
-        terms = objective(clip, tokenizer, batches.take(), rng, windows[step % len(windows)], device)
-        loss = sum(WEIGHTS[name] * value for name, value in terms.items() if name in WEIGHTS)
-        clip.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
-        for optimizer in steppers:
-            optimizer.step()
-        step += 1
-        for name, value in terms.items():
-            means[name] = means.get(name, 0.0) + value.item() / 25
-        if step % 25 == 0:
-            speed = (step - first) / (time.perf_counter() - began)
-            left = (end - step) / speed / 60
-            shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-            print(
-                f"step {step}/{end} {2 * options.pairs * speed:.0f} images/s, {left:.0f} min left | {shown}", flush=True
-            )
-            means = {}
-        if step % options.save_every == 0 or step == end:
-            states = [optimizer.state_dict() for optimizer in steppers]
-            content = {"clip": clip.state_dict(), "optimizers": states, "step": step, "decay_at": decay_at}
-            save(checkpoint, content | {"config": config, "seed": options.seed, "images": 2 * options.pairs * step})
-    batches.close()
+    options.call(options)
 
 
 if __name__ == "__main__":
