@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from torch import Tensor
 
+from conftest import SHARED
 from cops_lightning.model import CoPS, Scores
 
 HERE = Path(__file__).parent / "golden"
@@ -92,8 +92,10 @@ def test_a_saved_checkpoint_loads_to_the_same_scores_under_the_released_keys(cas
     again = case.model(tmp_path / "again.pth", TRAINED_ON[case.sizes["infer_as"]])
     first, second = (m.score(given["images"], given["latents"]) for m in (model, again))
     assert equal(first, second)
-    keys = [torch.load(path, weights_only=True)["prompt_learner"].keys() for path in (
-        tmp_path / "again.pth", case.folder / "checkpoint.pth")]
+    keys = [
+        torch.load(path, weights_only=True)["prompt_learner"].keys()
+        for path in (tmp_path / "again.pth", case.folder / "checkpoint.pth")
+    ]
     assert set(keys[0]) == set(keys[1])
 
 

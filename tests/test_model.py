@@ -67,7 +67,9 @@ def test_only_prompts_queries_extractor_and_vae_train(tiny_model, images, masks,
 
 def test_the_total_is_the_weighted_sum_of_its_parts(tiny_model, images, masks, labels):
     losses = tiny_model.losses(images, masks, labels)
-    parts = losses["image"] + 4 * losses["patch"] + losses["gather"] + losses["scatter"] + losses["kl"] + losses["recon"]
+    parts = (
+        losses["image"] + 4 * losses["patch"] + losses["gather"] + losses["scatter"] + losses["kl"] + losses["recon"]
+    )
     torch.testing.assert_close(losses["total"], parts)
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import albumentations
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers import Logger as LightningLogger
 
 from cops_lightning.backbone.weights import BackboneSource, load_backbone
@@ -77,7 +75,12 @@ def find_targets(names: Sequence[str], data: DataConfig) -> list[DatasetIndex]:
 
 def build_augmentation(data: DataConfig) -> Any:
     """The albumentations pipeline of `data.augment`, None if that is empty."""
-    return albumentations.Compose([instantiate(step) for step in data.augment]) if data.augment else None
+    if not data.augment:
+        return None
+    # Imported where used: it takes seconds, and few runs augment.
+    import albumentations
+
+    return albumentations.Compose([instantiate(step) for step in data.augment])
 
 
 def build_trainer(
@@ -106,14 +109,21 @@ def build_trainer(
 
 def build_logger(config: LoggerConfig, folder: Path, run: Run, settings: Mapping[str, Any]) -> LightningLogger | None:
     """The configured experiment tracker. W&B groups runs by study."""
+    # Imported where used: each tracker takes seconds to import.
     match config.kind:
         case Logger.none:
             return None
         case Logger.csv:
+            from lightning.pytorch.loggers import CSVLogger
+
             return CSVLogger(folder, name="", version="")
         case Logger.tensorboard:
+            from lightning.pytorch.loggers import TensorBoardLogger
+
             return TensorBoardLogger(folder, name="tensorboard", version="")
         case Logger.wandb:
+            from lightning.pytorch.loggers import WandbLogger
+
             offline = not _wandb_login()
             if offline:
                 log.warning("No W&B login was found: the run is kept offline; send it later by wandb sync.")

@@ -181,8 +181,6 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="eval_schema", node=EvalConfig)
-    for group, node in (("auxiliary", AuxiliaryConfig), ("backbone", BackboneConfig), ("logger", LoggerConfig)):
-        store.store(group=group, name="schema", node=node)
 
 
 def require_complete(config: Any) -> None:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY
 from open_clip.model import CLIP
 
+from conftest import TINY
 from cops_lightning.backbone.surgery import encode_image, resize_positions
 from cops_lightning.backbone.weights import clip_from_state
 

@@ -5,10 +5,10 @@ import socket
 
 import pytest
 import torch
-from conftest import TINY
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
+from conftest import TINY
 from cops_lightning.backbone import weights
 from cops_lightning.backbone.weights import (
     BackboneSource,
@@ -121,7 +121,9 @@ def test_a_download_that_is_already_cached_is_used(tiny_clip_state, tmp_path, mo
 
 
 def test_openai_weights_in_a_model_without_quickgelu_are_refused_before_anything_is_loaded():
-    with pytest.raises(WeightsError, match=r"trained with QuickGELU.*ViT-L-14-336 computes GELU.*ViT-L-14-336-quickgelu"):
+    with pytest.raises(
+        WeightsError, match=r"trained with QuickGELU.*ViT-L-14-336 computes GELU.*ViT-L-14-336-quickgelu"
+    ):
         load_backbone(BackboneSource("ViT-L-14-336", "openai"))
 
 

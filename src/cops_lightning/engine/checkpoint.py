@@ -39,7 +39,7 @@ class Stamp:
         """Raise CheckpointError unless the frozen weights are those that the checkpoint was trained on."""
         if record.fingerprint != self.fingerprint:
             raise CheckpointError(
-                f"{path} was trained on the backbone {self.backbone} with weights {self.fingerprint[:12]}; the backbone "
+                f"{path} was trained on the backbone {self.backbone} with weights {self.fingerprint[:12]}; the one "
                 f"here is {record.name} ({record.origin}) with weights {record.fingerprint[:12]}. Load the same CLIP, "
                 "by backbone=NAME and backbone.weights=FILE."
             )

@@ -70,8 +70,10 @@ class CopsDataModule(LightningDataModule):
         """Batches of every target, in the order given."""
         return [self._loader(AnomalyDataset(t, self.image_size), self.eval_batch_size) for t in self.targets]
 
-    def _loader(self, dataset: AnomalyDataset, batch_size: int, sampler: Sampler[int] | None = None) -> Any:
-        return DataLoader(
+    def _loader(
+        self, dataset: AnomalyDataset, batch_size: int, sampler: Sampler[int] | None = None
+    ) -> DataLoader[Batch]:
+        loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
@@ -80,6 +82,7 @@ class CopsDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
+        return loader
 
 
 def thinned(index: DatasetIndex, limit: int) -> DatasetIndex:

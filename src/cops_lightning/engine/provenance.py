@@ -18,22 +18,17 @@ from cops_lightning.data import DatasetIndex
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")
 # Where a run finds its files, and what it computes on: neither may change what it means.
-PLACES = {
-    "data": ("root", "roots", "workers"),
-    "backbone": ("weights",),
-    "trainer": None,
-    "logger": None,
-    "report": None,
-}
+PLACES: dict[str, tuple[str, ...]] = {"data": ("root", "roots", "workers"), "backbone": ("weights",)}
+SILENT = ("trainer", "logger", "report", "title", "checkpoint")
 
 
 def run_id(config: Mapping[str, Any]) -> str:
     """A name for what a configuration computes: equal for equal settings and seed, wherever the files lie."""
     kept = {}
     for key, value in config.items():
-        dropped = PLACES.get(key, ())
-        if dropped is None:
+        if key in SILENT:
             continue
+        dropped = PLACES.get(key, ())
         kept[key] = {k: v for k, v in value.items() if k not in dropped} if isinstance(value, Mapping) else value
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -11,7 +11,8 @@ TEMPERATURE = 0.07
 
 def unit(x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
     """`x` scaled to Euclidean norm 1 along its last axis."""
-    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / norm
 
 
 def prompt_features(encoded: Float[Tensor, "b 2 m d"]) -> Float[Tensor, "b 2 d"]:
