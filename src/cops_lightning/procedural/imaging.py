@@ -49,10 +49,15 @@ def expose(rng: Generator, pictures: Sequence[Picture], lighting: Lighting) -> l
     noise = rng.standard_normal((SIDE, SIDE, 3), dtype=np.float32) * rng.uniform(*lighting.grain)
     images = []
     for picture in pictures:
-        image = np.clip(picture * light, 0, 1)
+        image = picture * light
+        np.clip(image, 0, 1, out=image)
         if gamma != 1:
             image = cv2.pow(image, gamma)
         if blur and sigma > 0.3:
             image = cv2.GaussianBlur(image, (0, 0), sigma)
-        images.append((np.clip(image + noise, 0, 1) * 255 + 0.5).astype(np.uint8))
+        image += noise
+        np.clip(image, 0, 1, out=image)
+        image *= 255
+        image += 0.5
+        images.append(image.astype(np.uint8))
     return images

@@ -9,6 +9,7 @@ from cops_lightning.procedural.canvas import (
     FULL,
     SIDE,
     TAU,
+    Plane,
     Pose,
     Scene,
     X,
@@ -119,6 +120,15 @@ def chest_xray(rng: Generator) -> Scene:
     return _scan(lit((1, 1, 1), gray * rng.uniform(0.85, 1.15)), pose.box(-1, -1, 1, 1))
 
 
+def _red_cell(x: float, y: float, size: float) -> Plane:
+    """Coverage of a disc that is paler in the middle."""
+    cover, reach = np.zeros((SIDE, SIDE), np.float32), int(1.1 * size) + 2
+    near = (slice(max(0, int(y) - reach), int(y) + reach), slice(max(0, int(x) - reach), int(x) + reach))
+    distance = np.hypot(X[near] - x, Y[near] - y) / size
+    cover[near] = step(1 - distance, 0.15) * np.clip(0.45 + 0.5 * distance, 0, 1)
+    return cover
+
+
 def blood_smear(rng: Generator) -> Scene:
     """Red cells with a paler middle."""
     tone = np.array([rng.uniform(0.85, 0.96), rng.uniform(0.82, 0.92), rng.uniform(0.78, 0.92)], np.float32)
@@ -129,8 +139,7 @@ def blood_smear(rng: Generator) -> Scene:
             if chance(rng, 0.7):
                 x = 2.4 * size * (column + 0.5 * (row % 2)) + rng.uniform(-2, 2)
                 y = 2.4 * size * row + rng.uniform(-2, 2)
-                distance = np.hypot(X - x, Y - y) / size
-                picture = paint(picture, red, step(1 - distance, 0.15) * np.clip(0.45 + 0.5 * distance, 0, 1))
+                picture = paint(picture, red, _red_cell(x, y, size))
     return Scene(picture, FULL)
 
 
