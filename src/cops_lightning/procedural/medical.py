@@ -125,7 +125,7 @@ def _red_cell(x: float, y: float, size: float) -> Plane:
     cover, reach = np.zeros((SIDE, SIDE), np.float32), int(1.1 * size) + 2
     near = (slice(max(0, int(y) - reach), int(y) + reach), slice(max(0, int(x) - reach), int(x) + reach))
     distance = np.hypot(X[near] - x, Y[near] - y) / size
-    cover[near] = step(1 - distance, 0.15) * np.clip(0.45 + 0.5 * distance, 0, 1)
+    cover[near] = np.clip((1 - distance) / 0.15 + 0.5, 0, 1) * np.clip(0.45 + 0.5 * distance, 0, 1)
     return cover
 
 
