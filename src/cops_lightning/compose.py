@@ -27,6 +27,8 @@ from cops_lightning.config import (
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import DatasetIndex, load_index
 from cops_lightning.model import CoPS, Preset, Readings, Sizes
+from cops_lightning.procedural import VERSION, write_mvtec
+from cops_lightning.procedural.writer import FOLDERS
 from cops_lightning.report.tables import Run
 
 log = logging.getLogger(__name__)
@@ -57,8 +59,18 @@ def _values(group: Any) -> dict[str, Any]:
     return {str(key): group[key] for key in group}
 
 
+# Procedural datasets are rendered when first asked for; "procedural" among targets means the three test sets.
+PROCEDURAL = {f"procedural_{name}": categories for name, categories in FOLDERS.items()}
+PROCEDURAL_TARGETS = tuple(name for name in PROCEDURAL if name != "procedural_auxiliary")
+
+
 def find_dataset(source: str, data: DataConfig) -> DatasetIndex:
-    """The index of a dataset, by catalogue name below the data root, or by path."""
+    """The index of a dataset: by catalogue name below the data root, by path, or rendered into the cache."""
+    if source in PROCEDURAL:
+        folder = Path(data.cache).expanduser() / f"procedural-{VERSION}" / source
+        if not folder.is_dir():
+            write_mvtec(folder, PROCEDURAL[source])
+        return load_index(folder)
     return load_index(source, paths=dict(data.roots), data_root=data.root)
 
 
@@ -66,7 +78,8 @@ def find_targets(names: Sequence[str], data: DataConfig) -> list[DatasetIndex]:
     """An index per target. Raises ConfigError if there is none, or if two have the same name."""
     if not names:
         raise ConfigError("targets is empty; name at least one dataset, such as targets=[mvtec].")
-    found = [find_dataset(name, data) for name in names]
+    expanded = [part for name in names for part in (PROCEDURAL_TARGETS if name == "procedural" else (name,))]
+    found = [find_dataset(name, data) for name in expanded]
     twice = {index.name for index in found if sum(other.name == index.name for other in found) > 1}
     if twice:
         raise ConfigError(f"targets holds {', '.join(sorted(twice))} twice; name each dataset once.")

@@ -82,12 +82,14 @@ class SizesConfig:
 class DataConfig:
     """Where datasets lie and how they are read.
 
-    `root` holds one folder per dataset; `roots` overrides the folder of single ones by name. `limit` keeps that many
+    `root` holds one folder per dataset; `roots` overrides the folder of single ones by name. `cache` is where
+    procedural datasets are rendered to. `limit` keeps that many
     images per dataset, spread evenly, for quick looks. `augment` lists albumentations transforms for training.
     """
 
     root: str | None = None
     roots: dict[str, str] = field(default_factory=dict)
+    cache: str = "~/.cache/cops_lightning"
     batch_size: int = 8
     eval_batch_size: int = 8
     workers: int = 2
