@@ -11,6 +11,8 @@ from cops_lightning.data.dataset import (
     Augment,
     Item,
     MaskThreshold,
+    Preprocess,
+    StreamedDataset,
     collate,
     normalise,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "Folders",
     "Item",
     "MaskThreshold",
+    "Preprocess",
+    "StreamedDataset",
     "Table",
     "collate",
     "find_spec",

@@ -8,8 +8,8 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from cops_lightning.core.errors import DatasetError
 
@@ -33,7 +33,7 @@ class Member:
     name: str
     size: int
     kind: str
-    open: Callable[[], IO[bytes]]
+    chunks: Callable[[], Iterator[bytes]]
 
 
 def unpack(archive: Path, destination: Path, limits: Limits | None = None) -> int:
@@ -81,11 +81,11 @@ def _unpack(archive: Path, staging: Path, budget: int, most: int) -> int:
         if member.size > shutil.disk_usage(staging).free:
             raise DatasetError(f"There is no room to unpack {archive} into {staging.parent}. Free some space.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as packed, target.open("xb") as file:
-            budget_here, written = budget - (claimed - member.size), 0
-            while chunk := packed.read(CHUNK):
+        with target.open("xb") as file:
+            written = 0
+            for chunk in member.chunks():
                 written += len(chunk)
-                if written > budget_here or written > member.size:
+                if written > member.size:
                     raise _too_large(archive, budget)
                 file.write(chunk)
     if not count:
@@ -104,22 +104,30 @@ def _members(archive: Path) -> Iterator[Member]:
                 if info.flag_bits & 1:
                     raise DatasetError(f"{archive} is encrypted. Decrypt it first, then give its folder.")
                 kind = "file" if mode in (0, stat.S_IFREG) else "link" if mode == stat.S_IFLNK else "special file"
-                yield Member(info.filename, info.file_size, kind, lambda info=info: zipped.open(info))  # type: ignore[misc]
+                yield Member(info.filename, info.file_size, kind, partial(_zip_chunks, zipped, info))
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive, "r:*") as tarred:
             for entry in tarred:
                 if entry.isdir():
                     continue
                 kind = "file" if entry.isreg() else "link" if entry.issym() or entry.islnk() else "special file"
-                yield Member(entry.name, entry.size, kind, lambda entry=entry: _tar_file(tarred, entry))  # type: ignore[misc]
+                yield Member(entry.name, entry.size, kind, partial(_tar_chunks, tarred, entry))
     else:
         raise DatasetError(f"{archive} is neither a .zip nor a .tar archive. Unpack it by hand, then check its folder.")
 
 
-def _tar_file(tarred: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+def _zip_chunks(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    with zipped.open(info) as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _tar_chunks(tarred: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
     file = tarred.extractfile(entry)
     assert file is not None  # only links and devices have no content, and they are refused before
-    return file
+    with file:
+        while chunk := file.read(CHUNK):
+            yield chunk
 
 
 def _safe_name(archive: Path, member: Member) -> PurePosixPath:

@@ -1,7 +1,8 @@
 """Samples to tensors: the preprocessing of CLIP for images, the rule of the method for masks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch import distributed as dist
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Batch, Sample, Split
 from cops_lightning.data.images import Pixels, read_image, read_mask
 from cops_lightning.data.index import DatasetIndex
+from cops_lightning.data.index_file import require_header, stream_samples
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -32,34 +35,22 @@ class Item:
     sample: Sample
 
 
-class AnomalyDataset(Dataset[Item]):
-    """One split of an index, as CLIP sees it: RGB, resized to (size, size) whatever the aspect, normalised.
+@dataclass(frozen=True)
+class Preprocess:
+    """From a sample to what CLIP sees: RGB, resized to (size, size) whatever the aspect, normalised.
 
-    `mask_threshold` says which mask values are anomalous: "released" takes all but 0, as the released program does,
-    "dataset" those above the threshold that fits the masks of the dataset. `augment` is an albumentations transform;
-    it gets the resized image, uint8 of shape (size, size, 3), and the mask, uint8 of shape (size, size) with values
-    from 0 to 255, and must keep their size.
+    A mask value above `threshold` is anomalous. `augment` is an albumentations transform; it gets the resized image,
+    uint8 of shape (size, size, 3), and the mask, uint8 of shape (size, size) with values from 0 to 255, and must keep
+    their size.
     """
 
-    def __init__(
-        self,
-        index: DatasetIndex,
-        size: int,
-        *,
-        split: Split = "test",
-        mask_threshold: MaskThreshold = "released",
-        augment: Augment | None = None,
-    ) -> None:
-        self.samples, self.size, self.has_masks = index.split(split), size, index.has_masks
-        self.threshold = 0 if mask_threshold == "released" else index.mask_threshold
-        self.augment = augment
+    size: int
+    has_masks: bool
+    threshold: int = 0
+    augment: Augment | None = None
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, place: int) -> Item:
+    def __call__(self, sample: Sample) -> Item:
         """Decode and preprocess one sample. Raises DatasetError where a file cannot be read or the sizes differ."""
-        sample = self.samples[place]
         full = read_image(sample.image)
         image = np.array(full.resize((self.size, self.size), Image.Resampling.BICUBIC))
         mask = self._mask(sample, full.size) if self.has_masks else None
@@ -90,6 +81,54 @@ class AnomalyDataset(Dataset[Item]):
                 f"{changed.shape}. It must keep size and type; resizing and normalising are done by the dataset."
             )
         return np.ascontiguousarray(changed), None if mask is None else np.ascontiguousarray(changed_mask)
+
+
+class AnomalyDataset(Dataset[Item]):
+    """One split of an index, preprocessed for CLIP; see `Preprocess` for what that means and for `augment`.
+
+    `mask_threshold` says which mask values are anomalous: "released" takes all but 0, as the released program does,
+    "dataset" those above the threshold that fits the masks of the dataset.
+    """
+
+    def __init__(
+        self,
+        index: DatasetIndex,
+        size: int,
+        *,
+        split: Split = "test",
+        mask_threshold: MaskThreshold = "released",
+        augment: Augment | None = None,
+    ) -> None:
+        threshold = 0 if mask_threshold == "released" else index.mask_threshold
+        self.samples, self.preprocess = index.split(split), Preprocess(size, index.has_masks, threshold, augment)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, place: int) -> Item:
+        return self.preprocess(self.samples[place])
+
+
+class StreamedDataset(IterableDataset[Item]):
+    """The images of an index file in its order, read line by line: for lists that are longer than memory.
+
+    The workers of a data loader, and the processes of a distributed run, share the images among them. Raises
+    DatasetError where the file is not an index file, as `cops-data index` writes them.
+    """
+
+    def __init__(
+        self, path: Path, size: int, *, mask_threshold: MaskThreshold = "released", augment: Augment | None = None
+    ) -> None:
+        self.path, header = path, require_header(path)
+        threshold = 0 if mask_threshold == "released" else header.mask_threshold
+        self.preprocess = Preprocess(size, header.has_masks, threshold, augment)
+
+    def __iter__(self) -> Iterator[Item]:
+        worker = get_worker_info()
+        which, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        shard = (rank * workers + which, ranks * workers)
+        return map(self.preprocess, stream_samples(self.path, shard=shard))
 
 
 def normalise(image: UInt8[Tensor, "s s 3"]) -> Float[Tensor, "3 s s"]:

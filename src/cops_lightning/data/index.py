@@ -69,7 +69,7 @@ class DatasetIndex:
             for path, part in ((sample.image, role), (sample.mask, "mask")):
                 if path is not None:
                     lines.append(f"{self.relative(path)}\t{_size(path)}\t{part}")
-        return hashlib.blake2b("\n".join(sorted(lines)).encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b("\n".join(sorted(lines)).encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
     def relative(self, path: Path) -> str:
         """A path of the dataset as seen from its root, with slashes; as it is where it lies outside."""

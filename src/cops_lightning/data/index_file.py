@@ -53,7 +53,7 @@ def write_index(index: DatasetIndex, path: Path) -> None:
                     "defect": sample.defect,
                     "label": int(sample.anomalous),
                 }
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(json.dumps(row) + "\n")
         temporary.replace(path)
     except OSError as error:
         raise DatasetError(
@@ -66,9 +66,7 @@ def read_index(path: Path, root: Path | None = None) -> DatasetIndex:
 
     `root` is where its paths start, by default what the file says. Raises DatasetError where the file is damaged.
     """
-    header = read_header(path)
-    if header is None:
-        raise DatasetError(f"{path} is no index file. Write one with `cops-data index NAME ROOT`.")
+    header = require_header(path)
     samples = tuple(stream_samples(path, root))
     if len(samples) != header.images:
         raise DatasetError(
@@ -118,6 +116,13 @@ def read_header(path: Path) -> Header | None:
     raise DatasetError(
         f"{path} has format {version}, but only {FORMAT} is known. Write it again with `cops-data index`."
     )
+
+
+def require_header(path: Path) -> Header:
+    """The first line of an index file. Raises DatasetError where the file is none."""
+    if (header := read_header(path)) is None:
+        raise DatasetError(f"{path} is no index file. Write one with `cops-data index NAME ROOT`.")
+    return header
 
 
 def _root(path: Path, header: Header | None, root: Path | None) -> Path:

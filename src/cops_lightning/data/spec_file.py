@@ -1,16 +1,19 @@
 """A dataset of one's own, described by a few lines of YAML."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.data.listings import ROLES
 from cops_lightning.data.spec import NORMAL_WORDS, DatasetSpec, Folders, Layout, Table
 
-KEYS = ("name", "root", "images", "masks", "normal", "table", "columns", "category", "defect", "mask_threshold")
+KEYS = (
+    "name", "root", "images", "masks", "unpaired", "table", "columns", "normal", "category", "defect", "mask_threshold"
+)  # fmt: skip
 
 
 def read_spec_file(path: Path) -> tuple[DatasetSpec, Path]:
@@ -19,6 +22,7 @@ def read_spec_file(path: Path) -> tuple[DatasetSpec, Path]:
     - `name`: default, the name of the file. `root`: relative to the file; default, its folder.
     - `images`, `masks`: path templates, one or a list, such as `MT_{defect}/Imgs/{stem}.jpg`; or
     - `table`, `columns`: a CSV or JSON-lines file below the root, and the columns that play a role in it.
+    - `unpaired`: `normal`, if an image without a mask is normal rather than an error.
     - `normal`: the words, one or a list, that mean a normal image: values of {defect}, or labels of the table.
     - `category`: the one category of the set; default, {category} of the template, else the name.
     - `defect`: what the defect is called where nothing says it. `mask_threshold`: default 127.
@@ -26,11 +30,8 @@ def read_spec_file(path: Path) -> tuple[DatasetSpec, Path]:
     Raises DatasetError where the file is not YAML, or a key is unknown, missing or of the wrong kind.
     """
     keys = _mapping(path)
-    for key in keys:
-        if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise DatasetError(f"{path}: unknown key '{key}'.{hint} Known keys: {', '.join(KEYS)}.")
+    if unknown := next((key for key in keys if key not in KEYS), None):
+        raise DatasetError(f"{path}: unknown key '{unknown}'.{_near(unknown, KEYS)} Known keys: {', '.join(KEYS)}.")
     if ("images" in keys) == ("table" in keys):
         raise DatasetError(f"{path}: expected either `images` (a path template) or `table` (a CSV or JSON-lines file).")
     name = str(keys.get("name", path.stem))
@@ -40,10 +41,16 @@ def read_spec_file(path: Path) -> tuple[DatasetSpec, Path]:
         columns = keys.get("columns") or {}
         if not isinstance(columns, Mapping):
             raise DatasetError(f"{path}: `columns` must map roles to columns, as in `columns: {{label: hemorrhage}}`.")
+        if role := next((role for role in columns if role not in ROLES), None):
+            raise DatasetError(
+                f"{path}: `columns` has the unknown role '{role}'.{_near(role, ROLES)} Known roles: {', '.join(ROLES)}."
+            )
         layout = Table(f"spec {path.name}", str(keys["table"]), {str(k): str(v) for k, v in columns.items()}, normal)
     else:
         images, masks = _words(path, keys, "images"), _words(path, keys, "masks")
-        layout = Folders(f"spec {path.name}", images, masks, normal or NORMAL_WORDS)
+        if (unpaired := keys.get("unpaired", "normal")) != "normal":
+            raise DatasetError(f"{path}: `unpaired` is {unpaired!r}, but only 'normal' is known.")
+        layout = Folders(f"spec {path.name}", images, masks, normal or NORMAL_WORDS, unpaired_normal="unpaired" in keys)
     category = keys.get("category", name if not any("{category" in text for text in _texts(layout)) else None)
     threshold = str(keys.get("mask_threshold", "127"))
     if not threshold.isdigit() or int(threshold) > 254:
@@ -51,12 +58,18 @@ def read_spec_file(path: Path) -> tuple[DatasetSpec, Path]:
     spec = DatasetSpec(
         name,
         (layout,),
+        has_masks=True if "masks" in keys else None,
         category=None if category is None else str(category),
         defect=str(keys.get("defect", "anomaly")),
         mask_threshold=int(threshold),
     )
     root = (path.parent / Path(str(keys.get("root", "."))).expanduser()).resolve()
     return spec, root
+
+
+def _near(word: Any, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _texts(layout: Layout) -> tuple[str, ...]:

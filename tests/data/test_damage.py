@@ -1,0 +1,206 @@
+"""What is wrong with a dataset is said in one sentence: what was found, what was expected, what to do."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cops_lightning.core.errors import DatasetError
+from cops_lightning.data import AnomalyDataset, load_index
+from data.conftest import MakeTree, write, write_image
+
+BOTTLE = [
+    "bottle/train/good/000.png",
+    "bottle/test/good/000.png",
+    "bottle/test/crack/000.png",
+    "bottle/test/crack/001.png",
+    "bottle/ground_truth/crack/000_mask.png",
+    "bottle/ground_truth/crack/001_mask.png",
+]
+
+
+def error_of(source: str | Path, root: Path | None = None) -> str:
+    """The message that loading ends with."""
+    with pytest.raises(DatasetError) as caught:
+        load_index(source, root)
+    return str(caught.value)
+
+
+def error_of_reading(source: str | Path, root: Path | None = None) -> str:
+    """The message that reading every image ends with."""
+    dataset = AnomalyDataset(load_index(source, root), size=8)
+    with pytest.raises(DatasetError) as caught:
+        [dataset[i] for i in range(len(dataset))]
+    return str(caught.value)
+
+
+def test_a_misspelt_name_gets_the_nearest_one():
+    assert "'mvtek' is neither a known dataset nor an existing path. Did you mean 'mvtec'?" in error_of("mvtek")
+
+
+def test_a_name_without_a_root_asks_for_one():
+    assert error_of("visa").startswith("Where is visa? Give its folder, or a data root that holds it")
+
+
+def test_a_path_that_does_not_exist_is_named_up_to_where_it_does(make_tree: MakeTree):
+    root = make_tree(*BOTTLE)
+    assert f"The nearest folder that does is {root}; the folders in it: bottle." in error_of("mvtec", root / "no" / "x")
+    assert f"{root / 'no.csv'} does not exist" in error_of(root / "no.csv")
+
+
+def test_an_empty_folder_has_no_images(tmp_path: Path):
+    assert f"{tmp_path} has no image files. Give the folder of the dataset." in error_of("mvtec", tmp_path)
+
+
+def test_a_folder_without_images_says_what_it_holds(make_tree: MakeTree):
+    assert "has no image files; it holds: readme.txt." in error_of(make_tree("readme.txt"))
+
+
+def test_a_root_one_level_too_low_is_told_the_right_one(make_tree: MakeTree):
+    root = make_tree(*BOTTLE)
+    expected = f"{root / 'bottle'} is one level too low: the root of this dataset is {root}. Give that folder."
+    assert expected in error_of("mvtec", root / "bottle")
+
+
+def test_a_root_two_levels_too_low_is_told_the_right_one(make_tree: MakeTree):
+    root = make_tree(*BOTTLE)
+    assert f"is 2 levels too low: the root of this dataset is {root}." in error_of("mvtec", root / "bottle" / "test")
+
+
+def test_a_root_one_level_too_high_is_told_the_right_one(make_tree: MakeTree):
+    root = make_tree(*BOTTLE, root="disk/things")
+    expected = f"{root.parent} is one level too high: the root of this dataset is {root}. Give that folder."
+    assert expected in error_of("mvtec", root.parent)
+
+
+def test_a_root_too_low_is_told_the_right_one_where_a_table_lists_the_images(make_tree: MakeTree):
+    root = make_tree(*(f"head_ct/head_ct/{i:03d}.png" for i in range(2)))
+    (root / "labels.csv").write_text("id, hemorrhage\n0,1\n1,0\n")
+    assert f"too low: the root of this dataset is {root}." in error_of("headct", root / "head_ct")
+
+
+def test_an_unknown_layout_is_told_the_nearest_one_and_the_first_difference(make_tree: MakeTree):
+    root = make_tree("bottle/testing/good/000.png", "bottle/testing/crack/000.png")
+    message = error_of("mvtec", root)
+    assert "The nearest is 'category folders', {category}/{split:train|test}/{defect}/{stem}" in message
+    assert f"expected a folder '{{split:train|test}}' in {root / 'bottle'}, found testing." in message
+
+
+def test_an_unknown_category_is_told_the_known_ones(make_tree: MakeTree):
+    message = error_of("btad", make_tree("04/test/ok/0000.bmp"))
+    assert "expected a folder '{category}' (01, 02, 03)" in message
+    assert "found 04." in message
+
+
+def test_visa_without_its_split_file_is_not_guessed_at(make_tree: MakeTree):
+    root = make_tree("candle/Data/Images/Normal/0000.JPG", "candle/Data/Images/Anomaly/000.JPG")
+    assert "the table 'split_csv/1cls.csv' is missing. Copy it from the archive" in error_of("visa", root)
+
+
+def test_a_published_dataset_given_by_path_alone_is_told_its_name(make_tree: MakeTree):
+    root = make_tree("ISBI2016_ISIC_Part1_Test_Data/ISIC_0000003.jpg")
+    assert "looks like ISIC 2016. Give the name 'isic' with this folder as root." in error_of(root)
+
+
+def test_a_missing_mask_is_named(make_tree: MakeTree):
+    root = make_tree(*BOTTLE[:-1])
+    message = error_of("mvtec", root)
+    assert "1 anomalous images have no mask, first bottle/test/crack/001.png." in message
+    assert "Expected it at '{category}/ground_truth/{defect}/{stem}_mask'" in message
+
+
+def test_a_mask_without_its_image_is_named_instead_of_shifting_the_others(make_tree: MakeTree):
+    root = make_tree(*BOTTLE, "bottle/ground_truth/crack/002_mask.png")
+    assert "1 masks have no image, first bottle/ground_truth/crack/002_mask.png." in error_of("mvtec", root)
+
+
+def test_two_masks_for_one_image_are_named(make_tree: MakeTree):
+    message = error_of("mvtec", make_tree(*BOTTLE, "bottle/ground_truth/crack/001.png"))
+    assert "2 masks fit the image bottle/test/crack/001.png:" in message
+
+
+def test_two_images_of_one_stem_are_named_since_a_mask_fits_both(make_tree: MakeTree):
+    message = error_of("mvtec", make_tree(*BOTTLE, "bottle/test/crack/000.jpg"))
+    assert "2 images have the same name up to the extension" in message
+    assert "bottle/test/crack/000.jpg, bottle/test/crack/000.png" in message
+
+
+def test_two_normal_images_of_one_stem_would_count_twice(make_tree: MakeTree):
+    assert "same name up to the extension" in error_of("mvtec", make_tree(*BOTTLE, "bottle/train/good/000.bmp"))
+
+
+def test_further_problems_are_counted(make_tree: MakeTree):
+    root = make_tree(*BOTTLE[:-1], "bottle/ground_truth/crack/002_mask.png")
+    assert "(And 1 more problems; `cops-data check` lists them.)" in error_of("mvtec", root)
+
+
+def test_a_mask_of_another_size_is_named_with_both_sizes(make_tree: MakeTree):
+    root = make_tree(*BOTTLE)
+    mask = write_image(root / BOTTLE[-1], np.zeros((4, 5), np.uint8))
+    message = error_of_reading("mvtec", root)
+    assert f"{mask} is 5x4 pixels, but its image {root / BOTTLE[3]} is 4x4." in message
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])
+def test_a_truncated_image_is_named_and_not_skipped(make_tree: MakeTree, suffix: str):
+    root = make_tree("test/good/0.png")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = write_image(root / "test" / "good" / f"1.{suffix}", pixels)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    message = error_of_reading(root)
+    assert message.startswith(f"{path} cannot be read: ")
+    assert message.endswith("Replace the file; an image is never skipped.")
+
+
+def test_an_empty_file_is_named(make_tree: MakeTree):
+    root = make_tree("test/good/0.png")
+    (root / "test/good/1.png").touch()
+    assert "1.png cannot be read: it is empty." in error_of_reading(root)
+
+
+def test_a_file_that_only_ends_like_an_image_is_named(make_tree: MakeTree):
+    root = make_tree("test/good/0.png")
+    (root / "test/good/1.jpg").write_text("<html>not found</html>")
+    assert "1.jpg cannot be read: its content is no image of a known format." in error_of_reading(root)
+
+
+def test_an_image_that_vanished_is_named(make_tree: MakeTree):
+    root = make_tree("test/good/0.png")
+    dataset = AnomalyDataset(load_index(root), size=8)
+    (root / "test/good/0.png").unlink()
+    with pytest.raises(DatasetError, match=r"0\.png cannot be read: it does not exist"):
+        dataset[0]
+
+
+def test_a_folder_that_cannot_be_read_is_named(make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch):
+    root = make_tree(*BOTTLE)
+    scandir = os.scandir
+
+    def refuse(folder: str | Path) -> object:  # permissions would not stop a test that runs as root
+        if Path(folder).name == "crack":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = error_of("mvtec", root)
+    assert "crack cannot be read (Permission denied). Every folder of a dataset must be readable" in message
+
+
+def test_a_folder_link_that_leads_in_a_circle_ends(make_tree: MakeTree):
+    root = make_tree(*BOTTLE)
+    (root / "bottle" / "loop").symlink_to(root, target_is_directory=True)
+    assert len(load_index("mvtec", root).test) == 3
+
+
+def test_a_linked_folder_is_followed(make_tree: MakeTree):
+    elsewhere = make_tree(*BOTTLE, root="elsewhere")
+    (elsewhere.parent / "mvtec").symlink_to(elsewhere, target_is_directory=True)
+    assert len(load_index("mvtec", elsewhere.parent / "mvtec").test) == 3
+
+
+def test_a_file_that_is_no_dataset_is_told_what_is(make_tree: MakeTree):
+    root = make_tree("a.txt")
+    assert "Expected a folder, or a file that ends in .json, .csv, .jsonl or .yaml." in error_of(root / "a.txt")
+    write(root / "b.png")
+    assert "is no dataset" in error_of("mvtec", root / "b.png")

@@ -1,0 +1,132 @@
+"""Index files: a dataset written down once, then loaded without a look at its folders, or streamed."""
+
+import json
+import time
+import tracemalloc
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from torch.utils.data import DataLoader
+
+from cops_lightning.core.errors import DatasetError
+from cops_lightning.data import StreamedDataset, collate, load_index, stream_samples, write_index
+from cops_lightning.data.check import check
+from cops_lightning.data.index_file import INDEX_NAME
+from data.conftest import MakeTree
+
+PLACES = [
+    "bottle/train/good/000.png",
+    "bottle/test/good/000.png",
+    "bottle/test/crack/000.png",
+    "bottle/ground_truth/crack/000_mask.png",
+]
+
+
+@pytest.fixture
+def root(make_tree: MakeTree) -> Path:
+    return make_tree(*PLACES)
+
+
+def test_an_index_in_the_folder_of_a_dataset_spares_the_walk(root: Path, monkeypatch: pytest.MonkeyPatch):
+    walked = load_index("mvtec", root)
+    write_index(walked, root / INDEX_NAME)
+    monkeypatch.setattr("cops_lightning.data.tree.Tree.walk", None)
+    loaded = load_index("mvtec", root)
+    assert (loaded.train, loaded.test, loaded.has_masks) == (walked.train, walked.test, walked.has_masks)
+    assert loaded.fingerprint() == walked.fingerprint()
+    assert loaded.layout == "category folders; from cops_index.jsonl"
+
+
+def test_names_that_are_not_unicode_survive(make_tree: MakeTree):
+    root = make_tree("test/good/caf\udce9.png", "test/bad/ünï.png")  # a byte that is no UTF-8, and two that are
+    walked = load_index(root)
+    write_index(walked, root / INDEX_NAME)
+    assert load_index(root).test == walked.test
+    assert load_index(root).fingerprint() == walked.fingerprint()
+
+
+def test_an_index_elsewhere_knows_the_root(root: Path, tmp_path: Path):
+    walked = load_index("mvtec", root)
+    write_index(walked, tmp_path / "mvtec.jsonl")
+    assert load_index(tmp_path / "mvtec.jsonl").test == walked.test
+    assert load_index("mvtec", tmp_path / "mvtec.jsonl").test == walked.test
+
+
+def test_a_dataset_that_moved_with_its_index_is_still_found(root: Path):
+    write_index(load_index("mvtec", root), root / INDEX_NAME)
+    moved = root.rename(root.with_name("moved"))
+    assert all(sample.image.is_file() for sample in load_index("mvtec", moved).test)
+
+
+def test_a_folder_of_ones_own_is_found_by_its_index_too(make_tree: MakeTree):
+    root = make_tree("test/good/1.png", "test/bent/2.png", root="nut")
+    write_index(load_index(root), root / INDEX_NAME)
+    assert load_index(root).layout == "folders {split}/{defect}; from cops_index.jsonl"
+
+
+def test_a_check_does_not_believe_an_index_and_says_when_it_is_out_of_date(root: Path):
+    write_index(load_index("mvtec", root), root / INDEX_NAME)
+    assert not any("out of date" in problem for problem in check("mvtec", root).problems)
+    (root / "bottle/test/good/001.png").write_bytes((root / "bottle/test/good/000.png").read_bytes())
+    report = check("mvtec", root)
+    assert report.found["bottle"]["test"] == (2, 1)
+    assert any(f"{root / INDEX_NAME} is out of date." in problem for problem in report.problems)
+
+
+def test_the_index_of_another_dataset_is_refused(root: Path):
+    write_index(load_index("mvtec", root), root / INDEX_NAME)
+    with pytest.raises(DatasetError, match="is an index of mvtec, not of btad"):
+        load_index("btad", root / INDEX_NAME)
+
+
+def test_an_index_that_lost_lines_is_refused(root: Path):
+    path = root / INDEX_NAME
+    write_index(load_index("mvtec", root), path)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DatasetError, match="lists 2 images, but says it has 3. It is incomplete."):
+        load_index("mvtec", root)
+
+
+@pytest.mark.parametrize("first", ['{"cops_index": 9}', '{"cops_index": 1, "name": "x"}', '{"cops_index": 1'])
+def test_an_index_of_another_format_is_refused(root: Path, first: str):
+    (root / INDEX_NAME).write_text(first + "\n")
+    with pytest.raises(DatasetError, match="Write it again with `cops-data index`"):
+        load_index("mvtec", root)
+
+
+def test_an_index_that_cannot_be_written_says_so(root: Path):
+    with pytest.raises(DatasetError, match=r"cannot be written \(No such file or directory\). Name another place"):
+        write_index(load_index("mvtec", root), root / "absent" / "x.jsonl")
+
+
+def test_a_stream_gives_the_samples_of_the_index_in_its_order(root: Path, tmp_path: Path):
+    index = load_index("mvtec", root)
+    write_index(index, tmp_path / "x.jsonl")
+    assert tuple(stream_samples(tmp_path / "x.jsonl")) == index.train + index.test
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_streamed_dataset_gives_every_image_once_however_many_workers(
+    make_tree: MakeTree, tmp_path: Path, workers: int
+):
+    index = load_index(make_tree(*(f"test/good/{i}.png" for i in range(7)), "test/bad/8.png"))
+    write_index(index, tmp_path / "x.jsonl")
+    loader = DataLoader(StreamedDataset(tmp_path / "x.jsonl", 8), batch_size=2, num_workers=workers, collate_fn=collate)
+    keys = [key for batch in loader for key in batch.keys]
+    assert sorted(keys) == sorted(sample.key for sample in index.test)
+
+
+def test_a_long_list_is_streamed_in_constant_memory_and_little_time(tmp_path: Path):
+    rows, row = 100_000, {"image": "a/0123456789.png", "category": "a", "split": "test", "label": 1}
+    with (tmp_path / "long.jsonl").open("w") as file:
+        for number in range(rows):
+            file.write(json.dumps(row | {"image": f"a/{number}.png"}) + "\n")
+    start = time.process_time()
+    assert sum(1 for _ in stream_samples(tmp_path / "long.jsonl")) == rows
+    assert time.process_time() - start < 20  # about 1 s, were not every call checked by beartype
+    tracemalloc.start()
+    assert sum(1 for _ in islice(stream_samples(tmp_path / "long.jsonl"), 5_000)) == 5_000
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20  # bytes, where a list of these samples would take more than four times as many
