@@ -3,7 +3,8 @@
 import logging
 import netrc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -120,8 +121,22 @@ def build_trainer(
     )
 
 
-def build_logger(config: LoggerConfig, folder: Path, run: Run, settings: Mapping[str, Any]) -> LightningLogger | None:
-    """The configured experiment tracker. W&B groups runs by study."""
+@contextmanager
+def tracking(
+    config: LoggerConfig, folder: Path, run: Run, settings: Mapping[str, Any]
+) -> Iterator[LightningLogger | None]:
+    """The configured experiment tracker for the duration of a run, finished however the run ends."""
+    logger = _build_logger(config, folder, run, settings)
+    try:
+        yield logger
+    finally:
+        if config.kind is Logger.wandb:
+            import wandb
+
+            wandb.finish()
+
+
+def _build_logger(config: LoggerConfig, folder: Path, run: Run, settings: Mapping[str, Any]) -> LightningLogger | None:
     # Imported where used: each tracker takes seconds to import.
     match config.kind:
         case Logger.none:

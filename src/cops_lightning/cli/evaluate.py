@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, show_results
-from cops_lightning.compose import build_logger, build_model, build_trainer, find_targets
+from cops_lightning.compose import build_model, build_trainer, find_targets, tracking
 from cops_lightning.config import TrainConfig, conf_folder, register, require_complete
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import find_spec
@@ -63,10 +63,9 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
         limit=config.data.limit,
     )
     run = Run(record.run_id, config.study, config.variant, config.seed, method.auxiliary.source)
-    logger = build_logger(config.logger, folder, run, plain(config))
-    trainer = build_trainer(config.trainer, folder, logger)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
-    rows = evaluate(trainer, task, data, run, folder, options)
+    with tracking(config.logger, folder, run, plain(config)) as logger:
+        rows = evaluate(build_trainer(config.trainer, folder, logger), task, data, run, folder, options)
     show_results(rows, config.title, backbone, run, folder)
 
 

@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, show_results
 from cops_lightning.compose import (
     build_augmentation,
-    build_logger,
     build_model,
     build_trainer,
     find_dataset,
     find_targets,
+    tracking,
 )
 from cops_lightning.config import conf_folder, register, require_complete
 from cops_lightning.engine.checkpoint import Stamp
@@ -65,13 +65,12 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
         build_augmentation(config.data),
     )
     run = Run(record.run_id, config.study, config.variant, config.seed, auxiliary.name)
-    logger = build_logger(config.logger, folder, run, plain(config))
-    trainer = build_trainer(config.trainer, folder, logger, config.auxiliary.epochs)
-    trainer.fit(task, data)
-    model.save_released(folder / "checkpoints" / "released.pth")
-
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
-    rows = evaluate(trainer, task, data, run, folder, options)
+    with tracking(config.logger, folder, run, plain(config)) as logger:
+        trainer = build_trainer(config.trainer, folder, logger, config.auxiliary.epochs)
+        trainer.fit(task, data)
+        model.save_released(folder / "checkpoints" / "released.pth")
+        rows = evaluate(trainer, task, data, run, folder, options)
     show_results(rows, config.title, backbone, run, folder)
 
 

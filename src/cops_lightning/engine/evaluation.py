@@ -15,7 +15,7 @@ from cops_lightning.core.types import MetricRow
 from cops_lightning.data import DatasetIndex, read_image, read_mask
 from cops_lightning.engine.datamodule import CopsDataModule
 from cops_lightning.engine.task import CopsTask, ScoredImage
-from cops_lightning.metrics.suite import MetricSuite
+from cops_lightning.metrics.suite import MEAN, MetricSuite
 from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
 from cops_lightning.report.tables import ResultRow, Run, write_results
 
@@ -47,6 +47,14 @@ def evaluate(
     for target, scored in zip(data.targets, task.scored, strict=True):
         write_heatmaps(folder / "heatmaps", target, scored, task, heatmaps)
     write_results(folder / "results.csv", [ResultRow(run, row) for row in rows])
+    if trainer.logger is not None:
+        trainer.logger.log_metrics(
+            {
+                f"{row.target}/{row.level}_{row.metric}": row.value
+                for row in rows
+                if row.category == MEAN and row.value is not None
+            }
+        )
     return rows
 
 

@@ -18,7 +18,10 @@ from cops_lightning.data import DatasetIndex
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")
 # Where a run finds its files, and what it computes on: neither may change what it means.
-PLACES: dict[str, tuple[str, ...]] = {"data": ("root", "roots", "cache", "workers", "eval_batch_size"), "backbone": ("weights",)}
+PLACES: dict[str, tuple[str, ...]] = {
+    "data": ("root", "roots", "cache", "workers", "eval_batch_size"),
+    "backbone": ("weights",),
+}
 SILENT = ("trainer", "logger", "report", "title", "checkpoint")
 
 
