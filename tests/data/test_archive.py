@@ -61,7 +61,7 @@ def test_an_empty_folder_may_be_unpacked_into_but_a_full_one_may_not(tmp_path: P
     assert "new exists and is not empty. Give a new folder to unpack into." in error_of(archive)
 
 
-@pytest.mark.parametrize("name", ["../1.png", "a/../../1.png", "/etc/1.png", "..\\1.png", "C:\\1.png"])
+@pytest.mark.parametrize("name", ["", "../1.png", "a/../../1.png", "/etc/1.png", "..\\1.png", "C:\\1.png"])
 @pytest.mark.parametrize("pack", [zipped, tarred])
 def test_a_path_that_leads_outside_is_refused(tmp_path: Path, pack: object, name: str):
     archive = zipped(tmp_path / "x.zip", (name, b"x")) if pack is zipped else tarred(tmp_path / "x.tar", (name, b"x"))
@@ -96,8 +96,8 @@ def test_many_files_are_refused(tmp_path: Path):
 
 
 def test_one_name_twice_is_refused(tmp_path: Path):
-    archive = tarred(tmp_path / "x.tar", ("a/1.png", b"one"), ("A/1.PNG", b"two"))
-    assert "holds 'A/1.PNG' twice." in error_of(archive)
+    archive = tarred(tmp_path / "x.tar", ("a/1.png", b"one"), ("./a/1.png", b"two"))
+    assert "holds './a/1.png' twice." in error_of(archive)
 
 
 def test_a_damaged_archive_leaves_nothing_behind(tmp_path: Path):

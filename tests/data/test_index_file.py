@@ -80,6 +80,12 @@ def test_the_index_of_another_dataset_is_refused(root: Path):
         load_index("btad", root / INDEX_NAME)
 
 
+def test_a_spec_is_believed_rather_than_an_index_of_another_description(root: Path, tmp_path: Path):
+    write_index(load_index("mvtec", root), root / INDEX_NAME)
+    (tmp_path / "own.yaml").write_text(f"root: {root}\nimages: bottle/train/good/{{stem}}")
+    assert [sample.dataset for sample in load_index(tmp_path / "own.yaml").test] == ["own"]
+
+
 def test_an_index_that_lost_lines_is_refused(root: Path):
     path = root / INDEX_NAME
     write_index(load_index("mvtec", root), path)

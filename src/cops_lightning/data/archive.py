@@ -22,7 +22,7 @@ class Limits:
 
     total_bytes: int = 100 << 30
     ratio: float = 100.0
-    free_of_ratio: int = 64 << 20  # small archives may unfold to this much whatever their ratio
+    free_of_ratio: int = 16 << 20  # small archives may unfold to this much whatever their ratio
     members: int = 1_000_000
 
 
@@ -73,9 +73,9 @@ def _unpack(archive: Path, staging: Path, budget: int, most: int) -> int:
         count, claimed = count + 1, claimed + member.size
         if count > most:
             raise DatasetError(f"{archive} holds more than {most} files. It was not unpacked.")
-        if str(target).casefold() in seen:
+        if str(target) in seen:
             raise DatasetError(f"{archive} holds '{member.name}' twice. It was not unpacked.")
-        seen.add(str(target).casefold())
+        seen.add(str(target))
         if claimed > budget:
             raise _too_large(archive, budget)
         if member.size > shutil.disk_usage(staging).free:
@@ -99,7 +99,7 @@ def _members(archive: Path) -> Iterator[Member]:
         with zipfile.ZipFile(archive) as zipped:
             for info in zipped.infolist():
                 mode = stat.S_IFMT(info.external_attr >> 16)
-                if info.is_dir():
+                if info.filename.endswith("/"):
                     continue
                 if info.flag_bits & 1:
                     raise DatasetError(f"{archive} is encrypted. Decrypt it first, then give its folder.")
@@ -135,7 +135,7 @@ def _safe_name(archive: Path, member: Member) -> PurePosixPath:
     name = PurePosixPath(member.name.replace("\\", "/"))
     if member.kind != "file":
         raise DatasetError(f"{archive} holds the {member.kind} '{member.name}'. It was not unpacked.")
-    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or "\0" in member.name:
+    if not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or "\0" in member.name:
         raise DatasetError(f"{archive} holds '{member.name}', which leads outside the folder. It was not unpacked.")
     return name
 

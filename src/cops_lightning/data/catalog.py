@@ -74,7 +74,8 @@ _ROWS = (
         has_normal=True,
         url="https://www.mvtec.com/company/research/datasets/mvtec-ad",
         licence="CC BY-NC-SA 4.0",
-        folders=("mvtec", "mvtec_anomaly_detection", "MVTecAD", "MVTec-AD", "mvtec_ad"),
+        folders=("mvtec", "MVTecAD", "MVTec-AD", "mvtec_ad"),
+        wrappers=("mvtec_anomaly_detection",),
     ),
     DatasetSpec(
         "visa",
@@ -108,8 +109,8 @@ _ROWS = (
         mask_threshold=0,
         url="https://github.com/amazon-science/spot-diff",
         licence="CC BY 4.0",
-        folders=("visa", "VisA_20220922"),
-        wrappers=("VisA_pytorch", "1cls"),
+        folders=("visa",),
+        wrappers=("VisA_20220922", "VisA_pytorch", "1cls"),
     ),
     DatasetSpec(
         "btad",
@@ -146,7 +147,8 @@ _ROWS = (
         has_normal=True,
         url="https://github.com/stepanje/MPDD",
         licence="CC BY-NC-SA 4.0",
-        folders=("mpdd", "anomaly_dataset"),
+        folders=("mpdd",),
+        wrappers=("anomaly_dataset",),
     ),
     DatasetSpec(
         "dtd_synthetic",
@@ -170,7 +172,8 @@ _ROWS = (
         has_normal=True,
         url="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
         licence="none stated",
-        folders=("dtd_synthetic", "DTD-Synthetic", "DTDSynthetic", "DTD"),
+        folders=("dtd_synthetic", "DTDSynthetic", "DTD"),
+        wrappers=("DTD-Synthetic",),
         renamed=MappingProxyType(
             {
                 "blotchy": "Blotchy_099",
@@ -213,7 +216,8 @@ _ROWS = (
         defect="hemorrhage",
         url="https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage",
         licence="none stated",
-        folders=("headct", "HeadCT_anomaly_detection", "head-ct-hemorrhage"),
+        folders=("headct", "head-ct-hemorrhage"),
+        wrappers=("HeadCT_anomaly_detection",),
         aliases=("head_ct", "head-ct"),
     ),
     DatasetSpec(
@@ -242,7 +246,8 @@ _ROWS = (
         defect="tumor",
         url="https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection",
         licence="none stated",
-        folders=("br35h", "Br35h_anomaly_detection"),
+        folders=("br35h",),
+        wrappers=("Br35h_anomaly_detection",),
     ),
     DatasetSpec(
         "isic",
@@ -273,7 +278,8 @@ _ROWS = (
         defect="lesion",
         url="https://challenge.isic-archive.com/data/",
         licence="CC0, ISIC terms of use",
-        folders=("isic", "ISBI", "ISIC2016"),
+        folders=("isic", "ISIC2016"),
+        wrappers=("ISBI",),
     ),
     DatasetSpec(
         "colondb",
@@ -352,8 +358,8 @@ _ROWS = (
         defect="polyp",
         url="https://endotect.com/",
         licence="none stated",
-        folders=("endo", "EndoTect"),
-        wrappers=("EndoTect_2020_Segmentation_Test_Dataset",),
+        folders=("endo",),
+        wrappers=("EndoTect_2020_Segmentation_Test_Dataset", "EndoTect"),
     ),
     DatasetSpec(
         "magnetic_tile",

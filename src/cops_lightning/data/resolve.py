@@ -99,7 +99,7 @@ def locate(
         raise DatasetError(f"{path} does not exist. {nearest_existing(path)}")
     if path.is_dir():
         if not walk and (path / INDEX_NAME).is_file():
-            return read_index(path / INDEX_NAME, path)
+            return read_index(path / INDEX_NAME, path)  # whatever name it gives the dataset
         return _recognise(DatasetSpec(path.resolve().name, OWN_LAYOUTS), path, exact, walk)
     if path.suffix.lower() in {".yaml", ".yml"}:
         spec, own_root = read_spec_file(path)
@@ -107,7 +107,7 @@ def locate(
         base = own_root if root is None else Path(root)
         if isinstance(layout, Table):
             return _not_empty(Located(spec, base, read_table(base / layout.file, layout, spec, on_disk(base))))
-        return _recognise(spec, base, exact, walk)
+        return _recognise(spec, base, exact, walk=True)  # an index file there may stem from another description
     name = path.resolve().parent.name if path.stem == "meta" else path.stem
     return _listed(DatasetSpec(name, ()), path, None if root is None else Path(root))
 
@@ -155,7 +155,8 @@ def _not_empty(found: Located) -> Located:
 def _recognise(spec: DatasetSpec, root: Path, exact: bool, walk: bool) -> Located | DatasetIndex:
     """Read the folder in the layout that explains most of its images, or say what the nearest layout misses."""
     for folder in _usual_folders(spec, root, exact):
-        if not walk and (folder / INDEX_NAME).is_file():
+        header = None if walk or not (folder / INDEX_NAME).is_file() else read_header(folder / INDEX_NAME)
+        if header is not None and header.name == spec.name:
             return read_index(folder / INDEX_NAME, folder)
         if (reading := best_reading(spec, tree := Tree.walk(folder))) is not None:
             return Located(spec, folder, reading)
