@@ -61,7 +61,7 @@ def test_an_empty_folder_may_be_unpacked_into_but_a_full_one_may_not(tmp_path: P
     assert "new exists and is not empty. Give a new folder to unpack into." in error_of(archive)
 
 
-@pytest.mark.parametrize("name", ["", "../1.png", "a/../../1.png", "/etc/1.png", "..\\1.png", "C:\\1.png"])
+@pytest.mark.parametrize("name", ["../1.png", "a/../../1.png", "/etc/1.png", "..\\1.png", "C:\\1.png"])
 @pytest.mark.parametrize("pack", [zipped, tarred])
 def test_a_path_that_leads_outside_is_refused(tmp_path: Path, pack: object, name: str):
     archive = zipped(tmp_path / "x.zip", (name, b"x")) if pack is zipped else tarred(tmp_path / "x.tar", (name, b"x"))

@@ -74,6 +74,18 @@ def test_a_root_one_level_too_high_is_told_the_right_one(make_tree: MakeTree):
     assert expected in error_of("mvtec", root.parent)
 
 
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_one_half_of_a_dataset_of_pairs_is_told_the_whole(make_tree: MakeTree, part: str):
+    root = make_tree("images/1.png", "images/2.png", "masks/1.png", "masks/2.png", root="polyps")
+    for name in ("colondb", "kvasir", "endo"):
+        assert f"{root / part} is one level too low: the root of this dataset is {root}." in error_of(name, root / part)
+
+
+def test_one_class_of_a_dataset_of_class_folders_is_told_the_other(make_tree: MakeTree):
+    root = make_tree("no/no0.jpg", "yes/y0.jpg", root="scans")
+    assert f"is one level too low: the root of this dataset is {root}." in error_of("br35h", root / "yes")
+
+
 def test_a_root_too_low_is_told_the_right_one_where_a_table_lists_the_images(make_tree: MakeTree):
     root = make_tree(*(f"head_ct/head_ct/{i:03d}.png" for i in range(2)))
     (root / "labels.csv").write_text("id, hemorrhage\n0,1\n1,0\n")

@@ -1,12 +1,14 @@
 """Why a folder was not recognised: nothing there, the wrong level, or the first thing that differs."""
 
+import os
 from pathlib import Path
 
+from cops_lightning.core.errors import DatasetError
 from cops_lightning.data.catalog import CATALOG
 from cops_lightning.data.recognise import best_reading, read_layout
 from cops_lightning.data.spec import DatasetSpec, Folders, Table
 from cops_lightning.data.templates import Template
-from cops_lightning.data.tree import Tree
+from cops_lightning.data.tree import Tree, subfolders
 
 OWN_LAYOUTS = (
     Folders(
@@ -39,10 +41,11 @@ def explain(spec: DatasetSpec, tree: Tree) -> str:
     if not (images := tree.images()):
         held = f"; it holds: {', '.join(tree.top()[:8])}" if tree.folders else ""
         return f"{tree.root} has no image files{held}. Give the folder of the dataset."
-    if (above := _right_level_above(spec, tree)) is not None:
-        levels = len(tree.root.resolve().relative_to(above.resolve()).parts)
-        return f"{tree.root} is {_levels(levels)} too low: the root of this dataset is {above}. Give that folder."
+    if (low := too_low(spec, tree)) is not None:
+        return low
     if (below := _right_level_below(spec, tree)) is not None:
+        while below.parent != tree.root and below.name.casefold() in {name.casefold() for name in spec.wrappers}:
+            below = below.parent
         levels = len(below.relative_to(tree.root).parts)
         return f"{tree.root} is {_levels(levels)} too high: the root of this dataset is {below}. Give that folder."
     for layout in spec.layouts:
@@ -56,28 +59,39 @@ def explain(spec: DatasetSpec, tree: Tree) -> str:
     return f"{tree.root} has no known layout. {_nearest(spec, tree.root, images)} {advice}".rstrip()
 
 
+def too_low(spec: DatasetSpec, tree: Tree) -> str | None:
+    """A sentence that names the right root, if the folder is a part of the dataset."""
+    above = Tree(tree.root.absolute(), tree.folders)
+    for levels in (1, 2, 3):
+        if above.root == above.root.parent:
+            return None
+        above = above.seen_from_above()
+        reading = best_reading(spec, _with_surroundings(spec, above))
+        if reading is not None and not reading.lacks_all_masks:
+            return (
+                f"{tree.root} is {_levels(levels)} too low: the root of this dataset is {above.root}. Give that folder."
+            )
+    return None
+
+
 def _levels(count: int) -> str:
     return "one level" if count == 1 else f"{count} levels"
 
 
-def _right_level_above(spec: DatasetSpec, tree: Tree) -> Path | None:
-    above = Tree(tree.root.resolve(), tree.folders)
-    for _ in range(3):
-        if above.root == above.root.parent:
-            return None
-        above = above.seen_from_above()
-        if best_reading(spec, _with_tables(spec, above)) is not None:
-            return above.root
-    return None
-
-
-def _with_tables(spec: DatasetSpec, tree: Tree) -> Tree:
-    """The tree with the tables of the dataset that lie beside the folder it was seen from."""
+def _with_surroundings(spec: DatasetSpec, tree: Tree) -> Tree:
+    """The tree with what lies beside the folder it was seen from: tables of the dataset, and files one level down."""
     folders = dict(tree.folders)
     for layout in spec.layouts:
         if isinstance(layout, Table) and (tree.root / layout.file).is_file():
             folder, _, name = layout.file.rpartition("/")
             folders[folder] = (*folders.get(folder, ()), name)
+    known = {folder.split("/", 1)[0] for folder in folders}
+    try:
+        siblings = [name for name in subfolders(tree.root) if name not in known][:100]
+        for name in siblings:
+            folders[name] = tuple(entry.name for entry in os.scandir(tree.root / name) if entry.is_file())
+    except (OSError, DatasetError):
+        pass  # what cannot be read there is no part of the folder that was asked for
     return Tree(tree.root, folders)
 
 

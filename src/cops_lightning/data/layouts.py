@@ -39,6 +39,11 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     unclaimed: list[str] = field(default_factory=list)
 
+    @property
+    def lacks_all_masks(self) -> bool:
+        """Whether anomalous images should have masks, and none has one."""
+        return self.has_masks and bool(self.problems) and not any(entry.mask for entry in self.entries)
+
 
 def read_folders(tree: Tree, layout: Folders, spec: DatasetSpec) -> Reading:
     """Read a layout in which places have meaning. Image and mask belong together when their fields agree."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Sample
 from cops_lightning.data.catalog import spec_or_none, unknown_dataset
-from cops_lightning.data.explain import OWN_LAYOUTS, explain
+from cops_lightning.data.explain import OWN_LAYOUTS, explain, too_low
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.index_file import INDEX_NAME, read_header, read_index
 from cops_lightning.data.layouts import Entry, Reading
@@ -159,6 +159,8 @@ def _recognise(spec: DatasetSpec, root: Path, exact: bool, walk: bool) -> Locate
         if header is not None and header.name == spec.name:
             return read_index(folder / INDEX_NAME, folder)
         if (reading := best_reading(spec, tree := Tree.walk(folder))) is not None:
+            if reading.lacks_all_masks and (low := too_low(spec, tree)) is not None:
+                raise DatasetError(f"{spec.name}: {low}")
             return Located(spec, folder, reading)
     raise DatasetError(f"{spec.name}: {explain(spec, tree)}")
 
