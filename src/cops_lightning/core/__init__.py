@@ -1,0 +1,1 @@
+"""What every stage shares: values, errors, named random generators, atomic files."""

@@ -53,6 +53,7 @@ class Batch:
 
     @property
     def keys(self) -> tuple[str, ...]:
+        """The images' names; see `Sample`."""
         return tuple(sample.key for sample in self.samples)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
