@@ -53,14 +53,14 @@ def test_a_category_with_other_counts_than_published_is_a_problem(root: Path):
     (root / "01/test/ok/0000.bmp").unlink()
     (root / "02/train/ok/0001.bmp").write_bytes(tiny("bmp"))
     assert check("btad", root).problems == (
-        "01, test: 0 normal images, but 1 were published.",
-        "02, train: 2 normal images, but 1 were published.",
+        "01, test: normal images found: 0, published: 1.",
+        "02, train: normal images found: 2, published: 1.",
     )
 
 
 def test_missing_categories_are_listed(make_tree: MakeTree, small_btad: None):
     (problem,) = check("btad", make_tree(*PLACES[:4])).problems
-    assert problem.startswith("1 of 2 categories are missing: 02.")
+    assert problem.startswith("categories missing: 1 of 2, namely 02.")
 
 
 def test_a_copy_without_training_images_is_noted_since_nothing_needs_them(make_tree: MakeTree, small_btad: None):
@@ -73,8 +73,8 @@ def test_a_copy_without_training_images_is_noted_since_nothing_needs_them(make_t
 
 def test_training_counts_that_nobody_confirmed_are_noted(make_tree: MakeTree):
     report = check("mpdd", make_tree("tubes/train/good/0.png", "metal_plate/train/good/0.png", "tubes/test/good/0.png"))
-    assert "tubes, train: 1 normal images, but 122 were published. That number is not confirmed." in report.notes
-    assert "metal_plate, train: 1 normal images, but 54 were published." in report.problems
+    assert "tubes, train: normal images found: 1, published: 122. That number is not confirmed." in report.notes
+    assert "metal_plate, train: normal images found: 1, published: 54." in report.problems
 
 
 def test_all_problems_are_listed_at_once(root: Path):
@@ -83,8 +83,8 @@ def test_all_problems_are_listed_at_once(root: Path):
     (root / "02/test/ok/0000.bmp").write_bytes(b"")
     problems = check("btad", root).problems
     assert [problem.split(",")[0].split(".")[0] for problem in problems] == [
-        "1 anomalous images have no mask",
-        "1 masks have no image",
+        "anomalous images without a mask: 1",
+        "masks without an image: 1",
         "02",
         f"{root / '02/test/ok/0000'}",
     ]
@@ -103,7 +103,7 @@ def test_a_blank_mask_of_an_anomalous_image_is_noted(root: Path):
     path = write_image(root / "02/ground_truth/ko/0000.png", np.zeros((4, 4), np.uint8))
     report = check("btad", root, deep=True)
     assert report.problems == ()
-    assert f"1 masks are blank, but their images are labelled anomalous, first {path}." in report.notes
+    assert f"Blank masks of images that are labelled anomalous: 1, first {path}." in report.notes
 
 
 def test_a_root_that_is_not_the_dataset_itself_is_a_problem_even_under_a_usual_name(make_tree: MakeTree):
@@ -125,7 +125,7 @@ def test_the_command_prints_problems_as_errors_and_ends_with_one(root: Path, cap
     assert main(["check", "btad", str(root)]) == 1
     out, err = capsys.readouterr()
     assert "0 of 1" in out
-    assert err == "error: 01, test: 0 normal images, but 1 were published.\n"
+    assert err == "error: 01, test: normal images found: 0, published: 1.\n"
 
 
 def test_the_json_has_the_agreed_keys(root: Path, capsys: Console):

@@ -118,13 +118,13 @@ def test_a_published_dataset_given_by_path_alone_is_told_its_name(make_tree: Mak
 def test_a_missing_mask_is_named(make_tree: MakeTree):
     root = make_tree(*BOTTLE[:-1])
     message = error_of("mvtec", root)
-    assert "1 anomalous images have no mask, first bottle/test/crack/001.png." in message
+    assert "anomalous images without a mask: 1, first bottle/test/crack/001.png." in message
     assert "Expected it at '{category}/ground_truth/{defect}/{stem}_mask'" in message
 
 
 def test_a_mask_without_its_image_is_named_instead_of_shifting_the_others(make_tree: MakeTree):
     root = make_tree(*BOTTLE, "bottle/ground_truth/crack/002_mask.png")
-    assert "1 masks have no image, first bottle/ground_truth/crack/002_mask.png." in error_of("mvtec", root)
+    assert "masks without an image: 1, first bottle/ground_truth/crack/002_mask.png." in error_of("mvtec", root)
 
 
 def test_two_masks_for_one_image_are_named(make_tree: MakeTree):
@@ -144,7 +144,7 @@ def test_two_normal_images_of_one_stem_would_count_twice(make_tree: MakeTree):
 
 def test_further_problems_are_counted(make_tree: MakeTree):
     root = make_tree(*BOTTLE[:-1], "bottle/ground_truth/crack/002_mask.png")
-    assert "(And 1 more problems; `cops-data check` lists them.)" in error_of("mvtec", root)
+    assert "(Further problems: 1; `cops-data check` lists them.)" in error_of("mvtec", root)
 
 
 def test_a_mask_of_another_size_is_named_with_both_sizes(make_tree: MakeTree):

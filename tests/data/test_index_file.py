@@ -124,13 +124,13 @@ def test_a_streamed_dataset_gives_every_image_once_however_many_workers(
 
 
 def test_a_long_list_is_streamed_in_constant_memory_and_little_time(tmp_path: Path):
-    rows, row = 100_000, {"image": "a/0123456789.png", "category": "a", "split": "test", "label": 1}
+    rows, row = 30_000, {"image": "a/0123456789.png", "category": "a", "split": "test", "label": 1}
     with (tmp_path / "long.jsonl").open("w") as file:
         for number in range(rows):
             file.write(json.dumps(row | {"image": f"a/{number}.png"}) + "\n")
     start = time.process_time()
     assert sum(1 for _ in stream_samples(tmp_path / "long.jsonl")) == rows
-    assert time.process_time() - start < 20  # about 1 s, were not every call checked by beartype
+    assert time.process_time() - start < 10  # 0.4 s, were not every call checked by beartype
     tracemalloc.start()
     assert sum(1 for _ in islice(stream_samples(tmp_path / "long.jsonl"), 5_000)) == 5_000
     most = tracemalloc.get_traced_memory()[1]

@@ -215,7 +215,7 @@ def test_an_image_in_no_known_place_is_noted(make_tree: MakeTree):
     index = load_index("mvtec", make_tree("bottle/test/good/000.png", "bottel/test/good/000.png"))
     assert index.categories == ("bottle",)
     (note,) = index.notes
-    assert "1 image files lie in no place of this layout" in note
+    assert "Image files in no place of this layout, left out: 1, first" in note
     assert "bottel/test/good/000.png" in note
 
 

@@ -2,8 +2,10 @@
 
 import csv
 import gzip
+import shutil
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,13 @@ LISTS = [
 ]
 
 
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A folder for thousands of files, removed after the test so that they do not pile up."""
+    yield tmp_path / "set"
+    shutil.rmtree(tmp_path / "set")
+
+
 def plant(listing: Path, name: str, root: Path) -> Path:
     """Make the tree of a list, with tiny images and with the tables that belong to it."""
     for place in gzip.decompress((listing / f"{name}.txt.gz").read_bytes()).decode().splitlines():
@@ -58,9 +67,9 @@ def truth(listing: Path) -> dict[str, dict[tuple[str, str, str], int]]:
 
 @pytest.mark.parametrize(("name", "dataset", "layout"), LISTS, ids=[row[0] for row in LISTS])
 def test_a_tree_is_recognised_and_holds_what_was_counted(
-    listing: Path, tmp_path: Path, name: str, dataset: str, layout: str
+    listing: Path, root: Path, name: str, dataset: str, layout: str
 ):
-    root = plant(listing, name, tmp_path / "set")
+    plant(listing, name, root)
     report = check(dataset, root)
     assert report.layout == layout
     assert report.problems == ()
@@ -90,8 +99,8 @@ def test_the_catalogue_expects_what_was_counted(listing: Path):
     ("name", "dataset"),  # one set per way of naming masks
     [("btad", "btad"), ("isic2016", "isic"), ("colondb", "colondb"), ("mpdd_test_only_real", "mpdd")],
 )
-def test_every_anomalous_image_has_the_mask_of_its_name(listing: Path, tmp_path: Path, name: str, dataset: str):
-    for sample in load_index(dataset, plant(listing, name, tmp_path / "set")).test:
+def test_every_anomalous_image_has_the_mask_of_its_name(listing: Path, root: Path, name: str, dataset: str):
+    for sample in load_index(dataset, plant(listing, name, root)).test:
         if sample.anomalous:
             assert sample.mask is not None
             stem = sample.mask.stem.removesuffix("_mask").removesuffix("_Segmentation")
@@ -100,8 +109,8 @@ def test_every_anomalous_image_has_the_mask_of_its_name(listing: Path, tmp_path:
             assert sample.mask is None
 
 
-def test_indexing_all_visa_files_takes_less_than_two_seconds(listing: Path, tmp_path: Path):
-    root = plant(listing, "visa", tmp_path / "set")
+def test_indexing_all_visa_files_takes_less_than_two_seconds(listing: Path, root: Path):
+    plant(listing, "visa", root)
     start = time.process_time()  # of this process alone: the machine may be busy with other tests
     index = load_index("visa", root)
     assert time.process_time() - start < 2

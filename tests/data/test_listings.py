@@ -62,7 +62,7 @@ def test_a_json_lines_table_may_leave_the_mask_of_normal_images_out(root: Path):
 def test_paths_of_a_table_start_at_its_folder_or_at_the_root_given(root: Path, tmp_path: Path):
     path = table(tmp_path, "image,label\nparts/a/0.png,0\n")
     assert load_index(path, root).test[0].image == root / "parts/a/0.png"
-    assert "lists 1 images that do not exist, first parts/a/0.png." in error_of(path)
+    assert "images that do not exist in parts.csv: 1, first parts/a/0.png." in error_of(path)
 
 
 def test_a_missing_column_is_named_with_the_columns_there_are(root: Path):
@@ -87,8 +87,14 @@ def test_a_missing_column_of_the_visa_split_is_not_replaced_by_a_guess(make_tree
         ("image,label\nparts/a/0.png,0,1\n", "line 2: 3 values for 2 columns."),
         ("image,label\n,0\n", "line 2: the image path is empty."),
         ("image,image,label\n", "names the column 'image' twice."),
-        ("image,label\nparts/a/0.png,0\nparts/a/0.png,0\n", "lists 1 images twice, first parts/a/0.png."),
-        ("image,label,mask\nparts/a/1.png,1,masks/9.png\n", "lists 1 masks that do not exist, first masks/9.png."),
+        (
+            "image,label\nparts/a/0.png,0\nparts/a/0.png,0\n",
+            "images listed before in parts.csv: 1, first parts/a/0.",
+        ),
+        (
+            "image,label,mask\nparts/a/1.png,1,masks/9.png\n",
+            "masks that do not exist in parts.csv: 1, first masks/9.",
+        ),
         ("image,label\n", "lists no image."),
         ("", "lists no image."),
     ],
@@ -99,7 +105,7 @@ def test_a_line_that_is_wrong_is_named_with_the_reason(root: Path, text: str, re
 
 def test_an_anomalous_image_may_not_lack_the_mask_that_others_have(root: Path):
     path = table(root, "image,label,mask\nparts/a/0.png,1,\nparts/a/1.png,1,masks/1.png\n")
-    assert "lists 1 anomalous images without a mask, first parts/a/0.png." in error_of(path)
+    assert "anomalous images without a mask in parts.csv: 1, first parts/a/0.png." in error_of(path)
 
 
 @pytest.mark.parametrize("line", ["[1, 2]", "{oops"])
@@ -139,7 +145,7 @@ def test_placeholder_entries_of_a_meta_json_are_left_out_and_noted(root: Path):
     placeholder = {"img_path": "", "mask_path": "", "cls_name": "a", "specie_name": "", "anomaly": 0}
     index = load_index(meta(root, train={"a": [placeholder]}))
     assert index.train == ()
-    assert index.notes == ("meta.json has 1 entries without an image path, which were left out",)
+    assert index.notes == ("Entries of meta.json without an image path, left out: 1.",)
 
 
 def test_masks_of_a_dataset_without_masks_are_not_looked_for(make_tree: MakeTree):

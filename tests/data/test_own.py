@@ -92,14 +92,14 @@ def test_a_spec_can_describe_a_table(make_tree: MakeTree):
 def test_a_spec_can_take_images_without_a_mask_for_normal(make_tree: MakeTree):
     root = make_tree("images/a.png", "images/b.png", "masks/b.png")
     pairs = "images: images/{stem}\nmasks: masks/{stem}\n"
-    assert "1 anomalous images have no mask, first images/a.png." in error_of(spec(root, pairs))
+    assert "anomalous images without a mask: 1, first images/a.png." in error_of(spec(root, pairs))
     index = load_index(spec(root, pairs + "unpaired: normal"))
     assert [sample.anomalous for sample in index.test] == [False, True]
 
 
 def test_masks_that_a_spec_promises_must_be_there(make_tree: MakeTree):
     root = make_tree("bad/a.png")
-    assert "have no mask, first bad/a.png" in error_of(spec(root, "images: '{defect}/{stem}'\nmasks: gt/{stem}"))
+    assert "without a mask: 1, first bad/a.png" in error_of(spec(root, "images: '{defect}/{stem}'\nmasks: gt/{stem}"))
 
 
 def test_a_spec_can_set_the_threshold_of_its_masks(make_tree: MakeTree):

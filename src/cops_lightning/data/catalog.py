@@ -382,6 +382,32 @@ _ROWS = (
     ),
 )
 
+# What a folder of one's own is read as, if it is given without a spec.
+OWN_LAYOUTS = (
+    Folders(
+        "folders {category}/{split}/{defect}",
+        ("{category}/{split:train|test}/{defect}/{stem}",),
+        ("{category}/ground_truth/{defect}/{stem}_mask", "{category}/ground_truth/{defect}/{stem}"),
+    ),
+    Folders(
+        "folders {split}/{defect}",
+        ("{split:train|test}/{defect}/{stem}",),
+        ("ground_truth/{defect}/{stem}_mask", "ground_truth/{defect}/{stem}"),
+    ),
+    Folders(
+        "images and masks",
+        ("{*:images|image}/{stem}",),
+        ("{*:masks|mask}/{stem}_mask", "{*:masks|mask}/{stem}"),
+    ),
+    Folders(
+        "class folders, normal and anomalous",
+        (
+            "{defect:good|ok|normal|no|free|healthy|negative}/{stem}",
+            "{defect:anomaly|anomalous|abnormal|bad|ko|ng|defect|defective|yes|positive}/{stem}",
+        ),
+    ),
+)
+
 CATALOG: Mapping[str, DatasetSpec] = MappingProxyType({spec.name: spec for spec in _ROWS})
 BENCHMARK = tuple(name for name in CATALOG if name != "magnetic_tile")  # the thirteen sets of the paper
 

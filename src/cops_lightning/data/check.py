@@ -89,7 +89,7 @@ def check(
         unreadable, blank = _decode_all(index, progress)
         problems += unreadable
         if blank:
-            notes.append(f"{len(blank)} masks are blank, but their images are labelled anomalous, first {blank[0]}.")
+            notes.append(f"Blank masks of images that are labelled anomalous: {len(blank)}, first {blank[0]}.")
     found, expected = index.counts(), spec.counts if spec else {}
     return Report(index.name, index.layout, index.root, fingerprint, tuple(problems), tuple(notes), found, expected)
 
@@ -100,7 +100,7 @@ def _count_problems(index: DatasetIndex, spec: DatasetSpec, notes: list[str]) ->
     missing = [category for category in spec.categories if category not in found]
     if missing:
         yield (
-            f"{len(missing)} of {len(spec.categories)} categories are missing: {', '.join(missing)}. "
+            f"categories missing: {len(missing)} of {len(spec.categories)}, namely {', '.join(missing)}. "
             "Unpack the whole archive, or use the categories that are there."
         )
     train_expected = any(counts.train for counts in spec.counts.values())
@@ -116,7 +116,7 @@ def _count_problems(index: DatasetIndex, spec: DatasetSpec, notes: list[str]) ->
         for split, label, got, expected in rows:
             if got == expected:
                 continue
-            sentence = f"{category}, {split}: {got} {label} images, but {expected} were published."
+            sentence = f"{category}, {split}: {label} images found: {got}, published: {expected}."
             if split == "train" and category in spec.unconfirmed_train:
                 notes.append(f"{sentence} That number is not confirmed.")
             else:

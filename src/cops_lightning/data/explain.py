@@ -4,36 +4,11 @@ import os
 from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data.catalog import CATALOG
+from cops_lightning.data.catalog import CATALOG, OWN_LAYOUTS
 from cops_lightning.data.recognise import best_reading, read_layout
 from cops_lightning.data.spec import DatasetSpec, Folders, Table
 from cops_lightning.data.templates import Template
 from cops_lightning.data.tree import Tree, subfolders
-
-OWN_LAYOUTS = (
-    Folders(
-        "folders {category}/{split}/{defect}",
-        ("{category}/{split:train|test}/{defect}/{stem}",),
-        ("{category}/ground_truth/{defect}/{stem}_mask", "{category}/ground_truth/{defect}/{stem}"),
-    ),
-    Folders(
-        "folders {split}/{defect}",
-        ("{split:train|test}/{defect}/{stem}",),
-        ("ground_truth/{defect}/{stem}_mask", "ground_truth/{defect}/{stem}"),
-    ),
-    Folders(
-        "images and masks",
-        ("{*:images|image}/{stem}",),
-        ("{*:masks|mask}/{stem}_mask", "{*:masks|mask}/{stem}"),
-    ),
-    Folders(
-        "class folders, normal and anomalous",
-        (
-            "{defect:good|ok|normal|no|free|healthy|negative}/{stem}",
-            "{defect:anomaly|anomalous|abnormal|bad|ko|ng|defect|defective|yes|positive}/{stem}",
-        ),
-    ),
-)
 
 
 def explain(spec: DatasetSpec, tree: Tree) -> str:
@@ -59,18 +34,18 @@ def explain(spec: DatasetSpec, tree: Tree) -> str:
     return f"{tree.root} has no known layout. {_nearest(spec, tree.root, images)} {advice}".rstrip()
 
 
-def too_low(spec: DatasetSpec, tree: Tree) -> str | None:
-    """A sentence that names the right root, if the folder is a part of the dataset."""
+def too_low(spec: DatasetSpec, tree: Tree, most: int = 3) -> str | None:
+    """A sentence that names the right root, if the folder is a part of the dataset, at `most` so many levels below."""
     above = Tree(tree.root.absolute(), tree.folders)
-    for levels in (1, 2, 3):
+    for levels in range(1, most + 1):
         if above.root == above.root.parent:
             return None
         above = above.seen_from_above()
-        reading = best_reading(spec, _with_surroundings(spec, above))
-        if reading is not None and not reading.lacks_all_masks:
-            return (
-                f"{tree.root} is {_levels(levels)} too low: the root of this dataset is {above.root}. Give that folder."
-            )
+        seen = _with_tables(spec, above)
+        reading = best_reading(spec, _with_siblings(seen) if levels == 1 else seen)
+        if reading is not None and not (levels == 1 and reading.lacks_all_masks):
+            where = f"{tree.root} is {_levels(levels)} too low"
+            return f"{where}: the root of this dataset is {above.root}. Give that folder."
     return None
 
 
@@ -78,20 +53,26 @@ def _levels(count: int) -> str:
     return "one level" if count == 1 else f"{count} levels"
 
 
-def _with_surroundings(spec: DatasetSpec, tree: Tree) -> Tree:
-    """The tree with what lies beside the folder it was seen from: tables of the dataset, and files one level down."""
+def _with_tables(spec: DatasetSpec, tree: Tree) -> Tree:
+    """The tree with the tables of the dataset that lie beside the folder it was seen from."""
     folders = dict(tree.folders)
     for layout in spec.layouts:
         if isinstance(layout, Table) and (tree.root / layout.file).is_file():
             folder, _, name = layout.file.rpartition("/")
             folders[folder] = (*folders.get(folder, ()), name)
+    return Tree(tree.root, folders)
+
+
+def _with_siblings(tree: Tree) -> Tree:
+    """The tree with the files, one level down, of the folders beside the one it was seen from."""
+    folders = dict(tree.folders)
     known = {folder.split("/", 1)[0] for folder in folders}
     try:
-        siblings = [name for name in subfolders(tree.root) if name not in known][:100]
-        for name in siblings:
-            folders[name] = tuple(entry.name for entry in os.scandir(tree.root / name) if entry.is_file())
+        for name in [name for name in subfolders(tree.root) if name not in known][:100]:
+            with os.scandir(tree.root / name) as entries:
+                folders[name] = tuple(entry.name for entry in entries if entry.is_file())
     except (OSError, DatasetError):
-        pass  # what cannot be read there is no part of the folder that was asked for
+        return tree  # what cannot be read there is no part of the folder that was asked for
     return Tree(tree.root, folders)
 
 

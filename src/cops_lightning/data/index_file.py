@@ -110,12 +110,8 @@ def read_header(path: Path) -> Header | None:
         if version == FORMAT:
             return Header(**values)
     except (ValueError, TypeError) as error:
-        raise DatasetError(
-            f"{path} has a damaged first line ({error}). Write it again with `cops-data index`."
-        ) from error
-    raise DatasetError(
-        f"{path} has format {version}, but only {FORMAT} is known. Write it again with `cops-data index`."
-    )
+        raise DatasetError(f"{path} has a damaged first line ({error}). {_AGAIN}") from error
+    raise DatasetError(f"{path} has format {version}, but only {FORMAT} is known. {_AGAIN}")
 
 
 def require_header(path: Path) -> Header:

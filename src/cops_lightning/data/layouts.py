@@ -156,9 +156,9 @@ def _pair(reading: Reading, found: Mapping[Key, list[Entry]], masks: Mapping[Key
     if bare:
         expected = " or ".join(f"'{text}'" for text in layout.masks)
         reading.problems.append(
-            f"{len(bare)} anomalous images have no mask, first {bare[0]}. Expected it at {expected}. Restore the masks."
+            f"anomalous images without a mask: {len(bare)}, first {bare[0]}. Expected it at {expected}. Restore it."
         )
     if orphans := [path for key, paths in masks.items() if key not in found for path in paths]:
         reading.problems.append(
-            f"{len(orphans)} masks have no image, first {orphans[0]}. Restore the image or remove the mask."
+            f"masks without an image: {len(orphans)}, first {orphans[0]}. Restore the image or remove the mask."
         )

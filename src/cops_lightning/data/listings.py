@@ -106,18 +106,18 @@ def _read(rows: Iterable[Row], path: Path, layout: str, spec: DatasetSpec, prese
                 lost_masks.append(wanted)
             reading.entries.append(Entry(row.category, row.split, row.defect, row.anomalous, image, mask))
     if placeholders:
-        reading.notes.append(f"{path.name} has {placeholders} entries without an image path, which were left out")
+        reading.notes.append(f"Entries of {path.name} without an image path, left out: {placeholders}.")
     listed_masks = bool(lost_masks) or any(entry.mask for entry in reading.entries)
     reading.has_masks = listed_masks if spec.has_masks is None else spec.has_masks
     bare = [entry.image for entry in reading.entries if reading.has_masks and entry.anomalous and not entry.mask]
-    for paths, what in (
-        (lost, "images that do not exist{}. Give the root that its paths start from, or restore the files."),
-        (twice, "images twice{}. Every image may be listed once, in one split."),
-        (lost_masks, "masks that do not exist{}. Restore them; a dataset without masks lists none."),
-        (bare if not lost_masks else [], "anomalous images without a mask{}. Expected a mask for each of them."),
+    for paths, what, advice in (
+        (lost, "images that do not exist", "Give the root that its paths start from, or restore the files."),
+        (twice, "images listed before", "Every image may be listed once, in one split."),
+        (lost_masks, "masks that do not exist", "Restore them; a dataset without masks lists none."),
+        (bare if not lost_masks else [], "anomalous images without a mask", "Expected a mask for each of them."),
     ):
         if paths:
-            reading.problems.append(f"{path.name} lists {len(paths)} {what.format(f', first {paths[0]}')}")
+            reading.problems.append(f"{what} in {path.name}: {len(paths)}, first {paths[0]}. {advice}")
     return reading
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Sample
-from cops_lightning.data.catalog import spec_or_none, unknown_dataset
-from cops_lightning.data.explain import OWN_LAYOUTS, explain, too_low
+from cops_lightning.data.catalog import OWN_LAYOUTS, spec_or_none, unknown_dataset
+from cops_lightning.data.explain import explain, too_low
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.index_file import INDEX_NAME, read_header, read_index
 from cops_lightning.data.layouts import Entry, Reading
@@ -38,7 +38,7 @@ def load_index(
     if isinstance(found, DatasetIndex):
         return found
     if problems := found.reading.problems:
-        more = f" (And {len(problems) - 1} more problems; `cops-data check` lists them.)" if len(problems) > 1 else ""
+        more = f" (Further problems: {len(problems) - 1}; `cops-data check` lists them.)" if len(problems) > 1 else ""
         raise DatasetError(f"{found.spec.name} in {found.root}: {problems[0]}{more}")
     return found.index()
 
@@ -60,8 +60,8 @@ class Located:
         notes = list(reading.notes)
         if reading.unclaimed:
             notes.append(
-                f"{len(reading.unclaimed)} image files lie in no place of this layout and were left out, "
-                f"first {reading.unclaimed[0]}"
+                f"Image files in no place of this layout, left out: {len(reading.unclaimed)}, "
+                f"first {reading.unclaimed[0]}."
             )
         return DatasetIndex(
             spec.name,
@@ -159,7 +159,7 @@ def _recognise(spec: DatasetSpec, root: Path, exact: bool, walk: bool) -> Locate
         if header is not None and header.name == spec.name:
             return read_index(folder / INDEX_NAME, folder)
         if (reading := best_reading(spec, tree := Tree.walk(folder))) is not None:
-            if reading.lacks_all_masks and (low := too_low(spec, tree)) is not None:
+            if spec.counts and reading.lacks_all_masks and (low := too_low(spec, tree, most=1)) is not None:
                 raise DatasetError(f"{spec.name}: {low}")
             return Located(spec, folder, reading)
     raise DatasetError(f"{spec.name}: {explain(spec, tree)}")
