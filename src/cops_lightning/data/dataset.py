@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Batch, Sample, Split
-from cops_lightning.data.images import Pixels, read_image, read_mask
+from cops_lightning.data.images import Pixels, ReadingError, read_image, read_mask
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.index_file import require_header, stream_samples
 
@@ -50,7 +50,7 @@ class Preprocess:
     augment: Augment | None = None
 
     def __call__(self, sample: Sample) -> Item:
-        """Decode and preprocess one sample. Raises DatasetError where a file cannot be read or the sizes differ."""
+        """Decode and preprocess one sample. Raises ReadingError where a file cannot be read or the sizes differ."""
         full = read_image(sample.image)
         image = np.array(full.resize((self.size, self.size), Image.Resampling.BICUBIC))
         mask = self._mask(sample, full.size) if self.has_masks else None
@@ -64,7 +64,7 @@ class Preprocess:
             return np.zeros((self.size, self.size), np.uint8)
         stored = read_mask(sample.mask)
         if stored.size != image_size:
-            raise DatasetError(
+            raise ReadingError(
                 f"{sample.mask} is {stored.size[0]}x{stored.size[1]} pixels, but its image {sample.image} is "
                 f"{image_size[0]}x{image_size[1]}. A mask must have the size of its image; restore the original pair."
             )
@@ -76,7 +76,7 @@ class Preprocess:
         result = self.augment(image=image) if mask is None else self.augment(image=image, mask=mask)
         changed, changed_mask = result["image"], result.get("mask")
         if changed.shape != image.shape or changed.dtype != image.dtype:
-            raise DatasetError(
+            raise ReadingError(
                 f"The augmentation turned {sample.image} from {image.dtype} {image.shape} into {changed.dtype} "
                 f"{changed.shape}. It must keep size and type; resizing and normalising are done by the dataset."
             )

@@ -15,10 +15,20 @@ Pixels = NDArray[np.uint8]
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
+class ReadingError(DatasetError):
+    """A file of a dataset that cannot be used.
+
+    A DataLoader raises an error of a worker process again with a traceback for a message; this one keeps its sentence.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
+
+
 def read_image(path: Path) -> Image.Image:
     """The image in RGB. Alpha is dropped, palettes are looked up, 16-bit values are scaled to 8 bits.
 
-    Raises DatasetError, naming the file and the reason, where it cannot be decoded in full.
+    Raises ReadingError, naming the file and the reason, where it cannot be decoded in full.
     """
     return _to_rgb(_decode(path), path)
 
@@ -63,7 +73,7 @@ def _decode_tiff(path: Path) -> Image.Image:
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-        raise DatasetError(
+        raise ReadingError(
             f"{path} is a TIFF of shape {pixels.shape} and type {pixels.dtype}. "
             "Expected one grey, RGB or RGBA image of 8 or 16 bits; convert the file."
         )
@@ -90,7 +100,7 @@ def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
         return image
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise DatasetError(
+        raise ReadingError(
             f"{path} holds {image.mode} values from {values.min()} to {values.max()}. "
             "Expected 8-bit colours or 16-bit grey values; convert the file."
         )
@@ -102,7 +112,7 @@ def _is_tiff(path: Path) -> bool:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _unreadable(path: Path, error: Exception) -> DatasetError:
+def _unreadable(path: Path, error: Exception) -> ReadingError:
     if not path.exists():
         reason = "it does not exist"
     elif path.stat().st_size == 0:
@@ -111,4 +121,4 @@ def _unreadable(path: Path, error: Exception) -> DatasetError:
         reason = "its content is no image of a known format"
     else:
         reason = str(error) or type(error).__name__
-    return DatasetError(f"{path} cannot be read: {reason}. Replace the file; an image is never skipped.")
+    return ReadingError(f"{path} cannot be read: {reason}. Replace the file; an image is never skipped.")
