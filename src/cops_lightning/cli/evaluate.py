@@ -61,6 +61,7 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
         eval_batch_size=config.data.eval_batch_size,
         workers=config.data.workers,
         limit=config.data.limit,
+        mask_threshold=config.data.mask_threshold.value,
     )
     run = Run(record.run_id, config.study, config.variant, config.seed, method.auxiliary.source)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))

@@ -47,6 +47,9 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
     for target in targets:
         record.add_data("target", target)
 
+    if not auxiliary.has_masks:
+        print(f"{auxiliary.name} has no masks: the losses patch, gather and scatter are not available.")
+
     model = build_model(config)
     backbone = model.backbone.record
     record.add_backbone(backbone)
@@ -62,6 +65,7 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
         config.data.eval_batch_size,
         config.data.workers,
         config.data.limit,
+        config.data.mask_threshold.value,
         build_augmentation(config.data),
     )
     run = Run(record.run_id, config.study, config.variant, config.seed, auxiliary.name)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from cops_lightning.core.errors import ProtocolError
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Batch, Sample
-from cops_lightning.data import AnomalyDataset, DatasetIndex, collate
+from cops_lightning.data import AnomalyDataset, Augment, DatasetIndex, MaskThreshold, collate
 
 
 class EpochShuffle(Sampler[int]):
@@ -49,12 +49,13 @@ class CopsDataModule(LightningDataModule):
         eval_batch_size: int = 8,
         workers: int = 0,
         limit: int | None = None,
-        augment: Any = None,
+        mask_threshold: MaskThreshold = "released",
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         self.auxiliary, self.targets = auxiliary, list(targets)
         self.image_size, self.seed, self.workers, self.augment = image_size, seed, workers, augment
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.batch_size, self.eval_batch_size, self.mask_threshold = batch_size, eval_batch_size, mask_threshold
         if limit is not None:
             self.auxiliary = None if auxiliary is None else thinned(auxiliary, limit)
             self.targets = [thinned(target, limit) for target in self.targets]
@@ -63,12 +64,15 @@ class CopsDataModule(LightningDataModule):
         """Batches of the auxiliary dataset, shuffled anew every epoch."""
         if self.auxiliary is None:
             raise ProtocolError("There is no auxiliary dataset to train on; give one by auxiliary=NAME.")
-        dataset = AnomalyDataset(self.auxiliary, self.image_size, augment=self.augment)
+        dataset = self._dataset(self.auxiliary, self.augment)
         return self._loader(dataset, self.batch_size, sampler=EpochShuffle(len(dataset), self.seed))
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """Batches of every target, in the order given."""
-        return [self._loader(AnomalyDataset(t, self.image_size), self.eval_batch_size) for t in self.targets]
+        return [self._loader(self._dataset(target), self.eval_batch_size) for target in self.targets]
+
+    def _dataset(self, index: DatasetIndex, augment: Augment | None = None) -> AnomalyDataset:
+        return AnomalyDataset(index, self.image_size, mask_threshold=self.mask_threshold, augment=augment)
 
     def _loader(
         self, dataset: AnomalyDataset, batch_size: int, sampler: Sampler[int] | None = None

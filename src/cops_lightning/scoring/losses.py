@@ -33,7 +33,7 @@ class PatchCounts(NamedTuple):
 
 def count_pixels(masks: Masks, patch_size: int) -> PatchCounts:
     """Counts for masks of 0 and 1 whose side divides by the patch size."""
-    counts = F.avg_pool2d(masks[:, None], patch_size, divisor_override=1)
+    counts = F.avg_pool2d(masks[:, None].float(), patch_size, divisor_override=1)
     return PatchCounts(counts.flatten(1).round(), patch_size**2)
 
 
