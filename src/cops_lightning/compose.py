@@ -3,10 +3,10 @@
 import logging
 import netrc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from hydra.utils import instantiate
@@ -26,7 +26,7 @@ from cops_lightning.config import (
     TrainerConfig,
 )
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import DatasetIndex, load_index
+from cops_lightning.data import BENCHMARK, DatasetIndex, find_spec, load_index
 from cops_lightning.model import CoPS, Preset, Readings, Sizes
 from cops_lightning.procedural import VERSION, write_mvtec
 from cops_lightning.procedural.writer import FOLDERS
@@ -35,6 +35,7 @@ from cops_lightning.report.tables import Run
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class MethodConfig(Protocol):
     """The groups that decide what a model computes."""
 
@@ -75,16 +76,29 @@ def find_dataset(source: str, data: DataConfig) -> DatasetIndex:
     return load_index(source, paths=dict(data.roots), data_root=data.root)
 
 
-def find_targets(names: Sequence[str], data: DataConfig) -> list[DatasetIndex]:
-    """An index per target. Raises ConfigError if there is none, or if two have the same name."""
-    if not names:
-        raise ConfigError("targets is empty; name at least one dataset, such as targets=[mvtec].")
-    expanded = [part for name in names for part in (PROCEDURAL_TARGETS if name == "procedural" else (name,))]
+def find_targets(targets: Any, auxiliary: str, data: DataConfig) -> list[DatasetIndex]:
+    """An index per target; names of groups are expanded. Raises ConfigError if there is none, or one occurs twice."""
+    names = [targets] if isinstance(targets, str) else list(targets or ())
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"targets is {targets!r}; name at least one dataset, such as targets=[mvtec,btad] or targets=all."
+        )
+    expanded = [part for name in names for part in _expand(name, auxiliary)]
     found = [find_dataset(name, data) for name in expanded]
     twice = {index.name for index in found if sum(other.name == index.name for other in found) > 1}
     if twice:
         raise ConfigError(f"targets holds {', '.join(sorted(twice))} twice; name each dataset once.")
     return found
+
+
+def _expand(name: str, auxiliary: str) -> tuple[str, ...]:
+    """The datasets that a word in `targets` stands for. Groups leave out the auxiliary dataset: it is not zero-shot."""
+    if name == "procedural":
+        return PROCEDURAL_TARGETS
+    if name in ("all", "industrial", "medical"):
+        known = (member for member in BENCHMARK if name in ("all", find_spec(member).domain))
+        return tuple(member for member in known if member != auxiliary)
+    return (name,)
 
 
 def build_augmentation(data: DataConfig) -> Any:

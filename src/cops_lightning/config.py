@@ -101,7 +101,7 @@ class DataConfig:
     eval_batch_size: int = 8
     workers: int = 2
     limit: int | None = None
-    mask_threshold: MaskRule = MaskRule.released
+    mask_threshold: MaskRule = MaskRule.dataset
     augment: list[Any] = field(default_factory=list)
 
 
@@ -143,13 +143,17 @@ class LoggerConfig:
 
 @dataclass
 class TrainConfig:
-    """`cops-train`: learn prompts on one auxiliary dataset, then evaluate them on the targets."""
+    """`cops-train`: learn prompts on one auxiliary dataset, then evaluate them on the targets.
+
+    `targets` is a list of names or paths, or one of them; `all`, `industrial` and `medical` stand for the benchmark's
+    datasets of that kind, less the auxiliary one.
+    """
 
     study: str = "default"
     variant: str = "cops"
     seed: int = 0
     auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
-    targets: list[str] = MISSING
+    targets: Any = MISSING
     evaluate_seen: list[str] = field(default_factory=list)
     title: str | None = None
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -174,7 +178,7 @@ class EvalConfig:
     variant: str = "cops"
     seed: int = 0
     auxiliary: AuxiliaryConfig | None = None
-    targets: list[str] = MISSING
+    targets: Any = MISSING
     evaluate_seen: list[str] = field(default_factory=list)
     title: str | None = None
     backbone: BackboneConfig | None = None

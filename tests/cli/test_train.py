@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cops_lightning.data import read_index
 from cops_lightning.report.tables import read_results
 
 from .conftest import SMALL, make_dataset
@@ -39,16 +40,23 @@ def test_run_json_says_what_produced_the_run(trained):
     assert record["config"]["auxiliary"]["source"] == str(trained["auxiliary"])
     assert record["backbone"]["origin"] == "random weights, seed 0"
     assert len(record["backbone"]["fingerprint"]) == 64
-    assert [(d["role"], d["name"], d["images"]["test"]) for d in record["data"]] == [
-        ("auxiliary", "parts", 6),
-        ("target", "tiles", 6),
+    counts = {"part": {"train": {"normal": 0, "anomalous": 0}, "test": {"normal": 3, "anomalous": 3}}}
+    assert [(d["role"], d["name"], d["categories"]) for d in record["data"]] == [
+        ("auxiliary", "parts", counts),
+        ("target", "tiles", counts),
     ]
+    for found in record["data"]:
+        assert read_index(trained["run"] / found["manifest"]).fingerprint() == found["fingerprint"]
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
 def test_the_table_says_that_random_weights_mean_nothing(trained):
     assert "RANDOM" in trained["printed"]
     assert "tiles" in trained["printed"]
+
+
+def test_the_layout_that_was_found_is_printed(trained):
+    assert "target tiles: 6 images, folders {category}/{split}/{defect}, in" in trained["printed"]
 
 
 def test_scores_list_every_evaluated_image(trained):

@@ -49,7 +49,7 @@ def test_a_mask_becomes_what_the_released_program_makes_of_it(index: DatasetInde
     stored = Image.open(index.test[0].mask)
     every_value = Image.fromarray(np.where(np.asarray(stored) > 0, 255, 0).astype(np.uint8))
     scaled = transforms.functional.to_tensor(transforms.Resize((28, 28))(every_value))[0]
-    mask = AnomalyDataset(index, size=28)[0].mask
+    mask = AnomalyDataset(index, size=28, mask_threshold="released")[0].mask
     assert mask is not None
     assert torch.equal(mask, (scaled > 0.5).float())
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from cops_lightning.backbone.clip import BackboneRecord
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
+from cops_lightning.data import DatasetIndex
 from cops_lightning.engine.provenance import RunRecord
 from cops_lightning.report.tables import Run, summary_table
 
@@ -58,6 +59,13 @@ def plain(config: Any) -> dict[str, Any]:
     content = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
+
+
+def register_data(record: RunRecord, role: str, indices: Sequence[DatasetIndex]) -> None:
+    """Record the datasets that were found and print what they are, so that a wrong folder is seen at once."""
+    for index in indices:
+        record.add_data(role, index)
+        print(f"{role} {index.name}: {len(index.test)} images, {index.layout}, in {index.root}")
 
 
 def show_results(

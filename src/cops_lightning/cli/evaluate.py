@@ -6,14 +6,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, show_results
+from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, register_data, show_results
 from cops_lightning.compose import build_model, build_trainer, find_targets, tracking
 from cops_lightning.config import TrainConfig, conf_folder, register, require_complete
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import find_spec
+from cops_lightning.data import CopsDataModule, find_spec
 from cops_lightning.engine.checkpoint import Checkpoint, Stamp, read_checkpoint
-from cops_lightning.engine.datamodule import CopsDataModule, require_unseen
 from cops_lightning.engine.evaluation import HeatMaps, evaluate
+from cops_lightning.engine.protocol import require_unseen
 from cops_lightning.engine.provenance import RunRecord
 from cops_lightning.engine.task import CopsTask
 from cops_lightning.report.tables import Run
@@ -39,10 +39,9 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
     checkpoint = read_checkpoint(Path(config.checkpoint))
     method = _method(config, checkpoint)
     trained_on = checkpoint.stamp.trained_on if checkpoint.stamp else _published_categories(method.auxiliary.source)
-    targets = find_targets(config.targets, config.data)
+    targets = find_targets(config.targets, method.auxiliary.source, config.data)
     require_unseen(targets, trained_on, None, config.evaluate_seen)
-    for target in targets:
-        record.add_data("target", target)
+    register_data(record, "target", targets)
 
     model = build_model(method)
     backbone = model.backbone.record

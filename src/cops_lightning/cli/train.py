@@ -6,7 +6,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, show_results
+from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, register_data, show_results
 from cops_lightning.compose import (
     build_augmentation,
     build_model,
@@ -16,9 +16,10 @@ from cops_lightning.compose import (
     tracking,
 )
 from cops_lightning.config import conf_folder, register, require_complete
+from cops_lightning.data import CopsDataModule
 from cops_lightning.engine.checkpoint import Stamp
-from cops_lightning.engine.datamodule import CopsDataModule, require_unseen, trained_categories
 from cops_lightning.engine.evaluation import HeatMaps, evaluate
+from cops_lightning.engine.protocol import require_unseen, trained_categories
 from cops_lightning.engine.provenance import RunRecord
 from cops_lightning.engine.task import CopsTask
 from cops_lightning.report.tables import Run
@@ -40,12 +41,11 @@ def main(config: DictConfig) -> None:
 def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
     """One run: find the data, build the model, train, evaluate, write everything into `folder`."""
     auxiliary = find_dataset(config.auxiliary.source, config.data)
-    targets = find_targets(config.targets, config.data)
+    targets = find_targets(config.targets, auxiliary.name, config.data)
     trained_on = trained_categories(auxiliary)
     require_unseen(targets, trained_on, auxiliary, config.evaluate_seen)
-    record.add_data("auxiliary", auxiliary)
-    for target in targets:
-        record.add_data("target", target)
+    register_data(record, "auxiliary", [auxiliary])
+    register_data(record, "target", targets)
 
     if not auxiliary.has_masks:
         print(f"{auxiliary.name} has no masks: the losses patch, gather and scatter are not available.")

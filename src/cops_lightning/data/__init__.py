@@ -1,9 +1,28 @@
 """Datasets on disk to checked samples, and samples to tensors.
 
 `load_index` finds a dataset by name or path and pairs its files; `AnomalyDataset` and `collate` make batches of it.
+`CopsDataModule` serves one auxiliary dataset and many targets to Lightning; `MVTecAD`, `VisA` and the other eleven are
+such modules of one published dataset each.
 """
 
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
+from cops_lightning.data.datamodule import (
+    BTAD,
+    ISIC,
+    MPDD,
+    Br35H,
+    BrainMRI,
+    CopsDataModule,
+    CVCClinicDB,
+    CVCColonDB,
+    DTDSynthetic,
+    Endo,
+    HeadCT,
+    Kvasir,
+    MVTecAD,
+    PublishedDataset,
+    VisA,
+)
 from cops_lightning.data.dataset import (
     CLIP_MEAN,
     CLIP_STD,
@@ -24,21 +43,36 @@ from cops_lightning.data.spec import Counts, DatasetSpec, Domain, Folders, Table
 
 __all__ = [
     "BENCHMARK",
+    "BTAD",
     "CATALOG",
     "CLIP_MEAN",
     "CLIP_STD",
+    "ISIC",
+    "MPDD",
     "AnomalyDataset",
     "Augment",
+    "Br35H",
+    "BrainMRI",
+    "CVCClinicDB",
+    "CVCColonDB",
+    "CopsDataModule",
     "Counts",
+    "DTDSynthetic",
     "DatasetIndex",
     "DatasetSpec",
     "Domain",
+    "Endo",
     "Folders",
+    "HeadCT",
     "Item",
+    "Kvasir",
+    "MVTecAD",
     "MaskThreshold",
     "Preprocess",
+    "PublishedDataset",
     "StreamedDataset",
     "Table",
+    "VisA",
     "collate",
     "find_spec",
     "load_index",

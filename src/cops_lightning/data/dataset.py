@@ -96,7 +96,7 @@ class AnomalyDataset(Dataset[Item]):
         size: int,
         *,
         split: Split = "test",
-        mask_threshold: MaskThreshold = "released",
+        mask_threshold: MaskThreshold = "dataset",
         augment: Augment | None = None,
     ) -> None:
         threshold = 0 if mask_threshold == "released" else index.mask_threshold
@@ -117,7 +117,7 @@ class StreamedDataset(IterableDataset[Item]):
     """
 
     def __init__(
-        self, path: Path, size: int, *, mask_threshold: MaskThreshold = "released", augment: Augment | None = None
+        self, path: Path, size: int, *, mask_threshold: MaskThreshold = "dataset", augment: Augment | None = None
     ) -> None:
         self.path, header = path, require_header(path)
         threshold = 0 if mask_threshold == "released" else header.mask_threshold

@@ -12,8 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import MetricRow
-from cops_lightning.data import DatasetIndex, read_image, read_mask
-from cops_lightning.engine.datamodule import CopsDataModule
+from cops_lightning.data import CopsDataModule, DatasetIndex, read_image, read_mask
 from cops_lightning.engine.task import CopsTask, ScoredImage
 from cops_lightning.metrics.suite import MEAN, MetricSuite
 from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map

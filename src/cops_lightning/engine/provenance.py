@@ -14,7 +14,7 @@ from typing import Any
 
 from cops_lightning.backbone.clip import BackboneRecord
 from cops_lightning.core.files import replacing
-from cops_lightning.data import DatasetIndex
+from cops_lightning.data import DatasetIndex, write_index
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")
 # Where a run finds its files, and what it computes on: neither may change what it means.
@@ -61,14 +61,24 @@ class RunRecord:
         self._write()
 
     def add_data(self, role: str, index: DatasetIndex) -> None:
-        """A dataset that was found, as what (auxiliary or target), and the fingerprint that tells it from another."""
+        """A dataset that was found, as what (auxiliary or target), the fingerprint that tells it from another, and the
+        list of its files in `manifests/`.
+        """
+        manifest = self.path.parent / "manifests" / f"{index.name}.jsonl"
+        manifest.parent.mkdir(exist_ok=True)
+        write_index(index, manifest)
+        counts = {
+            category: {split: {"normal": normal, "anomalous": anomalous} for split, (normal, anomalous) in of.items()}
+            for category, of in index.counts().items()
+        }
         found = {
             "role": role,
             "name": index.name,
             "root": str(index.root),
             "layout": index.layout,
             "fingerprint": index.fingerprint(),
-            "images": {"train": len(index.train), "test": len(index.test)},
+            "manifest": f"manifests/{manifest.name}",
+            "categories": counts,
         }
         self.content.setdefault("data", []).append(found)
         self._write()

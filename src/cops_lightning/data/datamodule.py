@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from lightning import LightningDataModule
@@ -11,7 +12,9 @@ from torch.utils.data import DataLoader, Sampler
 from cops_lightning.core.errors import ProtocolError
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Batch, Sample
-from cops_lightning.data import AnomalyDataset, Augment, DatasetIndex, MaskThreshold, collate
+from cops_lightning.data.dataset import AnomalyDataset, Augment, MaskThreshold, collate
+from cops_lightning.data.index import DatasetIndex
+from cops_lightning.data.resolve import load_index
 
 
 class EpochShuffle(Sampler[int]):
@@ -49,7 +52,7 @@ class CopsDataModule(LightningDataModule):
         eval_batch_size: int = 8,
         workers: int = 0,
         limit: int | None = None,
-        mask_threshold: MaskThreshold = "released",
+        mask_threshold: MaskThreshold = "dataset",
         augment: Augment | None = None,
     ) -> None:
         super().__init__()
@@ -103,24 +106,35 @@ def thinned(index: DatasetIndex, limit: int) -> DatasetIndex:
     return replace(index, test=tuple(kept))
 
 
-def trained_categories(auxiliary: DatasetIndex) -> tuple[str, ...]:
-    """Every "dataset/category" that training on this dataset sees."""
-    return tuple(f"{auxiliary.name}/{category}" for category in auxiliary.categories)
+class PublishedDataset(CopsDataModule):
+    """One of the benchmark's datasets, to train on (its test split, as CoPS does) and to evaluate.
+
+    `root` is the dataset's folder, or one that holds it under a usual name. `options` are those of `CopsDataModule`.
+    Raises DatasetError where the folder does not hold the dataset in a known layout.
+    """
+
+    catalog_name: ClassVar[str]
+
+    def __init__(self, root: str | Path, image_size: int = 518, **options: Any) -> None:
+        index = load_index(self.catalog_name, root)
+        super().__init__(index, [index], image_size, **options)
 
 
-def require_unseen(
-    targets: Sequence[DatasetIndex], trained_on: Sequence[str], auxiliary: DatasetIndex | None, allowed: Sequence[str]
-) -> None:
-    """Raise ProtocolError if a target holds categories or image files that were trained on, unless allowed by name."""
-    trained_files = {sample.image.resolve() for sample in auxiliary.test} if auxiliary else set()
-    for target in targets:
-        if target.name in allowed:
-            continue
-        seen = [name for name in trained_categories(target) if name in trained_on]
-        shared = sum(sample.image.resolve() in trained_files for sample in target.test) if trained_files else 0
-        if seen or shared:
-            found = f"its categories {', '.join(seen[:5])}" if seen else f"{shared} of its images"
-            raise ProtocolError(
-                f"{target.name} is not zero-shot: {found} were trained on. Choose other targets, or ask for it by name "
-                f"with evaluate_seen=[{target.name}]; such numbers must not be reported as zero-shot."
-            )
+def _published(name: str, catalog_name: str) -> type[PublishedDataset]:
+    members = {"catalog_name": catalog_name, "__doc__": PublishedDataset.__doc__, "__module__": __name__}
+    return type(name, (PublishedDataset,), members)
+
+
+MVTecAD = _published("MVTecAD", "mvtec")
+VisA = _published("VisA", "visa")
+BTAD = _published("BTAD", "btad")
+MPDD = _published("MPDD", "mpdd")
+DTDSynthetic = _published("DTDSynthetic", "dtd_synthetic")
+HeadCT = _published("HeadCT", "headct")
+BrainMRI = _published("BrainMRI", "brainmri")
+Br35H = _published("Br35H", "br35h")
+ISIC = _published("ISIC", "isic")
+CVCColonDB = _published("CVCColonDB", "colondb")
+CVCClinicDB = _published("CVCClinicDB", "clinicdb")
+Kvasir = _published("Kvasir", "kvasir")
+Endo = _published("Endo", "endo")

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from cops_lightning import data
 from cops_lightning.core.errors import ProtocolError
 from cops_lightning.core.types import Sample
-from cops_lightning.data import DatasetIndex
-from cops_lightning.engine.datamodule import CopsDataModule, EpochShuffle, require_unseen, thinned, trained_categories
+from cops_lightning.data import BENCHMARK, DatasetIndex, PublishedDataset
+from cops_lightning.data.datamodule import CopsDataModule, EpochShuffle, thinned
 
 
 def index(name: str, categories: dict[str, tuple[int, int]], root: str = "/data") -> DatasetIndex:
@@ -45,20 +47,28 @@ def test_a_limit_above_the_size_changes_nothing():
     assert thinned(whole, 10) is whole
 
 
-def test_targets_with_trained_categories_are_refused_by_name():
-    auxiliary = index("a", {"x": (1, 1)})
-    with pytest.raises(ProtocolError, match=r"a is not zero-shot: its categories a/x.*evaluate_seen=\[a\]"):
-        require_unseen([index("b", {"x": (1, 1)}), auxiliary], trained_categories(auxiliary), auxiliary, [])
-    require_unseen([auxiliary], trained_categories(auxiliary), auxiliary, ["a"])
-
-
-def test_the_same_files_under_another_name_are_refused():
-    auxiliary = index("a", {"x": (1, 1)})
-    renamed = DatasetIndex("b", auxiliary.root, "", (), auxiliary.test, has_masks=False)
-    with pytest.raises(ProtocolError, match="b is not zero-shot: 2 of its images were trained on"):
-        require_unseen([renamed], (), auxiliary, [])
-
-
 def test_training_without_an_auxiliary_dataset_is_refused():
     with pytest.raises(ProtocolError, match="auxiliary=NAME"):
         CopsDataModule(None, [], image_size=48).train_dataloader()
+
+
+def test_each_published_dataset_is_a_lightning_data_module_by_name():
+    classes = [value for value in vars(data).values() if isinstance(value, type)]
+    named = {c.catalog_name: c for c in classes if issubclass(c, PublishedDataset) and c is not PublishedDataset}
+    assert set(named) == set(BENCHMARK)
+    assert named["mvtec"] is data.MVTecAD
+
+
+def test_a_published_dataset_trains_on_and_evaluates_its_test_split(tmp_path):
+    for label, count in (("no", 3), ("yes", 2)):
+        (tmp_path / "brain_tumor_dataset" / label).mkdir(parents=True)
+        for number in range(count):
+            pixels = Image.new("RGB", (20, 30), (number, 0, 0))
+            pixels.save(tmp_path / "brain_tumor_dataset" / label / f"{label}{number}.png")
+    module = data.BrainMRI(tmp_path, image_size=32, batch_size=4)
+    (evaluated,) = module.test_dataloader()
+    for loader in (module.train_dataloader(), evaluated):
+        batches = list(loader)
+        assert sum(int(batch.labels.sum()) for batch in batches) == 2
+        assert sum(len(batch.images) for batch in batches) == 5
+        assert batches[0].masks is None
