@@ -58,6 +58,7 @@ TAU = 0.07  # CoPS's constant temperature
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 UNSAID = -1
+POOLS = (1, 3, 5)  # windows over which CoPS averages patch features
 WARM_UP, LOG_EVERY = 150, 25  # steps
 VOCABULARY, CHECKPOINT, WEIGHTS_FILE = "bpe_vocabulary.txt.gz", "checkpoint.pt", "open_clip_model.safetensors"
 MERGES = 1500  # CLIP's most frequent merges are kept, and those that the captions need
@@ -399,8 +400,8 @@ def train(options: argparse.Namespace) -> None:
         clip.load_state_dict(content["clip"])
         for optimizer, state in zip(steppers, content["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        progress = Progress(content["step"], content["decay_at"])
-    said = {key: value if isinstance(value, int | float) else str(value) for key, value in vars(options).items()}
+        progress = Progress(content["step"], options.decay_at if content["decay_at"] is None else content["decay_at"])
+    said = {key: getattr(options, key) for key in ("steps", "decay_steps", "seed", "pairs", "rate", "optimizer")}
     print(json.dumps({"options": said, "from step": progress.step}), flush=True)
     batches = Batches(options.seed, progress.step, options.pairs, vocabulary, options.workers)
     began, first, means = time.perf_counter(), progress.step, Counter[str]()
@@ -490,25 +491,27 @@ def state_axis(clip: CLIP, tokenizer: SimpleTokenizer) -> Tensor:
     return means[1] - means[0]
 
 
-Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # images (n, s, s, 3) to scores (n,), maps (n, s, s)
+Maps = dict[str, np.ndarray]
+Detector = Callable[[np.ndarray], tuple[np.ndarray, Maps]]  # images (n, s, s, 3) to scores (n,), maps (n, s, s) by name
 
 
-def zero_shot(clip: CLIP, axis: Tensor, pool: int) -> Detector:
+def zero_shot(clip: CLIP, axis: Tensor) -> Detector:
     """Hand-written prompts: the global feature scores the image, pooled features of the value path its pixels."""
 
     @torch.no_grad()
-    def detect(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def detect(images: np.ndarray) -> tuple[np.ndarray, Maps]:
         small = np.stack([cv2.resize(image, (IMAGE, IMAGE), interpolation=cv2.INTER_AREA) for image in images])
         pixels = (torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
-        features = encode_image(clip.visual, pixels)
-        patches = F.normalize(pooled(features.patches, pool), dim=-1) @ axis
-        maps = F.interpolate(patches.view(-1, 1, GRID, GRID), images.shape[1:3], mode="bilinear")[:, 0]
-        return (F.normalize(features.image, dim=-1) @ axis).numpy(), maps.numpy()
+        features, maps = encode_image(clip.visual, pixels), {}
+        for pool in POOLS:
+            patches = (F.normalize(pooled(features.patches, pool), dim=-1) @ axis).view(-1, 1, GRID, GRID)
+            maps[f"pool {pool}"] = F.interpolate(patches, images.shape[1:3], mode="bilinear")[:, 0].numpy()
+        return (F.normalize(features.image, dim=-1) @ axis).numpy(), maps
 
     return detect
 
 
-def odd_colours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def odd_colours(images: np.ndarray) -> tuple[np.ndarray, Maps]:
     """The hand-crafted detector: Mahalanobis distance of each place's local colour and contrast to its own image's.
 
     Lab mean and standard deviation over 5 x 5 at half resolution; the image score is the mean of the top 2 %.
@@ -525,49 +528,45 @@ def odd_colours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         odd = np.einsum("ni,ij,nj->n", centred, inverse, centred)
         scores.append(np.sort(odd)[-len(odd) // 50 :].mean())
         maps.append(cv2.resize(odd.reshape(half.shape[:2]).astype(np.float32), image.shape[1::-1]))
-    return np.array(scores, np.float32), np.stack(maps)
+    return np.array(scores, np.float32), {"as is": np.stack(maps)}
 
 
-def aurocs(detect: Detector, data: ProceduralDataset) -> dict[str, tuple[float, float]]:
-    """Image and pixel AUROC in percent per category; pixels are pooled over a category's images."""
-    found: dict[str, list[tuple[Example, float, np.ndarray]]] = {name: [] for name in data.categories}
-    for start in range(0, len(data), 50):
-        examples = data[start : start + 50]
-        scores, maps = detect(np.stack([e.image for e in examples]))
-        for made, score, plane in zip(examples, scores, maps, strict=True):
-            found[made.category].append((made, float(score), plane[::2, ::2]))
-    out = {}
-    for name, rows in found.items():
-        images = [np.array([score for e, score, _ in rows if e.anomalous == state], np.float32) for state in (0, 1)]
-        pixels = [np.concatenate([m[e.mask[::2, ::2] == state] for e, _, m in rows]) for state in (0, 1)]
-        out[name] = tuple(100 * ranking_scores(*pair).auroc for pair in (images, pixels))
+def aurocs(detect: Detector, examples: list[Example]) -> dict[str, float]:
+    """AUROC in percent over images of one category: of the images, and of their pixels by each map."""
+    parts = [detect(np.stack([e.image for e in examples[i : i + 50]])) for i in range(0, len(examples), 50)]
+    scores = np.concatenate([score for score, _ in parts])
+    anomalous, masks = np.array([e.anomalous for e in examples]), np.stack([e.mask[::2, ::2] for e in examples])
+    out = {"image": 100 * ranking_scores(scores[~anomalous], scores[anomalous]).auroc}
+    for name in parts[0][1]:
+        plane = np.concatenate([maps[name] for _, maps in parts])[:, ::2, ::2]
+        out[f"pixel, {name}"] = 100 * ranking_scores(plane[~masks], plane[masks]).auroc
     return out
 
 
 def measure(options: argparse.Namespace) -> None:
-    """AUROC of the folder's model, of random weights and of the hand-crafted detector on the same images, as JSON."""
+    """AUROC of the folder's model, of random weights and of the hand-crafted detector on the same images."""
     torch.set_num_threads(options.threads)
     clip, tokenizer = load(options.folder)
-    rows: dict[str, Detector] = {
-        f"mini, pool {pool}": zero_shot(clip, state_axis(clip, tokenizer), pool) for pool in (1, 3, 5)
-    }
+    rows: dict[str, Detector] = {"mini": zero_shot(clip, state_axis(clip, tokenizer)), "hand-crafted": odd_colours}
     config = json.loads((options.folder / "open_clip_config.json").read_text())["model_cfg"]
     for seed in range(options.random):
         torch.manual_seed(seed)
-        rows[f"random weights, seed {seed}"] = zero_shot(
-            control := CLIP(**config).eval(), state_axis(control, tokenizer), 3
-        )
-    rows["hand-crafted"] = odd_colours
-    results = {}
-    for difficulty in ("easy", "medium", "hard") if options.split == "test" else (None,):
-        data = ProceduralDataset(options.split, difficulty, options.images, options.images, options.seed)
+        control = CLIP(**config).eval()
+        rows[f"random weights, seed {seed}"] = zero_shot(control, state_axis(control, tokenizer))
+    results: dict[str, dict[str, dict[str, float]]] = {row: {} for row in rows}
+    data = ProceduralDataset(options.split, None, options.images, options.images, options.seed)
+    for number, name in enumerate(data.categories):
+        examples = data[2 * options.images * number : 2 * options.images * (number + 1)]
         for row, detect in rows.items():
-            for name, values in aurocs(detect, data).items():
-                results.setdefault(row, {})[name] = values
+            results[row][name] = aurocs(detect, examples)
+            shown = ", ".join(f"{what} {value:.1f}" for what, value in results[row][name].items())
+            print(f"{number + 1}/{len(data.categories)} {name} | {row}: {shown}", flush=True)
     for row, found in results.items():
-        mean = np.mean(list(found.values()), 0)
-        each = ", ".join(f"{name} {image:.1f}/{pixel:.1f}" for name, (image, pixel) in found.items())
-        print(f"{row}: image {mean[0]:.1f} pixel {mean[1]:.1f} | {each}", flush=True)
+        means = {
+            what: float(np.mean([values[what] for values in found.values()])) for what in found[data.categories[0]]
+        }
+        print(f"mean | {row}: " + ", ".join(f"{what} {value:.1f}" for what, value in means.items()), flush=True)
+        found["mean"] = means
     if options.out:
         options.out.write_text(json.dumps(results, indent=2) + "\n")
 
