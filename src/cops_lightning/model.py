@@ -16,6 +16,7 @@ from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.core.files import replacing
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise, StateDict
+from cops_lightning.core.weights import mismatches
 from cops_lightning.prompts.classes import ImplicitClasses
 from cops_lightning.prompts.states import ExplicitStates
 from cops_lightning.prompts.synthesis import DeepReading, PromptScaffold, StateReading
@@ -200,20 +201,10 @@ class CoPS(nn.Module):
         read = _read_released(Path(weights)) if isinstance(weights, str | Path) else weights
         given = {name: torch.as_tensor(value) for name, value in read.items()}
         own = dict(self.released_parameters())
-        problems = [
-            *(f"missing {name}" for name in own if name not in given and not name.startswith("vae_encoder.")),
-            *(f"unexpected {name}" for name in given if name not in own),
-            *(
-                f"{name} has shape {tuple(given[name].shape)}, expected {tuple(own[name].shape)}"
-                for name in own
-                if name in given and given[name].shape != own[name].shape
-            ),
-        ]
-        if problems:
-            more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
+        if problems := mismatches(given, own, optional=lambda name: name.startswith("vae_encoder.")):
             raise CheckpointError(
-                f"{origin} does not fit this model: {'; '.join(problems[:4])}{more}. Expected the released names for "
-                f"embedding width {self.backbone.width}; use the backbone and sizes that the checkpoint was made with."
+                f"{origin} does not fit this model: {problems}. Expected the released names for embedding width "
+                f"{self.backbone.width}; use the backbone and sizes that the checkpoint was made with."
             )
         with torch.no_grad():
             for name, value in given.items():

@@ -102,8 +102,9 @@ def test_an_index_of_another_format_is_refused(root: Path, first: str):
 
 
 def test_an_index_that_cannot_be_written_says_so(root: Path):
-    with pytest.raises(DatasetError, match=r"cannot be written \(No such file or directory\). Name another place"):
-        write_index(load_index("mvtec", root), root / "absent" / "x.jsonl")
+    (root / "file").write_text("not a folder")
+    with pytest.raises(DatasetError, match=r"cannot be written \(.*\). Name another place"):
+        write_index(load_index("mvtec", root), root / "file" / "x.jsonl")
 
 
 def test_a_stream_gives_the_samples_of_the_index_in_its_order(root: Path, tmp_path: Path):

@@ -14,6 +14,7 @@ from cops_lightning.backbone.surgery import encode_image
 from cops_lightning.backbone.text import encode_prompts
 from cops_lightning.core.errors import WeightsError
 from cops_lightning.core.types import Features, Images, StateDict
+from cops_lightning.core.weights import mismatches
 
 PROMPT_POSITIONS = 17
 HEADS = 12
@@ -181,19 +182,9 @@ def build_clip(architecture: dict[str, Any], state: StateDict, record: BackboneR
     clip = CLIP(**architecture)
     given = {key: value for key, value in state.items() if key not in ARCHIVE_SIZES and key != "logit_bias"}
     expected = clip.state_dict()
-    problems = [
-        *(f"missing {key}" for key in expected if key not in given and key != "logit_scale"),
-        *(f"unexpected {key}" for key in given if key not in expected),
-        *(
-            f"{key} has shape {tuple(given[key].shape)}, expected {tuple(expected[key].shape)}"
-            for key in expected
-            if key in given and given[key].shape != expected[key].shape
-        ),
-    ]
-    if problems:
-        more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
+    if problems := mismatches(given, expected, optional=lambda name: name == "logit_scale"):
         raise WeightsError(
-            f"The weights from {record.origin} do not fit {record.name}: {'; '.join(problems[:4])}{more}. "
+            f"The weights from {record.origin} do not fit {record.name}: {problems}. "
             "Give the weights of this model, or name the model that these weights belong to."
         )
     clip.load_state_dict({"logit_scale": expected["logit_scale"], **given})

@@ -3,15 +3,17 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from cops_lightning.backbone.clip import BackboneRecord
+from cops_lightning.config import require_complete
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
 from cops_lightning.data import DatasetIndex
@@ -52,6 +54,16 @@ def recorded(folder: Path, settings: dict[str, Any], seed: int) -> Iterator[RunR
         record.finish("failed", str(error) if isinstance(error, CopsError) else f"{type(error).__name__}: {error}")
         raise
     record.finish("done")
+
+
+def launch(config: DictConfig, job: Callable[[DictConfig, Path, RunRecord], None]) -> None:
+    """Run one Hydra job in its folder, recorded, with errors of the input as one sentence."""
+    quiet_console()
+    with one_sentence():
+        require_complete(config)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with recorded(folder, plain(config), config.seed) as record:
+            job(config, folder, record)
 
 
 def plain(config: Any) -> dict[str, Any]:

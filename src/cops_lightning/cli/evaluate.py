@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, register_data, show_results
+from cops_lightning.cli.console import launch, plain, register_data, show_results
 from cops_lightning.compose import build_model, build_trainer, find_targets, tracking
-from cops_lightning.config import TrainConfig, conf_folder, register, require_complete
+from cops_lightning.config import TrainConfig, conf_folder, register
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import CopsDataModule, find_spec
 from cops_lightning.engine.checkpoint import Checkpoint, Stamp, read_checkpoint
@@ -26,12 +25,7 @@ register()
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="eval")
 def main(config: DictConfig) -> None:
     """Entry point of the console command."""
-    quiet_console()
-    with one_sentence():
-        require_complete(config)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        with recorded(folder, plain(config), config.seed) as record:
-            score(config, folder, record)
+    launch(config, score)
 
 
 def score(config: DictConfig, folder: Path, record: RunRecord) -> None:

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cops_lightning.cli.console import one_sentence, plain, quiet_console, recorded, register_data, show_results
+from cops_lightning.cli.console import launch, plain, register_data, show_results
 from cops_lightning.compose import (
     build_augmentation,
     build_model,
@@ -15,7 +14,7 @@ from cops_lightning.compose import (
     find_targets,
     tracking,
 )
-from cops_lightning.config import conf_folder, register, require_complete
+from cops_lightning.config import conf_folder, register
 from cops_lightning.data import CopsDataModule
 from cops_lightning.engine.checkpoint import Stamp
 from cops_lightning.engine.evaluation import HeatMaps, evaluate
@@ -30,12 +29,7 @@ register()
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
 def main(config: DictConfig) -> None:
     """Entry point of the console command."""
-    quiet_console()
-    with one_sentence():
-        require_complete(config)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        with recorded(folder, plain(config), config.seed) as record:
-            train(config, folder, record)
+    launch(config, train)
 
 
 def train(config: DictConfig, folder: Path, record: RunRecord) -> None:

@@ -22,6 +22,8 @@ Noise = Float[Tensor, "b d"]
 
 Split = Literal["train", "test"]
 Level = Literal["image", "pixel"]
+# The category of the row that averages the categories of a target.
+MEAN = "mean"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Features:
 class MetricRow:
     """One number of an evaluation. `value` lies in [0, 1] and is None where the dataset does not define the metric.
 
-    `category` is "mean" in the row that averages the categories of a target. Counts are images.
+    `category` is `MEAN` in the row that averages the categories of a target. Counts are images.
     """
 
     target: str

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.files import replacing
 from cops_lightning.core.types import Sample
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.listings import HEADER_KEY, Row, table_rows
@@ -40,9 +41,8 @@ def write_index(index: DatasetIndex, path: Path) -> None:
     header = Header(
         index.name, index.layout, root, index.has_masks, index.mask_threshold, index.fingerprint(), len(samples)
     )
-    temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
             file.write(json.dumps({HEADER_KEY: FORMAT} | asdict(header)) + "\n")
             for sample in samples:
                 row = {
@@ -54,7 +54,6 @@ def write_index(index: DatasetIndex, path: Path) -> None:
                     "label": int(sample.anomalous),
                 }
                 file.write(json.dumps(row) + "\n")
-        temporary.replace(path)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be written ({error.strerror or error}). Name another place with --out."

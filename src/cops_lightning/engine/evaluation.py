@@ -11,10 +11,10 @@ from lightning import Trainer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cops_lightning.core.files import replacing
-from cops_lightning.core.types import MetricRow
+from cops_lightning.core.types import MEAN, MetricRow
 from cops_lightning.data import CopsDataModule, DatasetIndex, read_image, read_mask
 from cops_lightning.engine.task import CopsTask, ScoredImage
-from cops_lightning.metrics.suite import MEAN, MetricSuite
+from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
 from cops_lightning.report.tables import ResultRow, Run, write_results
 

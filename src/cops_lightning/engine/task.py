@@ -11,6 +11,7 @@ from torch import Tensor
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Batch, Noise, Sample
+from cops_lightning.core.weights import mismatches
 from cops_lightning.engine.checkpoint import STAMP, Stamp
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.model import CoPS
@@ -70,7 +71,9 @@ class CopsTask(LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take exactly the weights that `state_dict` gives. Raises CheckpointError naming what differs."""
-        self.model.load_released(dict(state_dict))
+        if problems := mismatches(state_dict, self.state_dict()):
+            raise CheckpointError(f"The checkpoint does not fit this model: {problems}. Use the one of this run.")
+        self.model.load_released(state_dict)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the checkpoint says about itself."""

@@ -7,12 +7,11 @@ import numpy as np
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from cops_lightning.core.types import Level, MetricRow
+from cops_lightning.core.types import MEAN, Level, MetricRow
 from cops_lightning.metrics.pixels import PIXEL_BUDGET, Expand, PixelScores, Tick, pixel_scores
 from cops_lightning.metrics.ranking import RankingScores, ranking_scores
 from cops_lightning.metrics.store import ImageStore, StoredImages
 
-MEAN = "mean"
 COLUMNS: tuple[tuple[Level, str], ...] = (
     *(("image", metric) for metric in RankingScores._fields),
     *(("pixel", metric) for metric in PixelScores._fields),

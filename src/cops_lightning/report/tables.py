@@ -1,21 +1,19 @@
 """Metric rows to files and tables: tidy CSV for further use, a summary for the console and for Markdown."""
 
 import csv
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.types import Level, MetricRow
+from cops_lightning.core.files import replacing
+from cops_lightning.core.types import MEAN, Level, MetricRow
 
-MEAN = "mean"
 NOT_AVAILABLE = "n/a"
 SUMMARY: tuple[tuple[Level, str, str], ...] = (
     ("image", "auroc", "AUROC"),
@@ -57,7 +55,7 @@ def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
 
     Equal rows give equal bytes. Values have full precision; a value that is not available is an empty cell.
     """
-    with _replacing(path) as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in rows:
@@ -131,19 +129,6 @@ def _summary(rows: Iterable[MetricRow]) -> list[list[str]]:
 
 def _percent(value: float | None) -> str:
     return NOT_AVAILABLE if value is None else f"{100 * value:.1f}"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file beside `path` that takes its place when all is written, and vanishes if that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
