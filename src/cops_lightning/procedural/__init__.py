@@ -7,8 +7,8 @@
     write_all(Path("data/procedural"))          # the same on disk, as MVTec AD lies on disk
 
 Auxiliary and test categories share no name with each other nor with the categories that the packaged backbone `mini`
-was pre-trained on; two defects, thread and dent, occur in test images only. The generator teaches and tests software:
-it is no measure of how well a method inspects real products, let alone patients.
+was pre-trained on; two defects, thread and dent, are held out for test images. The generator teaches and tests
+software: it is no measure of how well a method inspects real products, let alone patients.
 """
 
 from cops_lightning.procedural.catalog import CATEGORIES, DEFECTS, CategorySpec, DefectSpec, categories, defects_of
