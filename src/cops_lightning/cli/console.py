@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from cops_lightning.backbone.clip import BackboneRecord
+from cops_lightning.backbone.weights import PACKAGED
 from cops_lightning.config import require_complete
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
@@ -87,6 +88,8 @@ def show_results(
     described = title or f"{run.variant}, trained on {run.auxiliary}, backbone {backbone.name}, seed {run.seed}"
     if backbone.origin.startswith("random") and "random" not in described.lower():
         described += " (RANDOM backbone weights: the numbers mean nothing)"
+    elif backbone.name.startswith(PACKAGED):
+        described += " (DEMONSTRATION backbone: no claim about CoPS with a real CLIP)"
     console = Console(highlight=False)
     console.print(summary_table(rows, described))
     console.print(f"Results, scores, heat maps and checkpoints: {folder}", soft_wrap=True)
