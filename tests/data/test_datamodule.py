@@ -53,7 +53,7 @@ def test_training_without_an_auxiliary_dataset_is_refused():
 
 
 def test_each_published_dataset_is_a_lightning_data_module_by_name():
-    classes = [value for value in vars(data).values() if isinstance(value, type)]
+    classes = [value for value in (getattr(data, name) for name in data.__all__) if isinstance(value, type)]
     named = {c.catalog_name: c for c in classes if issubclass(c, PublishedDataset) and c is not PublishedDataset}
     assert set(named) == set(BENCHMARK)
     assert named["mvtec"] is data.MVTecAD

@@ -5,24 +5,10 @@
 such modules of one published dataset each.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
-from cops_lightning.data.datamodule import (
-    BTAD,
-    ISIC,
-    MPDD,
-    Br35H,
-    BrainMRI,
-    CopsDataModule,
-    CVCClinicDB,
-    CVCColonDB,
-    DTDSynthetic,
-    Endo,
-    HeadCT,
-    Kvasir,
-    MVTecAD,
-    PublishedDataset,
-    VisA,
-)
 from cops_lightning.data.dataset import (
     CLIP_MEAN,
     CLIP_STD,
@@ -40,6 +26,25 @@ from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.index_file import read_index, stream_samples, write_index
 from cops_lightning.data.resolve import load_index
 from cops_lightning.data.spec import Counts, DatasetSpec, Domain, Folders, Table
+
+if TYPE_CHECKING:
+    from cops_lightning.data.datamodule import (
+        BTAD,
+        ISIC,
+        MPDD,
+        Br35H,
+        BrainMRI,
+        CopsDataModule,
+        CVCClinicDB,
+        CVCColonDB,
+        DTDSynthetic,
+        Endo,
+        HeadCT,
+        Kvasir,
+        MVTecAD,
+        PublishedDataset,
+        VisA,
+    )
 
 __all__ = [
     "BENCHMARK",
@@ -83,3 +88,10 @@ __all__ = [
     "stream_samples",
     "write_index",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The data modules, imported when first asked for: Lightning takes seconds, and most users of data need none."""
+    if name in __all__:
+        return getattr(importlib.import_module("cops_lightning.data.datamodule"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
