@@ -121,6 +121,7 @@ def test_evaluation_of_the_checkpoint_gives_the_scores_of_the_run(trained, run_c
         for name in ("run", "evaluated")
     )
     np.testing.assert_allclose(scores, trained_scores, atol=1e-6)
+    assert {row.run.auxiliary for row in read_results(trained["here"] / "evaluated" / "results.csv")} == {"parts"}
 
 
 def test_a_target_that_was_trained_on_is_refused_unless_asked_for_by_name(trained, run_command):

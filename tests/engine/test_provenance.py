@@ -12,6 +12,7 @@ def test_a_runs_name_ignores_places_and_heeds_settings():
     assert run_id(moved) == run_id(CONFIG)
     assert run_id({**CONFIG, "seed": 1}) != run_id(CONFIG)
     assert run_id({**CONFIG, "data": {"root": "/a", "batch_size": 4}}) != run_id(CONFIG)
+    assert run_id({**CONFIG, "checkpoint": "a.ckpt"}) != run_id({**CONFIG, "checkpoint": "b.ckpt"})
     assert run_id({**CONFIG, "trainer": {"devices": 2}}) == run_id(CONFIG)
 
 

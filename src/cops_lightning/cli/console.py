@@ -79,6 +79,8 @@ def register_data(record: RunRecord, role: str, indices: Sequence[DatasetIndex])
     for index in indices:
         record.add_data(role, index)
         print(f"{role} {index.name}: {len(index.test)} images, {index.layout}, in {index.root}")
+        for note in index.notes:
+            print(f"  note: {note}")
 
 
 def show_results(

@@ -33,7 +33,8 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
     checkpoint = read_checkpoint(Path(config.checkpoint))
     method = _method(config, checkpoint)
     trained_on = checkpoint.stamp.trained_on if checkpoint.stamp else _published_categories(method.auxiliary.source)
-    targets = find_targets(config.targets, method.auxiliary.source, config.data)
+    auxiliary = trained_on[0].partition("/")[0]
+    targets = find_targets(config.targets, auxiliary, config.data)
     require_unseen(targets, trained_on, None, config.evaluate_seen)
     register_data(record, "target", targets)
 
@@ -56,7 +57,7 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
         limit=config.data.limit,
         mask_threshold=config.data.mask_threshold.value,
     )
-    run = Run(record.run_id, config.study, config.variant, config.seed, method.auxiliary.source)
+    run = Run(record.run_id, config.study, config.variant, config.seed, auxiliary)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
     with tracking(config.logger, folder, run, plain(config)) as logger:
         rows = evaluate(build_trainer(config.trainer, folder, logger), task, data, run, folder, options)

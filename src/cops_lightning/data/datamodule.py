@@ -67,14 +67,15 @@ class CopsDataModule(LightningDataModule):
         """Batches of the auxiliary dataset, shuffled anew every epoch."""
         if self.auxiliary is None:
             raise ProtocolError("There is no auxiliary dataset to train on; give one by auxiliary=NAME.")
-        dataset = self._dataset(self.auxiliary, self.augment)
+        dataset = self.dataset(self.auxiliary, self.augment)
         return self._loader(dataset, self.batch_size, sampler=EpochShuffle(len(dataset), self.seed))
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """Batches of every target, in the order given."""
-        return [self._loader(self._dataset(target), self.eval_batch_size) for target in self.targets]
+        return [self._loader(self.dataset(target), self.eval_batch_size) for target in self.targets]
 
-    def _dataset(self, index: DatasetIndex, augment: Augment | None = None) -> AnomalyDataset:
+    def dataset(self, index: DatasetIndex, augment: Augment | None = None) -> AnomalyDataset:
+        """The test split of a dataset, preprocessed as this module's settings say."""
         return AnomalyDataset(index, self.image_size, mask_threshold=self.mask_threshold, augment=augment)
 
     def _loader(

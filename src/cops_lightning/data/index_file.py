@@ -33,8 +33,11 @@ class Header:
     images: int
 
 
-def write_index(index: DatasetIndex, path: Path) -> None:
-    """Write a dataset down. Raises DatasetError where the file cannot be written."""
+def write_index(index: DatasetIndex, path: Path) -> str:
+    """Write a dataset down and return its fingerprint, which is part of the file.
+
+    Raises DatasetError where the file cannot be written.
+    """
     samples = index.train + index.test
     inside = path.resolve().parent == index.root.resolve()
     root = "." if inside else str(index.root.resolve())
@@ -58,6 +61,7 @@ def write_index(index: DatasetIndex, path: Path) -> None:
         raise DatasetError(
             f"{path} cannot be written ({error.strerror or error}). Name another place with --out."
         ) from error
+    return header.fingerprint
 
 
 def read_index(path: Path, root: Path | None = None) -> DatasetIndex:

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from lightning import Trainer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import MEAN, MetricRow
-from cops_lightning.data import CopsDataModule, DatasetIndex, read_image, read_mask
+from cops_lightning.data import AnomalyDataset, CopsDataModule, read_image
 from cops_lightning.engine.task import CopsTask, ScoredImage
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
@@ -44,7 +45,7 @@ def evaluate(
     rows = [row for suite in task.suites for row in _metrics(suite, shown)]
     write_scores(folder / "scores.csv", (image for target in task.scored for image in target))
     for target, scored in zip(data.targets, task.scored, strict=True):
-        write_heatmaps(folder / "heatmaps", target, scored, task, heatmaps)
+        write_heatmaps(folder / "heatmaps" / target.name, data.dataset(target), scored, task, heatmaps)
     write_results(folder / "results.csv", [ResultRow(run, row) for row in rows])
     if trainer.logger is not None:
         trainer.logger.log_metrics(
@@ -75,30 +76,30 @@ def write_scores(path: Path, images: Iterable[ScoredImage]) -> None:
 
 
 def write_heatmaps(
-    folder: Path, target: DatasetIndex, images: Sequence[ScoredImage], task: CopsTask, options: HeatMaps
+    folder: Path, dataset: AnomalyDataset, images: Sequence[ScoredImage], task: CopsTask, options: HeatMaps
 ) -> None:
-    """A third of the heat maps for normal images, the rest for anomalous ones, and a contact sheet of all."""
+    """A third of the heat maps for normal images, the rest for anomalous ones, and beside the folder a sheet of all.
+
+    `images` are those of `dataset`, in its order.
+    """
     if options.count == 0:
         return
     normal = options.count // 3
     chosen = choose_examples([image.sample.anomalous for image in images], normal, options.count - normal)
-    examples = [_example(images[i], target.has_masks, task) for i in chosen]
+    # The ground truth that is shown is the one that was scored: the same threshold and size.
+    examples = [_example(images[i], dataset[i].mask, task) for i in chosen]
     low, high = options.scale
     for example in examples:
-        save_heat_map(folder / target.name / f"{example.name.replace('/', '_')}.png", example, low, high)
-    save_contact_sheet(folder / f"{target.name}.png", examples, target.name, low, high)
+        save_heat_map(folder / f"{example.name.replace('/', '_')}.png", example, low, high)
+    save_contact_sheet(folder.with_name(f"{folder.name}.png"), examples, folder.name, low, high)
 
 
-def _example(image: ScoredImage, has_masks: bool, task: CopsTask) -> Example:
+def _example(image: ScoredImage, mask: Tensor | None, task: CopsTask) -> Example:
     sample = image.sample
     shown = read_image(sample.image)
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    mask = None
-    if has_masks:
-        size = (shown.height, shown.width)
-        stored = None if sample.mask is None else read_mask(sample.mask).resize((shown.width, shown.height))
-        mask = np.zeros(size, dtype=bool) if stored is None else np.asarray(stored) > 0
     with torch.no_grad():
         pixels = task.model.expand(image.patches[None])[0].numpy()
     name = sample.key.removeprefix(f"{sample.dataset}/{sample.category}/").rsplit(".", 1)[0]
-    return Example(name, np.asarray(shown), mask, pixels, image.score, sample.anomalous)
+    truth = None if mask is None else mask.bool().numpy()
+    return Example(name, np.asarray(shown), truth, pixels, image.score, sample.anomalous)

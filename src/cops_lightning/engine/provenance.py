@@ -22,7 +22,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "data": ("root", "roots", "cache", "workers", "eval_batch_size"),
     "backbone": ("weights",),
 }
-SILENT = ("trainer", "logger", "report", "title", "checkpoint")
+SILENT = ("trainer", "logger", "report", "title")
 
 
 def run_id(config: Mapping[str, Any]) -> str:
@@ -65,8 +65,7 @@ class RunRecord:
         list of its files in `manifests/`.
         """
         manifest = self.path.parent / "manifests" / f"{index.name}.jsonl"
-        manifest.parent.mkdir(exist_ok=True)
-        write_index(index, manifest)
+        fingerprint = write_index(index, manifest)
         counts = {
             category: {split: {"normal": normal, "anomalous": anomalous} for split, (normal, anomalous) in of.items()}
             for category, of in index.counts().items()
@@ -76,7 +75,7 @@ class RunRecord:
             "name": index.name,
             "root": str(index.root),
             "layout": index.layout,
-            "fingerprint": index.fingerprint(),
+            "fingerprint": fingerprint,
             "manifest": f"manifests/{manifest.name}",
             "categories": counts,
         }
