@@ -71,7 +71,12 @@ def find_dataset(source: str, data: DataConfig) -> DatasetIndex:
     if source in PROCEDURAL:
         folder = Path(data.cache).expanduser() / f"procedural-{VERSION}" / source
         if not folder.is_dir():
-            write_mvtec(folder, PROCEDURAL[source])
+            try:
+                write_mvtec(folder, PROCEDURAL[source])
+            except OSError:
+                # Another process that needed the same images may have been quicker.
+                if not folder.is_dir():
+                    raise
         return load_index(folder)
     return load_index(source, paths=dict(data.roots), data_root=data.root)
 

@@ -1,4 +1,4 @@
-"""`cops-data`: list the known datasets, check one on disk, unpack one, write an index of one."""
+"""`cops-data`: list the known datasets, check one on disk, unpack, render or index one."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ from cops_lightning.core.errors import CopsError
 from cops_lightning.data.archive import unpack
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.check import Decoded, Report, check
+from cops_lightning.data.elpv import write_elpv
 from cops_lightning.data.index_file import INDEX_NAME, write_index
 from cops_lightning.data.resolve import load_index
 
@@ -27,6 +28,8 @@ examples:
   cops-data check kvasir /data/Kvasir-SEG --deep  also decode every image and mask
   cops-data check my_set.yaml                     a set of one's own, described by a few lines of YAML
   cops-data prepare btad btad.zip /data/btad      unpack the publisher's archive, then check it
+  cops-data make procedural /data/procedural      render the offline datasets: auxiliary, easy, medium, hard
+  cops-data make elpv /data/elpv                  solar cells, from the package elpv-dataset
   cops-data index visa /data/visa                 write /data/visa/cops_index.jsonl, so that runs start at once
 
 a spec of one's own (images without {defect} are anomalous; masks and normal are optional):
@@ -56,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cops-data",
-        description="Datasets for CoPS: list the known ones, check, unpack and index them.",
+        description="Datasets for CoPS: list the known ones, check, unpack, render and index them.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -79,6 +82,21 @@ def _parser() -> argparse.ArgumentParser:
     preparing.add_argument("archive", metavar="ARCHIVE", type=Path, help="a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2")
     preparing.add_argument("destination", metavar="DEST", type=Path, help="a new or empty folder")
     preparing.set_defaults(run=_prepare)
+
+    making = commands.add_parser(
+        "make",
+        help="render the procedural datasets, or copy one out of a Python package",
+        description="procedural: rendered images in four folders of MVTec AD's layout (auxiliary, easy, medium, hard); "
+        "existing ones are kept. elpv: the solar cells of the package elpv-dataset, those that experts were sure of.",
+    )
+    making.add_argument("name", metavar="NAME", choices=("procedural", "elpv"), help="procedural or elpv")
+    making.add_argument("destination", metavar="DEST", type=Path, help="the folder to write")
+    rendered = making.add_argument_group("images per procedural category")
+    rendered.add_argument("--train", type=_count, default=20, metavar="N", help="in train/good (default: 20)")
+    rendered.add_argument("--normal", type=_count, default=50, metavar="N", help="in test/good (default: 50)")
+    rendered.add_argument("--anomalous", type=_count, default=100, metavar="N", help="with a defect (default: 100)")
+    rendered.add_argument("--seed", type=_count, default=0, metavar="N", help="another seed, other images (default: 0)")
+    making.set_defaults(run=_make)
 
     indexing = commands.add_parser("index", help="write an index file, so that later runs need not walk the folders")
     indexing.add_argument("name", metavar="NAME", help=name_help)
@@ -174,6 +192,28 @@ def _prepare(arguments: argparse.Namespace) -> int:
     report = _checked(spec.name, arguments.destination, deep=False, quiet=True)
     _show(report)
     return 1 if report.problems else 0
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    if arguments.name == "elpv":
+        for (material, state), count in sorted(write_elpv(arguments.destination).items()):
+            print(f"{count} images in {arguments.destination / material / 'test' / state}")
+        return 0
+    # Imported where used: OpenCV takes a moment, and the other commands do without.
+    from cops_lightning.procedural import write_all
+
+    counts = arguments.train, arguments.normal, arguments.anomalous, arguments.seed
+    there = {path.name for path in arguments.destination.glob("*")}
+    for name, path in write_all(arguments.destination, *counts, progress=sys.stderr.isatty()).items():
+        print(f"{name}: {'was there already' if name in there else 'written'}, {path}")
+    print(f"Use it as auxiliary=own auxiliary.source={arguments.destination / 'auxiliary'}")
+    return 0
 
 
 def _index(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
 """Writing files so that a reader, or a killed job, sees all of one or none."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,3 +21,20 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(destination: Path) -> Iterator[Path]:
+    """A temporary folder beside `destination`, whose parent is made; it becomes `destination` if the block succeeds.
+
+    An empty `destination` is replaced. If the block raises, nothing is left behind. Raises OSError if `destination`
+    holds something by then.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        partial.replace(destination)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -3,7 +3,6 @@
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.files import new_folder
 
 CHUNK = 1 << 20
 
@@ -48,21 +48,14 @@ def unpack(archive: Path, destination: Path, limits: Limits | None = None) -> in
     try:
         packed = archive.stat().st_size
         destination.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     except OSError as error:
         raise DatasetError(f"{archive} cannot be unpacked to {destination}: {error.strerror or error}.") from error
     budget = min(limits.total_bytes, max(limits.free_of_ratio, int(limits.ratio * packed)))
     try:
-        count = _unpack(archive, staging, budget, limits.members)
-        staging.chmod(0o755)
-        if destination.exists():
-            destination.rmdir()
-        staging.rename(destination)
+        with new_folder(destination) as staging:
+            return _unpack(archive, staging, budget, limits.members)
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise DatasetError(f"{archive} cannot be unpacked: {error}. Download it again.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return count
 
 
 def _unpack(archive: Path, staging: Path, budget: int, most: int) -> int:

@@ -1,8 +1,6 @@
 """Procedural images on disk, in the folders of MVTec AD, so that the ordinary reader of datasets reads them."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 from rich.progress import track
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.files import new_folder
 from cops_lightning.procedural.catalog import CategorySpec, categories
 from cops_lightning.procedural.dataset import GOOD, VERSION, example
 
@@ -45,9 +44,7 @@ def write_mvtec(
     if destination.exists():
         raise DatasetError(f"{destination} exists already. Give a folder that does not, or remove that one first.")
     chosen = tuple(chosen)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    try:
+    with new_folder(destination) as part:
         for spec in track(chosen, f"writing {destination.name}", disable=not progress, transient=True):
             _write_category(part / folder_name(spec.name), spec, train, normal, anomalous, seed)
         manifest = {
@@ -58,10 +55,6 @@ def write_mvtec(
             "categories": [spec.name for spec in chosen],
         }
         (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        part.chmod(0o755)
-        part.rename(destination)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_all(
