@@ -18,16 +18,18 @@ from cops_lightning.backbone.weights import BackboneSource, load_backbone
 from cops_lightning.config import (
     AuxiliaryConfig,
     BackboneConfig,
+    ComponentsConfig,
     DataConfig,
     Logger,
     LoggerConfig,
+    ModelConfig,
     ReadingsConfig,
     SizesConfig,
     TrainerConfig,
 )
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import BENCHMARK, DatasetIndex, find_spec, load_index
-from cops_lightning.model import CoPS, Preset, Readings, Sizes
+from cops_lightning.model import Components, CoPS, Preset, Readings, Sizes
 from cops_lightning.procedural import VERSION, write_mvtec
 from cops_lightning.procedural.writer import FOLDERS
 from cops_lightning.report.tables import Run
@@ -41,20 +43,38 @@ class MethodConfig(Protocol):
 
     auxiliary: AuxiliaryConfig
     backbone: BackboneConfig
+    model: ModelConfig
+    components: ComponentsConfig
     readings: ReadingsConfig
     sizes: SizesConfig
     seed: int
 
 
+MODELS = ("cops", "static_prompts")
+
+
 def build_model(config: MethodConfig) -> CoPS:
-    """CoPS over the configured frozen CLIP, with fresh weights of the configured seed."""
+    """The configured model over the configured frozen CLIP, with fresh weights of the configured seed.
+
+    `static_prompts` is CoPS without states and classes. Raises ConfigError for another name, or where the components
+    contradict it.
+    """
+    name, components = config.model.name, Components(**_values(config.components))
+    if name not in MODELS:
+        raise ConfigError(f"model.name is {name!r}; expected one of {', '.join(MODELS)}.")
+    if name == "static_prompts" and (components.states or components.classes):
+        raise ConfigError(
+            "static_prompts are prompts without states and classes, yet components turns "
+            f"{'states' if components.states else 'classes'} on. Choose model=static_prompts, or model=cops with the "
+            "components that you want."
+        )
     backbone, auxiliary = config.backbone, config.auxiliary
     weights = None if backbone.weights is None else Path(backbone.weights)
     source = BackboneSource(backbone.name, backbone.pretrained, weights, backbone.seed)
     readings = Readings(**_values(config.readings))
     sizes = Sizes(**_values(config.sizes), deep_layers=backbone.deep_layers)
     preset = Preset(auxiliary.pool, auxiliary.alpha, auxiliary.beta, auxiliary.recon_weight)
-    return CoPS(load_backbone(source), preset, backbone.image_size, readings, sizes, config.seed)
+    return CoPS(load_backbone(source), preset, backbone.image_size, readings, sizes, config.seed, components)
 
 
 def _values(group: Any) -> dict[str, Any]:

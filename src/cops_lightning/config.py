@@ -63,6 +63,24 @@ class AuxiliaryConfig:
 
 
 @dataclass
+class ModelConfig:
+    """What detects anomalies: CoPS, or a baseline in its harness; see `compose.build_model`."""
+
+    name: str = "cops"
+
+
+@dataclass
+class ComponentsConfig:
+    """Which parts of CoPS are there; see `model.Components`."""
+
+    states: bool = True
+    classes: bool = True
+    spatial_weights: bool = True
+    image_score: str = "mixed"
+    deep_prompts: bool = True
+
+
+@dataclass
 class ReadingsConfig:
     """Where the released program and another sound reading differ; see `model.Readings`."""
 
@@ -150,13 +168,15 @@ class TrainConfig:
     """
 
     study: str = "default"
-    variant: str = "cops"
+    variant: str = "${model.name}"
     seed: int = 0
     auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
     targets: Any = MISSING
     evaluate_seen: list[str] = field(default_factory=list)
     title: str | None = None
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    components: ComponentsConfig = field(default_factory=ComponentsConfig)
     readings: ReadingsConfig = field(default_factory=ReadingsConfig)
     sizes: SizesConfig = field(default_factory=SizesConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -170,18 +190,21 @@ class TrainConfig:
 class EvalConfig:
     """`cops-eval`: score targets with a trained checkpoint.
 
-    `backbone` and `auxiliary` are read from a checkpoint that `cops-train` wrote; a released .pth needs `auxiliary`.
+    `variant` and what the model is are read from a checkpoint that `cops-train` wrote; a released .pth needs
+    `auxiliary` and `backbone`.
     """
 
     checkpoint: str = MISSING
     study: str = "default"
-    variant: str = "cops"
+    variant: str | None = None
     seed: int = 0
     auxiliary: AuxiliaryConfig | None = None
     targets: Any = MISSING
     evaluate_seen: list[str] = field(default_factory=list)
     title: str | None = None
     backbone: BackboneConfig | None = None
+    model: ModelConfig | None = None
+    components: ComponentsConfig | None = None
     readings: ReadingsConfig | None = None
     sizes: SizesConfig | None = None
     data: DataConfig = field(default_factory=DataConfig)

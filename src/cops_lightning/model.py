@@ -95,6 +95,38 @@ class Readings:
                 raise ConfigError(f"readings.{option.name} is {value!r}; expected {' or '.join(allowed)}.")
 
 
+ImageScore = Literal["mixed", "global", "local"]
+
+
+@dataclass(frozen=True)
+class Components:
+    """Which parts of CoPS are there; an ablation takes one away, with its computation, parameters and losses.
+
+    states: explicit state tokens (ESTS). Without them there is no extractor, no gather and no scatter loss, and, for
+        want of prototypes, no spatial weighting; the learnt state tokens of the prompts stay as they are.
+    classes: implicit class tokens (ICTS). Without them there is no VAE, no kl and no recon loss and no draw.
+    spatial_weights: patch scores are weighted by the distances to the prototypes.
+    image_score: "mixed" is beta * global + (1 - beta) * highest patch score; "global" and "local" are either alone.
+        Where the preset's beta is 1, "mixed" and "global" agree.
+    deep_prompts: learnt tokens inside the text tower.
+
+    Without states and classes the prompts are the same for every image: static, object-agnostic learnt prompts, the
+    idea of AnomalyCLIP (arXiv 2310.18961), on the backbone, losses and maps of CoPS.
+    """
+
+    states: bool = True
+    classes: bool = True
+    spatial_weights: bool = True
+    image_score: ImageScore = "mixed"
+    deep_prompts: bool = True
+
+    def __post_init__(self) -> None:
+        if self.image_score not in get_args(ImageScore):
+            raise ConfigError(
+                f"components.image_score is {self.image_score!r}; expected {' or '.join(get_args(ImageScore))}."
+            )
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How many tokens of each kind a prompt has, and how many class samples an image gets at inference."""
@@ -122,6 +154,7 @@ class CoPS(nn.Module):
         readings: Readings | None = None,
         sizes: Sizes | None = None,
         seed: int = 0,
+        components: Components | None = None,
     ) -> None:
         super().__init__()
         patch = backbone.patch_size
@@ -133,11 +166,14 @@ class CoPS(nn.Module):
         self.backbone = backbone
         self.preset, self.image_size, self.seed = preset, image_size, seed
         self.readings, self.sizes = readings or Readings(), sizes or Sizes()
-        s = self.sizes
-        self.states = ExplicitStates(backbone.width, backbone.extractor_heads, s.prototypes)
-        self.classes = ImplicitClasses(backbone.width)
+        self.components = components or Components()
+        s, parts = self.sizes, self.components
+        width = backbone.width
+        self.states = ExplicitStates(width, backbone.extractor_heads, s.prototypes) if parts.states else None
+        self.classes = ImplicitClasses(width) if parts.classes else None
+        deep_layers = s.deep_layers if parts.deep_prompts else 0
         self.scaffold = PromptScaffold(
-            backbone.frame_tokens(), s.prototypes, s.context, s.classes, s.deep_layers, s.deep_tokens
+            backbone.frame_tokens(), s.prototypes, s.context, s.classes, deep_layers, s.deep_tokens
         )
         self.expand = SmoothUpsampler(image_size // patch, patch, self.readings.upsampling)
         self.reset_parameters()
@@ -151,6 +187,7 @@ class CoPS(nn.Module):
         image_size: int,
         readings: Readings | None = None,
         seed: int = 0,
+        components: Components | None = None,
     ) -> "CoPS":
         """The model of a released checkpoint.
 
@@ -163,7 +200,7 @@ class CoPS(nn.Module):
         if auxiliary not in PRESETS:
             raise ConfigError(f"auxiliary is {auxiliary!r}; expected one of {', '.join(PRESETS)}.")
         backbone = clip_from_state(clip)
-        model = cls(backbone, PRESETS[auxiliary], image_size, readings, seed=seed)
+        model = cls(backbone, PRESETS[auxiliary], image_size, readings, seed=seed, components=components)
         if weights is not None:
             model.load_released(weights)
         return model
@@ -190,7 +227,8 @@ class CoPS(nn.Module):
     def released_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Everything that trains, under its name in the released checkpoint (the VAE encoder is not stored there)."""
         for part in (self.scaffold, self.states, self.classes):
-            yield from part.named_parameters()
+            if part is not None:
+                yield from part.named_parameters()
 
     def load_released(self, weights: StateDict | str | Path) -> None:
         """Take weights in the released format: a file, or a mapping of released names; vae_encoder.* may be absent.
@@ -228,44 +266,71 @@ class CoPS(nn.Module):
         return Features(raw.image, pool_neighbours(raw.patches, self.preset.pool))
 
     def text_features(
-        self, prototypes: Float[Tensor, "b 2 k d"], biases: Float[Tensor, "b m d"]
+        self, prototypes: Float[Tensor, "b 2 k d"] | None, biases: Float[Tensor, "b m d"] | None
     ) -> Float[Tensor, "b 2 d"]:
-        """Unit features of the normal and the anomalous prompt of every image. Prototypes take no gradient here."""
-        prompts = self.scaffold(prototypes.detach(), biases, self.readings.states)
+        """Unit features of the normal and the anomalous prompt of every image. Prototypes take no gradient here.
+
+        Without prototypes and biases the prompts depend on no image: b is 1.
+        """
+        prompts = self.scaffold(None if prototypes is None else prototypes.detach(), biases, self.readings.states)
         encoded = self.backbone.encode_prompts(
             prompts.prefix.flatten(0, 1), prompts.suffix.flatten(0, 1), self.scaffold.deep(self.readings.deep)
         )
         return prompt_features(encoded.view(-1, 2, *encoded.shape[1:]))
 
     @torch.no_grad()
-    def score(self, images: Images, latents: Latents | None = None, keys: Sequence[str] | None = None) -> Scores:
+    def score(
+        self,
+        images: Images,
+        latents: Latents | None = None,
+        keys: Sequence[str] | None = None,
+        categories: Sequence[str] | None = None,
+    ) -> Scores:
         """Anomaly scores of preprocessed images.
 
         `latents` are draws from the standard normal, M per image. Without them they are drawn from a generator named
         after each image's key; without `keys` the image's own pixels are its key. So a score depends on its image and
-        the seed alone.
+        the seed alone. The images' `categories` are not looked at: CoPS is told no names.
         """
-        if latents is None:
-            latents = self.draw_latents(images, keys)
-        return self.score_features(self.encode(images), latents)
+        if latents is None and keys is None and self.classes is not None:
+            keys = content_keys(images)
+        return self.score_features(self.encode(images), latents, keys, categories)
 
-    def draw_latents(self, images: Images, keys: Sequence[str] | None = None) -> Latents:
-        """Class samples' latents for a batch, on its device; see `score`."""
-        shape = (len(images), self.sizes.class_samples, self.backbone.width)
+    def draw_latents(self, keys: Sequence[str], device: torch.device | str = "cpu") -> Latents:
+        """Class samples' latents of images with these names, on `device`; see `score`."""
+        samples, width = self.sizes.class_samples, self.backbone.width
         if self.readings.latents == "global":
-            return torch.randn(shape, device=images.device)
-        names = tuple(keys) if keys is not None else content_keys(images)
-        return image_latents(self.seed, names, *shape[1:]).to(images.device)
+            return torch.randn(len(keys), samples, width, device=device)
+        return image_latents(self.seed, tuple(keys), samples, width).to(device)
 
-    def score_features(self, features: Features, latents: Latents) -> Scores:
-        """Anomaly scores from features, as `encode` gives them."""
-        prototypes = self.states(features.patches)
-        text = self.text_features(prototypes, self.classes.prior_bias(latents))
-        distances = prototype_distances(features.patches, prototypes)
-        weights = spatial_weights(distances, self.preset.alpha, self.readings.distance_range)
-        patch = patch_probabilities(features.patches, text)[..., 1] * weights
+    @torch.no_grad()
+    def score_features(
+        self,
+        features: Features,
+        latents: Latents | None = None,
+        keys: Sequence[str] | None = None,
+        categories: Sequence[str] | None = None,
+    ) -> Scores:
+        """Anomaly scores from features, as `encode` gives them; see `score`.
+
+        Raises ValueError if class samples are to be drawn and there are neither `latents` nor `keys`.
+        """
+        patches, parts = features.patches, self.components
+        biases = None
+        if self.classes is not None:
+            if latents is None:
+                if keys is None:
+                    raise ValueError("Class samples need a source: give latents, or keys that name the images.")
+                latents = self.draw_latents(keys, patches.device)
+            biases = self.classes.prior_bias(latents)
+        prototypes = None if self.states is None else self.states(patches)
+        text = self.text_features(prototypes, biases).expand(len(patches), -1, -1)
+        patch = patch_probabilities(patches, text)[..., 1]
+        if prototypes is not None and parts.spatial_weights:
+            distances = prototype_distances(patches, prototypes)
+            patch = patch * spatial_weights(distances, self.preset.alpha, self.readings.distance_range)
+        beta = {"mixed": self.preset.beta, "global": 1.0, "local": 0.0}[parts.image_score]
         image = image_logits(features.image, text).softmax(dim=-1)[:, 1]
-        beta = self.preset.beta
         return Scores(image=beta * image + (1 - beta) * patch.amax(dim=1), patch=patch, expand=self.expand)
 
     def losses(
@@ -274,7 +339,7 @@ class CoPS(nn.Module):
         """Training losses: total = image + 4 patch + gather + scatter + kl + recon, and each of these parts.
 
         `recon` carries the preset's weight, so it is 0 for the VisA preset. Without masks patch, gather and scatter are
-        undefined: they are absent from the result and from the total.
+        undefined: they are absent from the result and from the total, as are the losses of components left out.
         `noise` is the VAE's standard normal draw; without it, it comes from torch's global generator.
         """
         if noise is None:
@@ -285,21 +350,23 @@ class CoPS(nn.Module):
         self, features: Features, masks: Masks | None, labels: Labels, noise: Noise
     ) -> dict[str, Float[Tensor, ""]]:
         """Training losses from features, as `encode` gives them; see `losses`."""
-        prototypes = self.states(features.patches)
-        biases, posterior = self.classes.posterior_bias(features.image, noise)
-        text = self.text_features(prototypes, biases)
-        parts = {
-            "image": image_loss(image_logits(features.image, text), labels),
-            "kl": kl_loss(posterior.mean, posterior.log_var),
-            "recon": self.preset.recon_weight * reconstruction_loss(features.image, biases[:, 0], self.readings.recon),
-        }
-        total = parts["image"] + parts["kl"] + parts["recon"]
+        parts: dict[str, Float[Tensor, ""]] = {}
+        prototypes = None if self.states is None else self.states(features.patches)
+        biases = None
+        if self.classes is not None:
+            biases, posterior = self.classes.posterior_bias(features.image, noise)
+            parts["kl"] = kl_loss(posterior.mean, posterior.log_var)
+            recon = reconstruction_loss(features.image, biases[:, 0], self.readings.recon)
+            parts["recon"] = self.preset.recon_weight * recon
+        text = self.text_features(prototypes, biases).expand(len(features.image), -1, -1)
+        parts["image"] = image_loss(image_logits(features.image, text), labels)
         if masks is not None:
             counts = count_pixels(masks, self.backbone.patch_size)
             parts["patch"] = patch_loss(patch_probabilities(features.patches, text), counts)
-            distances = prototype_distances(features.patches, prototypes)
-            parts["gather"], parts["scatter"] = prototype_losses(distances, counts)
-            total = total + 4 * parts["patch"] + parts["gather"] + parts["scatter"]
+            if prototypes is not None:
+                distances = prototype_distances(features.patches, prototypes)
+                parts["gather"], parts["scatter"] = prototype_losses(distances, counts)
+        total = torch.stack([4 * loss if name == "patch" else loss for name, loss in parts.items()]).sum()
         return {"total": total, **parts}
 
 

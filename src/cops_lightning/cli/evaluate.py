@@ -10,14 +10,12 @@ from cops_lightning.compose import build_model, build_trainer, find_targets, tra
 from cops_lightning.config import TrainConfig, conf_folder, register
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import CopsDataModule, find_spec
-from cops_lightning.engine.checkpoint import Checkpoint, Stamp, read_checkpoint
+from cops_lightning.engine.checkpoint import METHOD, Checkpoint, Stamp, read_checkpoint
 from cops_lightning.engine.evaluation import HeatMaps, evaluate
 from cops_lightning.engine.protocol import require_unseen
 from cops_lightning.engine.provenance import RunRecord
 from cops_lightning.engine.task import CopsTask
 from cops_lightning.report.tables import Run
-
-METHOD = ("auxiliary", "backbone", "readings", "sizes")
 
 register()
 
@@ -57,7 +55,7 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
         limit=config.data.limit,
         mask_threshold=config.data.mask_threshold.value,
     )
-    run = Run(record.run_id, config.study, config.variant, config.seed, auxiliary)
+    run = Run(record.run_id, config.study, config.variant or method.variant, config.seed, auxiliary)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
     with tracking(config.logger, folder, run, plain(config)) as logger:
         rows = evaluate(build_trainer(config.trainer, folder, logger), task, data, run, folder, options)
@@ -65,7 +63,7 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
 
 
 def _method(config: DictConfig, checkpoint: Checkpoint) -> DictConfig:
-    """Auxiliary, backbone, readings and sizes: as given on the command line, else as the checkpoint says."""
+    """The groups METHOD: as given on the command line, else as the checkpoint says."""
     stored = dict(checkpoint.stamp.settings) if checkpoint.stamp else {}
     given = {name: plain(config[name]) for name in METHOD if config[name] is not None}
     missing = [name for name in ("auxiliary", "backbone") if name not in stored and name not in given]

@@ -16,7 +16,7 @@ from cops_lightning.compose import (
 )
 from cops_lightning.config import conf_folder, register
 from cops_lightning.data import CopsDataModule
-from cops_lightning.engine.checkpoint import Stamp
+from cops_lightning.engine.checkpoint import METHOD, Stamp
 from cops_lightning.engine.evaluation import HeatMaps, evaluate
 from cops_lightning.engine.protocol import require_unseen, trained_categories
 from cops_lightning.engine.provenance import RunRecord
@@ -47,8 +47,10 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
     model = build_model(config)
     backbone = model.backbone.record
     record.add_backbone(backbone)
-    settings = {name: plain(config[name]) for name in ("auxiliary", "backbone", "readings", "sizes")}
-    stamp = Stamp(backbone.name, backbone.fingerprint, {**settings, "seed": config.seed}, trained_on)
+    settings = {name: plain(config[name]) for name in METHOD}
+    stamp = Stamp(
+        backbone.name, backbone.fingerprint, {**settings, "variant": config.variant, "seed": config.seed}, trained_on
+    )
     task = CopsTask(model, stamp, config.optim.lr, tuple(config.optim.betas))
     data = CopsDataModule(
         auxiliary,

@@ -11,13 +11,16 @@ from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.types import StateDict
 
 STAMP = "cops_lightning"
+# The groups of the configuration that decide what a model computes.
+METHOD = ("auxiliary", "backbone", "model", "components", "readings", "sizes")
 
 
 @dataclass(frozen=True)
 class Stamp:
     """What a checkpoint says about itself beyond its weights.
 
-    settings: the groups auxiliary, backbone, readings and sizes of the configuration, and the seed.
+    settings: the groups METHOD of the configuration, the variant's name and the seed. Checkpoints that are older than
+        a group lack it: they were made with its defaults.
     trained_on: every "dataset/category" whose images were trained on.
     """
 

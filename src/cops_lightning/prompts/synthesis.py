@@ -56,19 +56,26 @@ class PromptScaffold(nn.Module):
         return list(self.compound_prompts_text)
 
     def forward(
-        self, prototypes: Float[Tensor, "b 2 k d"], biases: Float[Tensor, "b m d"], states: StateReading
+        self,
+        prototypes: Float[Tensor, "b 2 k d"] | None,
+        biases: Float[Tensor, "b m d"] | None,
+        states: StateReading,
     ) -> Prompts:
         """Prompts of every image. `prototypes` come normal first, `biases` are the VAE's decodings.
 
         As released, the prototypes cross over: the normal prompt receives the anomalous ones and vice versa;
-        "matched" gives each prompt its own.
+        "matched" gives each prompt its own. Without prototypes the state tokens are the learnt ones alone, without
+        biases the class tokens are (m is 1); without both the prompts depend on no image (b is 1).
         """
-        if states == "released":
-            prototypes = prototypes.flip(1)
-        b, m, d = biases.shape
+        b = next((len(given) for given in (prototypes, biases) if given is not None), 1)
         learnt = torch.cat([self.ctx_pos, self.ctx_neg], dim=1)[0].expand(b, -1, -1, -1)
         context, state, classes = torch.split(learnt, [self.context, self.prototypes, self.classes], dim=2)
-        prefix = torch.cat([self.sot.expand(b, 2, 1, d), context, state + prototypes], dim=2)
-        classes = classes[:, :, None] + biases[:, None, :, None]
+        if prototypes is not None:
+            state = state + (prototypes.flip(1) if states == "released" else prototypes)
+        classes = classes[:, :, None]
+        if biases is not None:
+            classes = classes + biases[:, None, :, None]
+        m, d = classes.shape[2], classes.shape[-1]
+        prefix = torch.cat([self.sot.expand(b, 2, 1, d), context, state], dim=2)
         ends = [token.expand(b, 2, m, 1, d) for token in (self.period, self.eot)]
         return Prompts(prefix, torch.cat([classes, *ends], dim=3))

@@ -1,0 +1,88 @@
+"""`model=` and `ablation=` from the command line."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from cops_lightning.report.tables import read_results
+
+from .conftest import SMALL, make_dataset
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with an auxiliary dataset `parts` and a target `tiles`."""
+    folder = tmp_path_factory.mktemp("models")
+    make_dataset(folder / "parts")
+    make_dataset(folder / "tiles", seed=1)
+    return folder
+
+
+TRAINING = (
+    "auxiliary=own",
+    "auxiliary.source=parts",
+    "auxiliary.epochs=1",
+    "targets=[tiles]",
+    "report.heatmaps=0",
+    *SMALL,
+)
+
+
+def variants(folder) -> set[str]:
+    return {row.run.variant for row in read_results(folder / "results.csv")}
+
+
+def scores(folder) -> list[str]:
+    with (folder / "scores.csv").open() as file:
+        return [row["score"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    ("choice", "variant", "absent"),
+    [
+        ("model=static_prompts", "static_prompts", ("t_n", "extractor.", "vae_")),
+        ("ablation=without_deep_prompts", "without_deep_prompts", ("compound_prompts_text",)),
+    ],
+)
+def test_a_choice_names_its_variant_and_its_checkpoint_evaluates_to_the_same_scores(
+    choice, variant, absent, here, run_command
+):
+    folder = here / variant
+    result = run_command("cops-train", choice, *TRAINING, f"hydra.run.dir={folder}", cwd=here)
+    assert result.returncode == 0, result.stderr
+    assert variants(folder) == {variant}
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    assert not any(name.startswith(absent) for name in torch.load(checkpoint, weights_only=True)["state_dict"])
+
+    again = ("targets=[tiles]", "report.heatmaps=0", "data.workers=0", "trainer.accelerator=cpu")
+    result = run_command("cops-eval", f"checkpoint={checkpoint}", *again, f"hydra.run.dir={folder / 'again'}", cwd=here)
+    assert result.returncode == 0, result.stderr
+    assert variants(folder / "again") == {variant}
+    assert scores(folder / "again") == scores(folder)
+
+
+def test_a_sweep_over_ablations_gives_each_run_its_name(here, run_command):
+    result = run_command(
+        "cops-train", "-m", "ablation=none,without_classes", *TRAINING, "hydra.sweep.dir=sweep", cwd=here
+    )
+    assert result.returncode == 0, result.stderr
+    assert [variants(here / "sweep" / job) for job in "01"] == [{"cops"}, {"without_classes"}]
+    config = json.loads((here / "sweep" / "1" / "run.json").read_text())["config"]
+    assert config["components"]["classes"] is False
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (("model.name=copse",), "model.name is 'copse'; expected one of cops, static_prompts"),
+        (("model=static_prompts", "components.states=true"), "yet components turns states on"),
+        (("components.image_score=both",), "components.image_score is 'both'; expected mixed or global or local"),
+    ],
+)
+def test_a_choice_that_does_not_exist_or_contradicts_itself_is_one_sentence(choice, said, here, run_command):
+    result = run_command("cops-train", *choice, *TRAINING, cwd=here)
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
