@@ -1,0 +1,33 @@
+"""What a significance test says, or why it says nothing."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one test. `p` is two-sided, in [0, 1], and None where the data do not suffice; `why` then says why.
+
+    `n` counts the units that the test rests on (`unit`: seeds, datasets, images), `needs` is the smallest n for which
+    it gives a p-value.
+    """
+
+    test: str
+    unit: str
+    n: int
+    needs: int
+    statistic: float | None = None
+    p: float | None = None
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.test}: {self.why}" if self.p is None else f"{self.test}: p = {format_p(self.p)}"
+
+
+def too_few(test: str, unit: str, n: int, needs: int) -> Outcome:
+    """The outcome of a test that was not made, because it needs more units than there are."""
+    return Outcome(test, unit, n, needs, why=f"needs {needs} {unit}, has {n}")
+
+
+def format_p(p: float) -> str:
+    """A p-value for reading: two significant digits, never 0."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
