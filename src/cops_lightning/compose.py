@@ -14,6 +14,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger as LightningLogger
 
+from cops_lightning.backbone.image import parse_precision
 from cops_lightning.backbone.weights import BackboneSource, load_backbone
 from cops_lightning.config import (
     AuxiliaryConfig,
@@ -70,7 +71,14 @@ def build_model(config: MethodConfig) -> CoPS:
         )
     backbone, auxiliary = config.backbone, config.auxiliary
     weights = None if backbone.weights is None else Path(backbone.weights)
-    source = BackboneSource(backbone.name, backbone.pretrained, weights, backbone.seed)
+    source = BackboneSource(
+        backbone.name,
+        backbone.pretrained,
+        weights,
+        backbone.seed,
+        parse_precision(backbone.precision),
+        backbone.compile,
+    )
     readings = Readings(**_values(config.readings))
     sizes = Sizes(**_values(config.sizes), deep_layers=backbone.deep_layers)
     preset = Preset(auxiliary.pool, auxiliary.alpha, auxiliary.beta, auxiliary.recon_weight)

@@ -37,7 +37,10 @@ class MaskRule(Enum):
 
 @dataclass
 class BackboneConfig:
-    """Which CLIP, whose weights, and the side in pixels to which images are resized."""
+    """Which CLIP, whose weights, and the side in pixels to which images are resized.
+
+    `precision` of the image tower is fp32, bf16 or fp16; `compile` runs it through torch.compile.
+    """
 
     name: str = MISSING
     pretrained: str = MISSING
@@ -45,6 +48,8 @@ class BackboneConfig:
     image_size: int = MISSING
     deep_layers: int = 8
     seed: int = 0
+    precision: str = "fp32"
+    compile: bool = False
 
 
 @dataclass

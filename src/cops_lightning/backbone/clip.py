@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from open_clip.model import CLIP
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from cops_lightning.backbone.surgery import encode_image
+from cops_lightning.backbone.image import ImageEncoder, Precision
 from cops_lightning.backbone.text import encode_prompts
 from cops_lightning.core.errors import WeightsError
 from cops_lightning.core.types import Features, Images, StateDict
@@ -39,14 +38,24 @@ class BackboneRecord:
 class FrozenClip(nn.Module):
     """CLIP's two towers, frozen, seen through the eyes of CoPS.
 
+    `precision` and `compiled` are those of the image tower; see `image.ImageEncoder`. Prompts are encoded in fp32.
+
     Raises WeightsError for an architecture that CoPS cannot use, with the reason.
     """
 
-    def __init__(self, clip: CLIP, record: BackboneRecord) -> None:
+    def __init__(
+        self, clip: CLIP, record: BackboneRecord, precision: Precision = "fp32", compiled: bool = False
+    ) -> None:
         super().__init__()
         refuse_unsuitable(clip, record.name)
         self.clip = clip.eval().float().requires_grad_(False)
         self.record = record
+        self.precision, self.compiled = precision, compiled
+        self._encoder: ImageEncoder | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and other processes get: they arrange the weights anew."""
+        return {**self.__dict__, "_encoder": None}
 
     def train(self, mode: bool = True) -> "FrozenClip":
         """A frozen tower never trains: the mode stays `eval`."""
@@ -67,10 +76,12 @@ class FrozenClip(nn.Module):
         """Attention heads of the prototype extractor at this width."""
         return extractor_heads(self.width) or 1
 
-    @torch.no_grad()
     def encode_image(self, images: Images) -> Features:
-        """Global and patch features; see `surgery.encode_image`."""
-        return encode_image(self.clip.visual, images)
+        """Global and patch features in fp32, without gradient; see `surgery.encode_image`."""
+        visual = self.clip.visual
+        if self._encoder is None or self._encoder.device != visual.conv1.weight.device:
+            self._encoder = ImageEncoder(visual, self.precision, self.compiled)
+        return self._encoder(images)
 
     def encode_prompts(
         self,
@@ -174,8 +185,14 @@ def _count_blocks(state: StateDict, prefix: str) -> int:
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
 
-def build_clip(architecture: dict[str, Any], state: StateDict, record: BackboneRecord) -> FrozenClip:
-    """CLIP of this open_clip model configuration with these weights, frozen, in fp32.
+def build_clip(
+    architecture: dict[str, Any],
+    state: StateDict,
+    record: BackboneRecord,
+    precision: Precision = "fp32",
+    compiled: bool = False,
+) -> FrozenClip:
+    """CLIP of this open_clip model configuration with these weights, frozen; see `FrozenClip`.
 
     Raises WeightsError naming the keys that are missing, unexpected or of another shape.
     """
@@ -188,4 +205,4 @@ def build_clip(architecture: dict[str, Any], state: StateDict, record: BackboneR
             "Give the weights of this model, or name the model that these weights belong to."
         )
     clip.load_state_dict({"logit_scale": expected["logit_scale"], **given})
-    return FrozenClip(clip, record)
+    return FrozenClip(clip, record, precision, compiled)

@@ -35,6 +35,7 @@ from cops_lightning.backbone.clip import (
     build_clip,
     refuse_unsuitable,
 )
+from cops_lightning.backbone.image import Precision
 from cops_lightning.core.errors import CopsError, WeightsError
 from cops_lightning.core.types import StateDict
 
@@ -58,12 +59,15 @@ class BackboneSource:
     weights: a local file. Without it, the file that the environment variable COPS_CLIP_WEIGHTS names, else open_clip's
         download of the tag.
     seed: of random weights.
+    precision, compiled: how the image tower computes; see `image.ImageEncoder`.
     """
 
     name: str
     pretrained: str
     weights: Path | None = None
     seed: int = 0
+    precision: Precision = "fp32"
+    compiled: bool = False
 
 
 def load_backbone(source: BackboneSource) -> FrozenClip:
@@ -86,7 +90,7 @@ def load_backbone(source: BackboneSource) -> FrozenClip:
     record = BackboneRecord(
         source.name, f"file {path.name}", fingerprint(state), checksum, published_by_openai=published is not None
     )
-    return build_clip(architecture or architecture_of(state), state, record)
+    return build_clip(architecture or architecture_of(state), state, record, source.precision, source.compiled)
 
 
 def clip_from_state(clip: StateDict | str | Path) -> FrozenClip:
@@ -213,7 +217,7 @@ def _random_clip(source: BackboneSource, architecture: dict[str, Any] | None) ->
         torch.manual_seed(source.seed)
         clip = CLIP(**architecture)
     record = BackboneRecord(source.name, f"random weights, seed {source.seed}", fingerprint(clip.state_dict()))
-    return FrozenClip(clip, record)
+    return FrozenClip(clip, record, source.precision, source.compiled)
 
 
 def _find_file(source: BackboneSource) -> Path:

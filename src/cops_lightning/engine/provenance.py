@@ -20,7 +20,7 @@ PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core",
 # Where a run finds its files, and what it computes on: neither may change what it means.
 PLACES: dict[str, tuple[str, ...]] = {
     "data": ("root", "roots", "cache", "workers", "eval_batch_size"),
-    "backbone": ("weights",),
+    "backbone": ("weights", "compile"),
 }
 SILENT = ("trainer", "logger", "report", "title")
 
