@@ -3,7 +3,7 @@
 import logging
 import netrc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from cops_lightning.backbone.weights import BackboneSource, load_backbone
 from cops_lightning.config import (
     AuxiliaryConfig,
     BackboneConfig,
+    CacheConfig,
     ComponentsConfig,
     DataConfig,
     Logger,
@@ -30,6 +31,8 @@ from cops_lightning.config import (
 )
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import BENCHMARK, DatasetIndex, find_spec, load_index
+from cops_lightning.engine.caching import CacheOptions, FeatureCaching
+from cops_lightning.features import GB
 from cops_lightning.model import Components, CoPS, Preset, Readings, Sizes
 from cops_lightning.procedural import VERSION, write_mvtec
 from cops_lightning.procedural.writer import FOLDERS
@@ -144,11 +147,24 @@ def build_augmentation(data: DataConfig) -> Any:
     return albumentations.Compose([instantiate(step) for step in data.augment])
 
 
+def build_caching(config: CacheConfig, data: DataConfig) -> list[Callback]:
+    """The callback that serves features from the cache; none where that is off."""
+    if not config.enabled:
+        return []
+    folder = Path(data.cache).expanduser()
+    return [FeatureCaching(CacheOptions(folder, config.dtype.value, round(config.budget_gb * GB)))]
+
+
 def build_trainer(
-    config: TrainerConfig, folder: Path, logger: LightningLogger | None, epochs: int | None = None
+    config: TrainerConfig,
+    folder: Path,
+    logger: LightningLogger | None,
+    epochs: int | None = None,
+    more: Sequence[Callback] = (),
 ) -> Trainer:
     """Lightning's Trainer. With `epochs` it trains and keeps the last checkpoint in the run folder."""
     callbacks: list[Callback] = [RichProgressBar(leave=False)] if config.progress else []
+    callbacks += more
     if epochs is not None:
         callbacks.append(ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False))
     return Trainer(

@@ -113,8 +113,8 @@ class DataConfig:
     """Where datasets lie and how they are read.
 
     `root` holds one folder per dataset; `roots` overrides the folder of single ones by name. `cache` is where
-    procedural datasets are rendered to. `limit` keeps that many
-    images per dataset, spread evenly, for quick looks. `augment` lists albumentations transforms for training.
+    procedural datasets are rendered to and features are kept. `limit` keeps that many images per dataset, spread
+    evenly, for quick looks. `augment` lists albumentations transforms for training.
     """
 
     root: str | None = None
@@ -126,6 +126,26 @@ class DataConfig:
     limit: int | None = None
     mask_threshold: MaskRule = MaskRule.dataset
     augment: list[Any] = field(default_factory=list)
+
+
+class StorageType(Enum):
+    """Type in which features are kept: exact, or half the space at the precision of the type."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+@dataclass
+class CacheConfig:
+    """Features of the frozen image encoder, kept below `data.cache` so that it sees each image once.
+
+    `budget_gb` bounds the space of all features there, in GB of 10^9 bytes; what was not used for longest goes first.
+    """
+
+    enabled: bool = True
+    dtype: StorageType = StorageType.fp32
+    budget_gb: float = 50
 
 
 @dataclass
@@ -185,6 +205,7 @@ class TrainConfig:
     readings: ReadingsConfig = field(default_factory=ReadingsConfig)
     sizes: SizesConfig = field(default_factory=SizesConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -213,6 +234,7 @@ class EvalConfig:
     readings: ReadingsConfig | None = None
     sizes: SizesConfig | None = None
     data: DataConfig = field(default_factory=DataConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)

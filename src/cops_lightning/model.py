@@ -262,7 +262,10 @@ class CoPS(nn.Module):
 
     def encode(self, images: Images) -> Features:
         """Features of the frozen backbone, patches averaged over their neighbourhood."""
-        raw = self.backbone.encode_image(images)
+        return self.pooled(self.backbone.encode_image(images))
+
+    def pooled(self, raw: Features) -> Features:
+        """The backbone's features with patches averaged over the preset's neighbourhood."""
         return Features(raw.image, pool_neighbours(raw.patches, self.preset.pool))
 
     def text_features(

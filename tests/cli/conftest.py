@@ -38,13 +38,15 @@ def save(pixels: np.ndarray, path: Path) -> None:
 def run_command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
     """Run a console command outside the checkout, with the small random backbone and no bars unless told otherwise."""
 
+    cache = str(tmp_path_factory.mktemp("cache"))
+
     def run(command: str, *arguments: str, cwd: Path | None = None, **variables: str) -> Result:
-        hidden = ("COPS_DATA_ROOT", "COPS_CLIP_WEIGHTS", "WANDB_API_KEY")
+        hidden = ("COPS_CACHE", "COPS_DATA_ROOT", "COPS_CLIP_WEIGHTS", "WANDB_API_KEY")
         environment = {key: value for key, value in os.environ.items() if key not in hidden} | variables
         return subprocess.run(
             [str(COMMANDS / command), *arguments],
             cwd=cwd or tmp_path_factory.mktemp("elsewhere"),
-            env={"COLUMNS": "120", **environment},
+            env={"COLUMNS": "120", "COPS_CACHE": cache, **environment},
             capture_output=True,
             text=True,
             timeout=300,

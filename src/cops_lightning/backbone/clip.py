@@ -10,6 +10,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from cops_lightning.backbone.image import ImageEncoder, Precision
+from cops_lightning.backbone.surgery import SURGERY_VERSION
 from cops_lightning.backbone.text import encode_prompts
 from cops_lightning.core.errors import WeightsError
 from cops_lightning.core.types import Features, Images, StateDict
@@ -75,6 +76,13 @@ class FrozenClip(nn.Module):
     def extractor_heads(self) -> int:
         """Attention heads of the prototype extractor at this width."""
         return extractor_heads(self.width) or 1
+
+    @property
+    def image_encoder(self) -> str:
+        """What is computed with the weights, in words: two encoders that differ here give different features."""
+        block = self.clip.visual.transformer.resblocks[0]
+        activation = type(block.mlp.gelu).__name__
+        return f"surgery {SURGERY_VERSION}, {activation}, {block.attn.num_heads} heads, patch {self.patch_size}"
 
     def encode_image(self, images: Images) -> Features:
         """Global and patch features in fp32, without gradient; see `surgery.encode_image`."""

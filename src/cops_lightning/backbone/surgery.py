@@ -8,6 +8,9 @@ from torch import Tensor
 
 from cops_lightning.core.types import Features, Images
 
+# Raised when the same weights give other features than before: part of what cached features are named by.
+SURGERY_VERSION = 1
+
 
 def resize_positions(positions: Float[Tensor, "t w"], side: int) -> Float[Tensor, "u w"]:
     """Position embeddings for a patch grid of `side` x `side`: bilinear, the class position kept; a new tensor."""

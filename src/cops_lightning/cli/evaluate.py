@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.cli.console import launch, plain, register_data, show_results
-from cops_lightning.compose import build_model, build_trainer, find_targets, tracking
+from cops_lightning.compose import build_caching, build_model, build_trainer, find_targets, tracking
 from cops_lightning.config import TrainConfig, conf_folder, register
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import CopsDataModule, find_spec
@@ -58,7 +58,9 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
     run = Run(record.run_id, config.study, config.variant or method.variant, config.seed, auxiliary)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
     with tracking(config.logger, folder, run, plain(config)) as logger:
-        rows = evaluate(build_trainer(config.trainer, folder, logger), task, data, run, folder, options)
+        trainer = build_trainer(config.trainer, folder, logger, more=build_caching(config.cache, config.data))
+        rows = evaluate(trainer, task, data, run, folder, options)
+        record.add_encoder(task.count)
     show_results(rows, config.title, backbone, run, folder)
 
 

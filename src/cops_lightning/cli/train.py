@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from cops_lightning.cli.console import launch, plain, register_data, show_results
 from cops_lightning.compose import (
     build_augmentation,
+    build_caching,
     build_model,
     build_trainer,
     find_dataset,
@@ -66,11 +67,13 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
     )
     run = Run(record.run_id, config.study, config.variant, config.seed, auxiliary.name)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
+    caching = build_caching(config.cache, config.data)
     with tracking(config.logger, folder, run, plain(config)) as logger:
-        trainer = build_trainer(config.trainer, folder, logger, config.auxiliary.epochs)
+        trainer = build_trainer(config.trainer, folder, logger, config.auxiliary.epochs, caching)
         trainer.fit(task, data)
         model.save_released(folder / "checkpoints" / "released.pth")
         rows = evaluate(trainer, task, data, run, folder, options)
+        record.add_encoder(task.count)
     show_results(rows, config.title, backbone, run, folder)
 
 

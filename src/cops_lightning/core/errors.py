@@ -21,5 +21,9 @@ class DatasetError(CopsError):
     """A dataset that cannot be found, recognised or read in full."""
 
 
+class CacheError(CopsError):
+    """A feature cache that has no room, or holds a file that is not what was written."""
+
+
 class ProtocolError(CopsError):
     """A request that would break the zero-shot protocol, such as testing on categories that were trained on."""

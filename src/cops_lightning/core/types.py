@@ -5,7 +5,7 @@ Axis letters in every signature: `b` image, `s` image side in pixels, `g` patch-
 order normal, anomalous.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,13 +45,28 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Preprocessed images of one dataset. `masks` holds 0 and 1, and is None for a dataset without masks."""
+class Features:
+    """What the frozen image encoder says: `image` is the global feature g, `patches` the features f of the patches."""
 
-    images: Images
+    image: Float[Tensor, "b d"]
+    patches: Float[Tensor, "b p d"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one dataset: preprocessed, or as features that the encoder made of them before (not pooled).
+
+    Either `images` or `features` is None. `masks` holds 0 and 1, and is None for a dataset without masks.
+    """
+
+    images: Images | None
     masks: Masks | None
     labels: Labels
     samples: tuple[Sample, ...]
+    features: Features | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -60,22 +75,20 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
-        masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
-        images = self.images.to(device, non_blocking=non_blocking)
-        return Batch(images, masks, self.labels.to(device, non_blocking=non_blocking), self.samples)
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which copies to a GPU need not wait."""
-        masks = None if self.masks is None else self.masks.pin_memory()
-        return Batch(self.images.pin_memory(), masks, self.labels.pin_memory(), self.samples)
+        return self._with_tensors(Tensor.pin_memory)
 
-
-@dataclass(frozen=True)
-class Features:
-    """What the frozen image encoder says: `image` is the global feature g, `patches` the features f of the patches."""
-
-    image: Float[Tensor, "b d"]
-    patches: Float[Tensor, "b p d"]
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return Batch(
+            None if self.images is None else change(self.images),
+            None if self.masks is None else change(self.masks),
+            change(self.labels),
+            self.samples,
+            None if self.features is None else Features(change(self.features.image), change(self.features.patches)),
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.dataset import (
     CLIP_MEAN,
     CLIP_STD,
+    PREPROCESSING_VERSION,
     AnomalyDataset,
     Augment,
     Item,
@@ -54,6 +55,7 @@ __all__ = [
     "CLIP_STD",
     "ISIC",
     "MPDD",
+    "PREPROCESSING_VERSION",
     "AnomalyDataset",
     "Augment",
     "Br35H",

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cops_lightning.core.errors import ProtocolError
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Batch, Sample
-from cops_lightning.data.dataset import AnomalyDataset, Augment, MaskThreshold, collate
+from cops_lightning.data.dataset import AnomalyDataset, Augment, Item, MaskThreshold, collate
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.resolve import load_index
 
@@ -40,6 +40,9 @@ class CopsDataModule(LightningDataModule):
 
     `auxiliary` is None where nothing is trained. `limit` keeps that many images per dataset, spread evenly over them.
     `augment` is an albumentations transform of training images and their masks.
+
+    `cached` may hold, by name, datasets whose items carry features: they are served in place of the images, except
+    where those are augmented.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class CopsDataModule(LightningDataModule):
         self.auxiliary, self.targets = auxiliary, list(targets)
         self.image_size, self.seed, self.workers, self.augment = image_size, seed, workers, augment
         self.batch_size, self.eval_batch_size, self.mask_threshold = batch_size, eval_batch_size, mask_threshold
+        self.cached: dict[str, Dataset[Item]] = {}
         if limit is not None:
             self.auxiliary = None if auxiliary is None else thinned(auxiliary, limit)
             self.targets = [thinned(target, limit) for target in self.targets]
@@ -67,28 +71,33 @@ class CopsDataModule(LightningDataModule):
         """Batches of the auxiliary dataset, shuffled anew every epoch."""
         if self.auxiliary is None:
             raise ProtocolError("There is no auxiliary dataset to train on; give one by auxiliary=NAME.")
-        dataset = self.dataset(self.auxiliary, self.augment)
-        return self._loader(dataset, self.batch_size, sampler=EpochShuffle(len(dataset), self.seed))
+        dataset = self._served(self.auxiliary) if self.augment is None else self.dataset(self.auxiliary, self.augment)
+        return self._loader(dataset, self.batch_size, sampler=EpochShuffle(len(self.auxiliary.test), self.seed))
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """Batches of every target, in the order given."""
-        return [self._loader(self.dataset(target), self.eval_batch_size) for target in self.targets]
+        return [self._loader(self._served(target), self.eval_batch_size) for target in self.targets]
 
     def dataset(self, index: DatasetIndex, augment: Augment | None = None) -> AnomalyDataset:
         """The test split of a dataset, preprocessed as this module's settings say."""
         return AnomalyDataset(index, self.image_size, mask_threshold=self.mask_threshold, augment=augment)
 
+    def _served(self, index: DatasetIndex) -> Dataset[Item]:
+        return self.cached[index.name] if index.name in self.cached else self.dataset(index)
+
     def _loader(
-        self, dataset: AnomalyDataset, batch_size: int, sampler: Sampler[int] | None = None
+        self, dataset: Dataset[Item], batch_size: int, sampler: Sampler[int] | None = None
     ) -> DataLoader[Batch]:
+        # Cached features are mapped into memory: a worker could only copy them once more.
+        workers = 0 if dataset in self.cached.values() else self.workers
         loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
-            num_workers=self.workers,
+            num_workers=workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=workers > 0,
         )
         return loader
 

@@ -14,7 +14,7 @@ from torch import distributed as dist
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.types import Batch, Sample, Split
+from cops_lightning.core.types import Batch, Features, Sample, Split
 from cops_lightning.data.images import Pixels, ReadingError, read_image, read_mask
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.index_file import require_header, stream_samples
@@ -22,17 +22,24 @@ from cops_lightning.data.index_file import require_header, stream_samples
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+# Raised when the same file gives other tensors than before: part of what cached features are named by.
+PREPROCESSING_VERSION = 1
+
 MaskThreshold = Literal["released", "dataset"]
 Augment = Callable[..., Mapping[str, Any]]  # an albumentations transform or Compose
 
 
 @dataclass(frozen=True)
 class Item:
-    """One preprocessed image. `mask` holds 0 and 1, and is None for a dataset without masks."""
+    """One image: preprocessed, or as the features g and f that the encoder made of it before; the other is None.
 
-    image: Float[Tensor, "3 s s"]
+    `mask` holds 0 and 1, and is None for a dataset without masks.
+    """
+
+    image: Float[Tensor, "3 s s"] | None
     mask: Float[Tensor, "s s"] | None
     sample: Sample
+    features: tuple[Float[Tensor, " d"], Float[Tensor, "p d"]] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,14 @@ def collate(items: Sequence[Item]) -> Batch:
     masks = [item.mask for item in items if item.mask is not None]
     if masks and len(masks) < len(items):
         raise DatasetError("A batch mixes images of datasets with and without masks. Load each dataset by itself.")
+    images = [item.image for item in items if item.image is not None]
+    features = [item.features for item in items if item.features is not None]
+    if images and features:
+        raise DatasetError("A batch mixes images and features. Load a dataset whole from the cache, or not at all.")
     return Batch(
-        torch.stack([item.image for item in items]),
+        torch.stack(images) if images else None,
         torch.stack(masks) if masks else None,
         torch.tensor([int(item.sample.anomalous) for item in items]),
         tuple(item.sample for item in items),
+        Features(*(torch.stack(part) for part in zip(*features, strict=True))) if features else None,
     )

@@ -15,12 +15,14 @@ from typing import Any
 from cops_lightning.backbone.clip import BackboneRecord
 from cops_lightning.core.files import replacing
 from cops_lightning.data import DatasetIndex, write_index
+from cops_lightning.engine.task import EncoderCount
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")
 # Where a run finds its files, and what it computes on: neither may change what it means.
 PLACES: dict[str, tuple[str, ...]] = {
     "data": ("root", "roots", "cache", "workers", "eval_batch_size"),
     "backbone": ("weights", "compile"),
+    "cache": ("enabled", "budget_gb"),
 }
 SILENT = ("trainer", "logger", "report", "title")
 
@@ -80,6 +82,11 @@ class RunRecord:
             "categories": counts,
         }
         self.content.setdefault("data", []).append(found)
+        self._write()
+
+    def add_encoder(self, count: EncoderCount) -> None:
+        """How many images the encoder saw, and how many it did not need to."""
+        self.content["image_encoder"] = {"images_encoded": count.encoded, "images_from_cache": count.from_cache}
         self._write()
 
     def finish(self, status: str, error: str | None = None) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.seeding import named_generator
-from cops_lightning.core.types import Batch, Noise, Sample
+from cops_lightning.core.types import Batch, Features, Noise, Sample
 from cops_lightning.core.weights import mismatches
 from cops_lightning.engine.checkpoint import STAMP, Stamp
 from cops_lightning.metrics.suite import MetricSuite
@@ -26,6 +26,14 @@ class ScoredImage:
     patches: Tensor
 
 
+@dataclass
+class EncoderCount:
+    """Images that went through the image encoder, and images that did not need to, as the cache had their features."""
+
+    encoded: int = 0
+    from_cache: int = 0
+
+
 class CopsTask(LightningModule):
     """Trains the prompts of `model` with Adam and collects scores of each target in testing.
 
@@ -37,6 +45,7 @@ class CopsTask(LightningModule):
         self.model, self.stamp, self.lr, self.betas = model, stamp, lr, betas
         self.suites: list[MetricSuite] = []
         self.scored: list[list[ScoredImage]] = []
+        self.count = EncoderCount()
 
     def expect_targets(self, names: list[str]) -> None:
         """Prepare a fresh metric suite per target, in the order of the test dataloaders."""
@@ -50,17 +59,17 @@ class CopsTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Total loss of a batch; every part is logged."""
-        losses = self.model.losses(batch.images, batch.masks, batch.labels, self._noise(batch))
+        losses = self.model.losses_of_features(self._features(batch), batch.masks, batch.labels, self._noise(batch))
         logged = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(logged, on_step=True, on_epoch=True, batch_size=len(batch.images))
-        self.log("loss", losses["total"].detach(), prog_bar=True, logger=False, batch_size=len(batch.images))
+        self.log_dict(logged, on_step=True, on_epoch=True, batch_size=len(batch))
+        self.log("loss", losses["total"].detach(), prog_bar=True, logger=False, batch_size=len(batch))
         return losses["total"]
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Scores of a batch, into the suite of its target."""
-        scores = self.model.score(batch.images, keys=batch.keys)
-        image, patch = scores.image.float().cpu(), scores.patch.float().cpu()
         categories = [sample.category for sample in batch.samples]
+        scores = self.model.score_features(self._features(batch), keys=batch.keys, categories=categories)
+        image, patch = scores.image.float().cpu(), scores.patch.float().cpu()
         masks = None if batch.masks is None else batch.masks.cpu()
         self.suites[dataloader_idx].update(image, patch, masks, batch.labels.cpu(), categories, batch.keys)
         self.scored[dataloader_idx].extend(map(ScoredImage, batch.samples, image.tolist(), patch))
@@ -87,8 +96,16 @@ class CopsTask(LightningModule):
                 f"{self.stamp.backbone} has here. Load the same CLIP."
             )
 
+    def _features(self, batch: Batch) -> Features:
+        """Features from the cache, or of images that the encoder sees now."""
+        if batch.features is not None:
+            return self.model.pooled(Features(batch.features.image.float(), batch.features.patches.float()))
+        assert batch.images is not None, "a batch has images or features"
+        self.count.encoded += len(batch)
+        return self.model.encode(batch.images)
+
     def _noise(self, batch: Batch) -> Noise:
         """The VAE's draw, a function of (seed, epoch, image), so that a resumed run repeats an uninterrupted one."""
         width, seed, epoch = self.model.backbone.width, self.model.seed, self.current_epoch
         draws = [torch.randn(width, generator=named_generator(seed, "vae", epoch, key)) for key in batch.keys]
-        return torch.stack(draws).to(batch.images)
+        return torch.stack(draws).to(self.device)

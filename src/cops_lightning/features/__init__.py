@@ -1,0 +1,38 @@
+"""Features of images, kept on disk so that the frozen encoder sees each image once.
+
+A `FeatureStore` is one folder of features that belong together; `FileHashes` remembers the content of image files;
+`survey`, `verify` and `prune` look after all stores below a root.
+"""
+
+from cops_lightning.features.hashes import FileHashes
+from cops_lightning.features.store import DTYPES, Entry, FeatureKey, FeatureStore
+from cops_lightning.features.upkeep import (
+    GB,
+    Damage,
+    Pruned,
+    StoreSummary,
+    entries,
+    make_room,
+    prune,
+    stores,
+    survey,
+    verify,
+)
+
+__all__ = [
+    "DTYPES",
+    "GB",
+    "Damage",
+    "Entry",
+    "FeatureKey",
+    "FeatureStore",
+    "FileHashes",
+    "Pruned",
+    "StoreSummary",
+    "entries",
+    "make_room",
+    "prune",
+    "stores",
+    "survey",
+    "verify",
+]

@@ -1,0 +1,256 @@
+"""One folder of features: a memory-mapped safetensors file per image, named by the hash of the image's content.
+
+A file per image, written under another name and then renamed, is all that it takes for builds that resume, for
+evaluations and seeds that share, and for giving back space image by image; safetensors maps a file into memory
+without a copy, knows bfloat16, and holds no code.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import torch
+import xxhash
+from filelock import FileLock, Timeout
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
+from torch import Tensor
+
+from cops_lightning.core.errors import CacheError, ConfigError
+from cops_lightning.core.files import replacing
+
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LAYOUT = 1  # raised when files written before can no longer be read
+SUFFIX = ".safetensors"
+MASK_SUFFIX = ".mask.safetensors"
+DESCRIPTION = "store.json"
+CHECKSUM = "xxh3_128"
+
+
+@dataclass(frozen=True)
+class FeatureKey:
+    """What features depend on, beside the content of an image.
+
+    backbone: hash of the frozen weights. encoder: what is computed with them, in words. image_size: side in pixels.
+    preprocessing: version of the steps from file to tensor. precision: in which the encoder computes. dtype: in which
+    its features are kept, fp32, fp16 or bf16. patches and width: sizes of the features, N and D.
+    """
+
+    backbone: str
+    encoder: str
+    image_size: int
+    preprocessing: int
+    precision: str
+    dtype: str
+    patches: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"cache.dtype is {self.dtype!r}; expected {', '.join(DTYPES)}.")
+
+    @property
+    def name(self) -> str:
+        """A folder name that no other key has."""
+        content = json.dumps([LAYOUT, asdict(self)], sort_keys=True)
+        return f"{self.backbone[:8]}-{self.image_size}px-{self.dtype}-{xxhash.xxh3_64_hexdigest(content.encode())}"
+
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of the features of one image, without the few hundred of the file's header."""
+        return (self.patches + 1) * self.width * DTYPES[self.dtype].itemsize
+
+
+class Entry(NamedTuple):
+    """Features of one image: the global feature g and the unpooled patch features f, in the type they are kept in."""
+
+    image: Float[Tensor, " d"]
+    patches: Float[Tensor, "p d"]
+
+
+class FeatureStore:
+    """Features of many images under one key, below `root`; several processes may read and write at once.
+
+    An entry counts from the moment it has its final name. Its checksum is compared at every reading.
+    """
+
+    def __init__(self, root: Path, key: FeatureKey) -> None:
+        self.root, self.key, self.folder = root, key, root / key.name
+        self._lease: Path | None = None
+
+    @cached_property
+    def _size(self) -> int:
+        """Size of an entry's file: the same for all, as their shapes are the same."""
+        empty = {
+            "image": torch.zeros(self.key.width, dtype=DTYPES[self.key.dtype]),
+            "patches": torch.zeros(self.key.patches, self.key.width, dtype=DTYPES[self.key.dtype]),
+        }
+        return len(save(empty, metadata={CHECKSUM: checksum(empty)}))
+
+    def create(self) -> None:
+        """Make the folder and describe it. Raises CacheError where it cannot be made."""
+        try:
+            with replacing(self.folder / DESCRIPTION) as partial:
+                partial.write_text(json.dumps({"layout": LAYOUT, **asdict(self.key)}, indent=2) + "\n")
+        except OSError as error:
+            raise CacheError(
+                f"{self.folder} cannot be written ({error.strerror}). Name another folder by data.cache=FOLDER or "
+                "COPS_CACHE, or go without by cache.enabled=false."
+            ) from error
+
+    def path(self, digest: str) -> Path:
+        """Where the features of the image with this content hash are, or would be."""
+        return self.folder / digest[:2] / f"{digest}{SUFFIX}"
+
+    def mask_path(self, digest: str) -> Path:
+        """Where the mask with this name is, or would be."""
+        return self.folder / digest[:2] / f"{digest}{MASK_SUFFIX}"
+
+    def holds(self, digest: str) -> bool:
+        """Whether the features of this image are here, whole; their checksum is compared when they are read."""
+        try:
+            return self.path(digest).stat().st_size == self._size
+        except OSError:
+            return False
+
+    def holds_mask(self, digest: str) -> bool:
+        """Whether the mask of this name is here."""
+        return self.mask_path(digest).is_file()
+
+    def touch(self, images: Sequence[str], masks: Sequence[str]) -> None:
+        """Note that these entries are used now, so that others are given back before them."""
+        for path in (*map(self.path, images), *map(self.mask_path, masks)):
+            with suppress(FileNotFoundError):
+                os.utime(path)
+
+    def write(self, digest: str, image: Float[Tensor, " d"], patches: Float[Tensor, "p d"]) -> None:
+        """Keep the features of an image, in the type of the key."""
+        dtype = DTYPES[self.key.dtype]
+        write_entry(self.path(digest), {"image": image.to(dtype), "patches": patches.to(dtype)})
+
+    def write_mask(self, digest: str, packed: UInt8[Tensor, " bytes"]) -> None:
+        """Keep a mask, a bit a pixel."""
+        write_entry(self.mask_path(digest), {"mask": packed})
+
+    def read(self, digest: str) -> Entry:
+        """The features of an image, mapped into memory. Raises CacheError if they are absent or damaged."""
+        tensors = self._read(self.path(digest))
+        return Entry(tensors["image"], tensors["patches"])
+
+    def read_mask(self, digest: str) -> UInt8[Tensor, " bytes"]:
+        """A mask, a bit a pixel. Raises CacheError if it is absent or damaged."""
+        return self._read(self.mask_path(digest))["mask"]
+
+    def _read(self, path: Path) -> dict[str, Tensor]:
+        try:
+            return read_entry(path)
+        except FileNotFoundError:
+            raise CacheError(
+                f"{path} is gone: something removed features while they were in use. Start the run again."
+            ) from None
+        except CacheError as error:
+            # What is damaged is not believed again: the next run computes it anew.
+            path.unlink(missing_ok=True)
+            raise CacheError(f"{error} It was removed; start the run again, and it is computed anew.") from None
+
+    @contextmanager
+    def building(self, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Exclusive right to add to this store; `waiting` is called where another process has it first.
+
+        The right ends with the process that has it, however that ends.
+        """
+        lock = FileLock(self.folder / "build.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        with lock:
+            lock.release()  # entering counts as a second acquisition
+            # Whoever held the right before may have been killed in the midst of a file.
+            for partial in self.folder.glob("??/.*.partial"):
+                partial.unlink(missing_ok=True)
+            yield
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep others from giving back this store's space, until the block ends or the process does."""
+        lease = self.folder / "users" / f"{uuid4().hex}.lock"
+        lease.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lease):
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
+        lease.unlink(missing_ok=True)
+
+    def used_by_others(self) -> bool:
+        """Whether a living process other than this one reads from here."""
+        return is_used(self.folder, own=self._lease)
+
+
+def is_used(folder: Path, own: Path | None = None) -> bool:
+    """Whether a living process reads from the store in this folder; what the dead left behind is removed."""
+    for path in (folder / "users").glob("*.lock"):
+        if path == own:
+            continue
+        try:
+            with FileLock(path, blocking=False):
+                path.unlink(missing_ok=True)
+        except Timeout:
+            return True
+    return False
+
+
+def write_entry(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors with their checksum, atomically. Raises CacheError where there is no room or no right to."""
+    try:
+        with replacing(path) as partial:
+            whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(whole, partial, metadata={CHECKSUM: checksum(whole)})
+    except (OSError, SafetensorError) as error:
+        raise CacheError(
+            f"{path} cannot be written ({error}). Make room by cops-cache prune, or go without by cache.enabled=false."
+        ) from error
+
+
+def read_entry(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, mapped into memory. Raises CacheError if it is not, byte by byte, what was written."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            expected = (file.metadata() or {}).get(CHECKSUM)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CacheError(f"{path} is damaged: {error}.") from error
+    if expected != checksum(tensors):
+        raise CacheError(f"{path} is damaged: its content does not have the checksum it was written with.")
+    return tensors
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of names, types, shapes and bytes."""
+    state = xxhash.xxh3_128()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        state.update(tensor.view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """What a store says about itself, None if the folder is no store."""
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,149 @@
+"""What a store gives back is what was written, or an error; never anything else."""
+
+import multiprocessing
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cops_lightning.core.errors import CacheError, ConfigError
+from cops_lightning.features import DTYPES, FeatureStore
+
+from .conftest import KEY, NAMES
+
+CHANGES = {
+    "backbone": "1" * 64,
+    "encoder": "surgery 2, QuickGELU",
+    "image_size": 56,
+    "preprocessing": 2,
+    "precision": "bf16-mixed",
+    "dtype": "bf16",
+}
+
+
+def test_features_come_back_bit_by_bit(make_store):
+    store = make_store()
+    image, patches = torch.randn(4), torch.randn(6, 4)
+    store.write(NAMES[0], image, patches)
+    entry = store.read(NAMES[0])
+    assert torch.equal(entry.image, image)
+    assert torch.equal(entry.patches, patches)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_features_are_kept_in_the_type_asked_for(dtype, make_store):
+    store, exact = make_store(dtype=dtype), torch.randn(6, 4)
+    store.write(NAMES[0], torch.zeros(4), exact)
+    assert torch.equal(store.read(NAMES[0]).patches, exact.to(DTYPES[dtype]))
+    assert store.path(NAMES[0]).stat().st_size - store.key.entry_bytes < 512
+
+
+def test_an_unknown_type_names_those_that_exist(make_store):
+    with pytest.raises(ConfigError, match="cache.dtype is 'fp8'; expected fp32, fp16, bf16"):
+        make_store(dtype="fp8")
+
+
+@pytest.mark.parametrize("part", CHANGES)
+def test_whatever_changes_features_leads_to_another_store(part, make_store):
+    make_store(NAMES)
+    assert not make_store(**{part: CHANGES[part]}).holds(NAMES[0])
+    assert make_store().holds(NAMES[0])
+
+
+def test_masks_come_back_bit_by_bit(make_store):
+    store, mask = make_store(), torch.arange(18, dtype=torch.uint8)
+    assert not store.holds_mask(NAMES[0])
+    store.write_mask(NAMES[0], mask)
+    assert store.holds_mask(NAMES[0])
+    assert torch.equal(store.read_mask(NAMES[0]), mask)
+    assert not store.holds(NAMES[0])
+
+
+def test_what_a_killed_job_left_is_not_believed_and_is_cleared_away(make_store):
+    store = make_store(NAMES[:1])
+    whole = store.path(NAMES[0])
+    half = whole.with_name(f".{whole.name}.1.partial")
+    whole.rename(half)
+    assert not store.holds(NAMES[0])
+    with store.building():
+        assert not half.exists()
+
+
+def test_a_shortened_file_is_not_believed(make_store):
+    store = make_store(NAMES[:1])
+    os.truncate(store.path(NAMES[0]), store.path(NAMES[0]).stat().st_size - 1)
+    assert not store.holds(NAMES[0])
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_flipped_bit_goes_unnoticed(place, bit, make_store):
+    store = make_store(NAMES[:1])
+    path = store.path(NAMES[0])
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(CacheError, match=f"{NAMES[0]}.safetensors is damaged.*start the run again"):
+        store.read(NAMES[0])
+    assert not store.holds(NAMES[0]), "it is computed anew"
+
+
+def test_an_entry_that_was_removed_meanwhile_is_named(make_store):
+    with pytest.raises(CacheError, match=r"is gone.*Start the run again"):
+        make_store().read(NAMES[0])
+
+
+def test_a_folder_that_cannot_be_written_names_the_ways_out(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match=r"cannot be written.*COPS_CACHE.*cache.enabled=false"):
+        FeatureStore(tmp_path / "file", KEY).create()
+
+
+def test_one_builds_at_a_time_and_the_next_is_told_that_it_waits(make_store):
+    store, log = make_store(), []
+
+    def build(_) -> None:
+        with FeatureStore(store.root, KEY).building(lambda: log.append("waits")):
+            log.append("in")
+            time.sleep(0.05)
+            log.append("out")
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(build, range(3)))
+    turns = [word for word in log if word != "waits"]
+    assert turns == ["in", "out"] * 3
+    assert log.count("waits") == 2
+
+
+def hold(root, began) -> None:
+    with FeatureStore(root, KEY).building(), FeatureStore(root, KEY).in_use():
+        began.set()
+        time.sleep(60)
+
+
+def test_a_killed_job_holds_nothing_any_more(make_store):
+    store, context = make_store(), multiprocessing.get_context("spawn")
+    began = context.Event()
+    process = context.Process(target=hold, args=(store.root, began))
+    process.start()
+    try:
+        assert began.wait(60)
+        assert store.used_by_others()
+    finally:
+        process.kill()
+        process.join()
+    assert not store.used_by_others()
+    with store.building(lambda: pytest.fail("nobody builds")):
+        pass
+
+
+def test_a_process_does_not_count_itself_among_the_others(make_store):
+    store = make_store()
+    with store.in_use():
+        assert not store.used_by_others()
+        assert FeatureStore(store.root, KEY).used_by_others()
+    assert not list((store.folder / "users").iterdir())
