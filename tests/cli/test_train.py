@@ -194,7 +194,13 @@ def test_a_misspelt_key_in_an_experiment_file_is_named(tmp_path, run_command):
 
 
 def test_leaving_out_the_targets_says_how_to_give_them(run_command):
-    assert "targets=[mvtec]" in only_error(run_command("cops-train"))
+    assert "targets=[mvtec]" in only_error(run_command("cops-eval", "checkpoint=some.ckpt"))
+
+
+def test_without_arguments_everything_is_at_hand_and_needs_no_download(run_command):
+    composed = run_command("cops-train", "--cfg", "job").stdout
+    for chosen in ("source: procedural_auxiliary", "name: packaged:mini", "targets: procedural", "seed: 0"):
+        assert chosen in composed
 
 
 def test_a_reading_that_does_not_exist_names_those_that_do(tmp_path, run_command):
@@ -207,7 +213,7 @@ def test_a_reading_that_does_not_exist_names_those_that_do(tmp_path, run_command
 def test_missing_clip_weights_name_both_ways_out(tmp_path, run_command):
     target = make_dataset(tmp_path / "tiles")
     arguments = ("auxiliary=own", f"auxiliary.source={make_dataset(tmp_path / 'parts')}", f"targets=[{target}]")
-    missing = run_command("cops-train", *arguments, COPS_CLIP_WEIGHTS=str(tmp_path / "gone.pt"))
+    missing = run_command("cops-train", "backbone=vit_l14_336", *arguments, COPS_CLIP_WEIGHTS=str(tmp_path / "gone.pt"))
     assert "There is no file" in only_error(missing)
     assert "gone.pt" in missing.stderr
 
@@ -244,7 +250,7 @@ def test_a_released_checkpoint_must_be_told_what_it_was_trained_on(trained, run_
 def test_help_teaches_by_example(command, run_command):
     printed = run_command(command, "--help").stdout
     assert f"  {command} " in printed
-    assert "targets: ???" in printed
+    assert ("targets: procedural" if command == "cops-train" else "targets: ???") in printed
 
 
 def test_every_experiment_composes(run_command):
