@@ -16,6 +16,8 @@ from lightning.pytorch.loggers import Logger as LightningLogger
 
 from cops_lightning.backbone.image import parse_precision
 from cops_lightning.backbone.weights import BackboneSource, load_backbone
+from cops_lightning.baselines.clip import PlainClip
+from cops_lightning.baselines.winclip import WinClip
 from cops_lightning.config import (
     AuxiliaryConfig,
     BackboneConfig,
@@ -31,6 +33,7 @@ from cops_lightning.config import (
 )
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import BENCHMARK, DatasetIndex, find_spec, load_index
+from cops_lightning.detector import Detector
 from cops_lightning.engine.caching import CacheOptions, FeatureCaching
 from cops_lightning.features import GB
 from cops_lightning.model import Components, CoPS, Preset, Readings, Sizes
@@ -54,18 +57,19 @@ class MethodConfig(Protocol):
     seed: int
 
 
-MODELS = ("cops", "static_prompts")
+LEARNING = ("cops", "static_prompts")
+UNTRAINED: dict[str, type[PlainClip] | type[WinClip]] = {"clip": PlainClip, "winclip": WinClip}
 
 
-def build_model(config: MethodConfig) -> CoPS:
+def build_model(config: MethodConfig) -> Detector:
     """The configured model over the configured frozen CLIP, with fresh weights of the configured seed.
 
     `static_prompts` is CoPS without states and classes. Raises ConfigError for another name, or where the components
     contradict it.
     """
     name, components = config.model.name, Components(**_values(config.components))
-    if name not in MODELS:
-        raise ConfigError(f"model.name is {name!r}; expected one of {', '.join(MODELS)}.")
+    if name not in (*LEARNING, *UNTRAINED):
+        raise ConfigError(f"model.name is {name!r}; expected one of {', '.join((*LEARNING, *UNTRAINED))}.")
     if name == "static_prompts" and (components.states or components.classes):
         raise ConfigError(
             "static_prompts are prompts without states and classes, yet components turns "
@@ -83,6 +87,9 @@ def build_model(config: MethodConfig) -> CoPS:
         backbone.compile,
     )
     readings = Readings(**_values(config.readings))
+    if name in UNTRAINED:
+        names = {str(key): str(value) for key, value in config.model.category_names.items()}
+        return UNTRAINED[name](load_backbone(source), backbone.image_size, readings.upsampling, names)
     sizes = Sizes(**_values(config.sizes), deep_layers=backbone.deep_layers)
     preset = Preset(auxiliary.pool, auxiliary.alpha, auxiliary.beta, auxiliary.recon_weight)
     return CoPS(load_backbone(source), preset, backbone.image_size, readings, sizes, config.seed, components)

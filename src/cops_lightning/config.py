@@ -69,9 +69,13 @@ class AuxiliaryConfig:
 
 @dataclass
 class ModelConfig:
-    """What detects anomalies: CoPS, or a baseline in its harness; see `compose.build_model`."""
+    """What detects anomalies: CoPS, or a baseline in its harness; see `compose.build_model`.
+
+    `category_names` says what hand-written prompts call a category; by default its name in words.
+    """
 
     name: str = "cops"
+    category_names: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from cops_lightning.core.files import replacing
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise, StateDict
 from cops_lightning.core.weights import mismatches
+from cops_lightning.detector import FeatureDetector
 from cops_lightning.prompts.classes import ImplicitClasses
 from cops_lightning.prompts.states import ExplicitStates
 from cops_lightning.prompts.synthesis import DeepReading, PromptScaffold, StateReading
@@ -33,9 +34,7 @@ from cops_lightning.scoring.losses import (
 from cops_lightning.scoring.maps import (
     DistanceRange,
     Scores,
-    SmoothUpsampler,
     Upsampling,
-    pool_neighbours,
     prototype_distances,
     spatial_weights,
 )
@@ -139,7 +138,7 @@ class Sizes:
     class_samples: int = 10
 
 
-class CoPS(nn.Module):
+class CoPS(FeatureDetector):
     """Conditional prompt synthesis over a frozen CLIP.
 
     `seed` decides the fresh weights and the test-time draws. Raises ConfigError if `image_size` does not divide by the
@@ -156,16 +155,10 @@ class CoPS(nn.Module):
         seed: int = 0,
         components: Components | None = None,
     ) -> None:
-        super().__init__()
-        patch = backbone.patch_size
-        if image_size % patch or image_size < patch:
-            raise ConfigError(
-                f"image_size is {image_size}, which the patch size {patch} of {backbone.record.name} does not divide; "
-                f"use {max(1, image_size // patch) * patch} or {(image_size // patch + 1) * patch}."
-            )
-        self.backbone = backbone
-        self.preset, self.image_size, self.seed = preset, image_size, seed
-        self.readings, self.sizes = readings or Readings(), sizes or Sizes()
+        readings = readings or Readings()
+        super().__init__(backbone, image_size, readings.upsampling, preset.pool)
+        self.preset, self.seed = preset, seed
+        self.readings, self.sizes = readings, sizes or Sizes()
         self.components = components or Components()
         s, parts = self.sizes, self.components
         width = backbone.width
@@ -175,7 +168,6 @@ class CoPS(nn.Module):
         self.scaffold = PromptScaffold(
             backbone.frame_tokens(), s.prototypes, s.context, s.classes, deep_layers, s.deep_tokens
         )
-        self.expand = SmoothUpsampler(image_size // patch, patch, self.readings.upsampling)
         self.reset_parameters()
 
     @classmethod
@@ -259,14 +251,6 @@ class CoPS(nn.Module):
             torch.save({"prompt_learner": state}, partial)
 
     # ---- the method
-
-    def encode(self, images: Images) -> Features:
-        """Features of the frozen backbone, patches averaged over their neighbourhood."""
-        return self.pooled(self.backbone.encode_image(images))
-
-    def pooled(self, raw: Features) -> Features:
-        """The backbone's features with patches averaged over the preset's neighbourhood."""
-        return Features(raw.image, pool_neighbours(raw.patches, self.preset.pool))
 
     def text_features(
         self, prototypes: Float[Tensor, "b 2 k d"] | None, biases: Float[Tensor, "b m d"] | None

@@ -63,6 +63,36 @@ def test_a_choice_names_its_variant_and_its_checkpoint_evaluates_to_the_same_sco
     assert scores(folder / "again") == scores(folder)
 
 
+@pytest.mark.parametrize(
+    ("model", "backbone"),
+    [("clip", ("backbone=tiny_random", "backbone.image_size=64")), ("winclip", ("backbone=mini",))],
+)
+def test_a_model_that_learns_nothing_needs_no_auxiliary_data_and_leaves_the_same_files(
+    model, backbone, here, run_command
+):
+    folder = here / model
+    # The default auxiliary dataset is not there: no data root is set.
+    options = ("targets=[tiles]", "report.heatmaps=3", "data.workers=0", "trainer.accelerator=cpu")
+    result = run_command("cops-train", f"model={model}", *backbone, *options, f"hydra.run.dir={folder}", cwd=here)
+    assert result.returncode == 0, result.stderr
+    assert f"{model} learns nothing: there is no training" in result.stdout
+    assert f"{model}, not trained" in result.stdout
+    rows = read_results(folder / "results.csv")
+    assert {(row.run.variant, row.run.auxiliary) for row in rows} == {(model, "none")}
+    assert len(rows) == 14
+    assert len(scores(folder)) == 6
+    assert len(list((folder / "heatmaps" / "tiles").glob("*.png"))) == 3
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_model_that_learns_nothing_has_no_checkpoint_to_evaluate(here, run_command):
+    torch.save({"prompt_learner": {"t_n": torch.zeros(1)}}, here / "any.pth")
+    options = ("checkpoint=any.pth", "auxiliary=visa", "backbone=mini", "targets=[tiles]", "model=clip")
+    result = run_command("cops-eval", *options, cwd=here)
+    assert result.returncode == 1
+    assert "clip has no checkpoint; run cops-train model=clip instead" in result.stderr
+
+
 def test_a_sweep_over_ablations_gives_each_run_its_name(here, run_command):
     result = run_command(
         "cops-train", "-m", "ablation=none,without_classes", *TRAINING, "hydra.sweep.dir=sweep", cwd=here
@@ -76,7 +106,7 @@ def test_a_sweep_over_ablations_gives_each_run_its_name(here, run_command):
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        (("model.name=copse",), "model.name is 'copse'; expected one of cops, static_prompts"),
+        (("model.name=copse",), "model.name is 'copse'; expected one of cops, static_prompts, clip, winclip"),
         (("model=static_prompts", "components.states=true"), "yet components turns states on"),
         (("components.image_score=both",), "components.image_score is 'both'; expected mixed or global or local"),
     ],

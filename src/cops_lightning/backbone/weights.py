@@ -165,7 +165,7 @@ def _plain_state(content: dict[str, Any]) -> StateDict:
 
 def _architecture(name: str) -> dict[str, Any]:
     """open_clip's configuration of a model, refused early where its text tower is of another kind."""
-    folder = _local_folder(name)
+    folder = local_folder(name)
     if folder is not None:
         file = folder / LOCAL_CONFIG
         try:
@@ -198,7 +198,7 @@ def _architecture(name: str) -> dict[str, Any]:
     return architecture
 
 
-def _local_folder(name: str) -> Path | None:
+def local_folder(name: str) -> Path | None:
     """The folder of a model that is stored in open_clip's local-dir layout, None for any other name."""
     if name.startswith(PACKAGED):
         return Path(__file__).parent / name.removeprefix(PACKAGED)
@@ -224,7 +224,7 @@ def _find_file(source: BackboneSource) -> Path:
     """The weights file: given, beside a local model's configuration, from the environment, or downloaded."""
     if source.weights is not None:
         return source.weights.expanduser()
-    folder = _local_folder(source.name)
+    folder = local_folder(source.name)
     if folder is not None:
         found = [folder / name for name in LOCAL_WEIGHTS if (folder / name).is_file()]
         if not found:
@@ -282,7 +282,7 @@ def _tag(source: BackboneSource) -> str:
 
 def _check_activation(source: BackboneSource, architecture: dict[str, Any]) -> None:
     """Refuse a model that computes another activation than the weights of its tag were trained with."""
-    if source.pretrained != OWN and _local_folder(source.name) is None:
+    if source.pretrained != OWN and local_folder(source.name) is None:
         trained = open_clip.get_pretrained_cfg(source.name, _tag(source))
         _require_activation(source, architecture, f"{source.pretrained!r}", bool(trained.get("quick_gelu", False)))
 

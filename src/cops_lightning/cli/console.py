@@ -19,7 +19,7 @@ from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
 from cops_lightning.data import DatasetIndex
 from cops_lightning.engine.provenance import RunRecord
-from cops_lightning.report.tables import Run, summary_table
+from cops_lightning.report.tables import NOTHING, Run, summary_table
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,8 @@ def show_results(
     rows: Sequence[MetricRow], title: str | None, backbone: BackboneRecord, run: Run, folder: Path
 ) -> None:
     """The closing page of a run: one table, and where the files are."""
-    described = title or f"{run.variant}, trained on {run.auxiliary}, backbone {backbone.name}, seed {run.seed}"
+    learnt = "not trained" if run.auxiliary == NOTHING else f"trained on {run.auxiliary}"
+    described = title or f"{run.variant}, {learnt}, backbone {backbone.name}, seed {run.seed}"
     if backbone.origin.startswith("random") and "random" not in described.lower():
         described += " (RANDOM backbone weights: the numbers mean nothing)"
     elif backbone.name.startswith(PACKAGED):

@@ -15,6 +15,7 @@ from cops_lightning.engine.evaluation import HeatMaps, evaluate
 from cops_lightning.engine.protocol import require_unseen
 from cops_lightning.engine.provenance import RunRecord
 from cops_lightning.engine.task import CopsTask
+from cops_lightning.model import CoPS
 from cops_lightning.report.tables import Run
 
 register()
@@ -37,6 +38,8 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
     register_data(record, "target", targets)
 
     model = build_model(method)
+    if not isinstance(model, CoPS):
+        raise ConfigError(f"{method.model.name} has no checkpoint; run cops-train model={method.model.name} instead.")
     backbone = model.backbone.record
     record.add_backbone(backbone)
     if checkpoint.stamp:

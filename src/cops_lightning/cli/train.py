@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from cops_lightning.cli.console import launch, plain, register_data, show_results
 from cops_lightning.compose import (
+    UNTRAINED,
     build_augmentation,
     build_caching,
     build_model,
@@ -17,12 +18,14 @@ from cops_lightning.compose import (
 )
 from cops_lightning.config import conf_folder, register
 from cops_lightning.data import CopsDataModule
+from cops_lightning.detector import FeatureDetector
 from cops_lightning.engine.checkpoint import METHOD, Stamp
 from cops_lightning.engine.evaluation import HeatMaps, evaluate
 from cops_lightning.engine.protocol import require_unseen, trained_categories
 from cops_lightning.engine.provenance import RunRecord
-from cops_lightning.engine.task import CopsTask
-from cops_lightning.report.tables import Run
+from cops_lightning.engine.task import CopsTask, ScoringTask
+from cops_lightning.model import CoPS
+from cops_lightning.report.tables import NOTHING, Run
 
 register()
 
@@ -34,25 +37,28 @@ def main(config: DictConfig) -> None:
 
 
 def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
-    """One run: find the data, build the model, train, evaluate, write everything into `folder`."""
-    auxiliary = find_dataset(config.auxiliary.source, config.data)
-    targets = find_targets(config.targets, auxiliary.name, config.data)
-    trained_on = trained_categories(auxiliary)
+    """One run: find the data, build the model, train it if it learns, evaluate, write everything into `folder`."""
+    auxiliary = None if config.model.name in UNTRAINED else find_dataset(config.auxiliary.source, config.data)
+    source = NOTHING if auxiliary is None else auxiliary.name
+    targets = find_targets(config.targets, source, config.data)
+    trained_on = () if auxiliary is None else trained_categories(auxiliary)
     require_unseen(targets, trained_on, auxiliary, config.evaluate_seen)
-    register_data(record, "auxiliary", [auxiliary])
+    register_data(record, "auxiliary", [] if auxiliary is None else [auxiliary])
     register_data(record, "target", targets)
 
-    if not auxiliary.has_masks:
+    if auxiliary is None:
+        print(f"{config.model.name} learns nothing: there is no training, and the seed changes no score.")
+    elif not auxiliary.has_masks:
         print(f"{auxiliary.name} has no masks: the losses patch, gather and scatter are not available.")
 
     model = build_model(config)
     backbone = model.backbone.record
     record.add_backbone(backbone)
-    settings = {name: plain(config[name]) for name in METHOD}
-    stamp = Stamp(
-        backbone.name, backbone.fingerprint, {**settings, "variant": config.variant, "seed": config.seed}, trained_on
-    )
-    task = CopsTask(model, stamp, config.optim.lr, tuple(config.optim.betas))
+    task = ScoringTask(model)
+    if isinstance(model, CoPS):
+        settings = {**{name: plain(config[name]) for name in METHOD}, "variant": config.variant, "seed": config.seed}
+        stamp = Stamp(backbone.name, backbone.fingerprint, settings, trained_on)
+        task = CopsTask(model, stamp, config.optim.lr, tuple(config.optim.betas))
     data = CopsDataModule(
         auxiliary,
         targets,
@@ -65,13 +71,15 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
         config.data.mask_threshold.value,
         build_augmentation(config.data),
     )
-    run = Run(record.run_id, config.study, config.variant, config.seed, auxiliary.name)
+    run = Run(record.run_id, config.study, config.variant, config.seed, source)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
-    caching = build_caching(config.cache, config.data)
+    caching = build_caching(config.cache, config.data) if isinstance(model, FeatureDetector) else []
     with tracking(config.logger, folder, run, plain(config)) as logger:
-        trainer = build_trainer(config.trainer, folder, logger, config.auxiliary.epochs, caching)
-        trainer.fit(task, data)
-        model.save_released(folder / "checkpoints" / "released.pth")
+        epochs = config.auxiliary.epochs if auxiliary else None
+        trainer = build_trainer(config.trainer, folder, logger, epochs, caching)
+        if isinstance(task, CopsTask):
+            trainer.fit(task, data)
+            task.model.save_released(folder / "checkpoints" / "released.pth")
         rows = evaluate(trainer, task, data, run, folder, options)
         record.add_encoder(task.count)
     show_results(rows, config.title, backbone, run, folder)

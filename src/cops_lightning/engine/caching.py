@@ -31,7 +31,7 @@ from cops_lightning.data import (
     collate,
 )
 from cops_lightning.engine.distributed import from_first, rank, wait_for_all, world_size
-from cops_lightning.engine.task import CopsTask, EncoderCount
+from cops_lightning.engine.task import EncoderCount, ScoringTask
 from cops_lightning.features import DTYPES, GB, FeatureKey, FeatureStore, FileHashes, make_room
 
 FOLDER = "features"
@@ -266,7 +266,7 @@ class FeatureCaching(Callback):
         """Encode what is missing of the datasets of this stage."""
         data, task = trainer.datamodule, pl_module  # type: ignore[attr-defined]
         assert isinstance(data, CopsDataModule)
-        assert isinstance(task, CopsTask)
+        assert isinstance(task, ScoringTask)
         wanted = [data.auxiliary] if stage == "fit" else data.targets
         if stage == "fit" and data.augment is not None:
             _say("Training images are augmented, so their features differ in every epoch: they are not cached.")

@@ -1,4 +1,4 @@
-"""From a trained task to numbers, scores and pictures in the run folder."""
+"""From a task to numbers, scores and pictures in the run folder."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import MEAN, MetricRow
 from cops_lightning.data import AnomalyDataset, CopsDataModule, read_image
-from cops_lightning.engine.task import CopsTask, ScoredImage
+from cops_lightning.engine.task import ScoredImage, ScoringTask
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
 from cops_lightning.report.tables import ResultRow, Run, write_results
@@ -33,7 +33,7 @@ class HeatMaps:
 
 
 def evaluate(
-    trainer: Trainer, task: CopsTask, data: CopsDataModule, run: Run, folder: Path, heatmaps: HeatMaps
+    trainer: Trainer, task: ScoringTask, data: CopsDataModule, run: Run, folder: Path, heatmaps: HeatMaps
 ) -> list[MetricRow]:
     """Score every target, then write results.csv, scores.csv and heatmaps/ into the run folder.
 
@@ -76,7 +76,7 @@ def write_scores(path: Path, images: Iterable[ScoredImage]) -> None:
 
 
 def write_heatmaps(
-    folder: Path, dataset: AnomalyDataset, images: Sequence[ScoredImage], task: CopsTask, options: HeatMaps
+    folder: Path, dataset: AnomalyDataset, images: Sequence[ScoredImage], task: ScoringTask, options: HeatMaps
 ) -> None:
     """A third of the heat maps for normal images, the rest for anomalous ones, and beside the folder a sheet of all.
 
@@ -94,7 +94,7 @@ def write_heatmaps(
     save_contact_sheet(folder.with_name(f"{folder.name}.png"), examples, folder.name, low, high)
 
 
-def _example(image: ScoredImage, mask: Tensor | None, task: CopsTask) -> Example:
+def _example(image: ScoredImage, mask: Tensor | None, task: ScoringTask) -> Example:
     sample = image.sample
     shown = read_image(sample.image)
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))

@@ -1,4 +1,4 @@
-"""The LightningModule: steps, optimiser and checkpoints around `CoPS`, and no mathematics of its own."""
+"""The LightningModules: scores of any detector, and steps, optimiser and checkpoints around `CoPS`; no mathematics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Batch, Features, Noise, Sample
 from cops_lightning.core.weights import mismatches
+from cops_lightning.detector import Detector, FeatureDetector
 from cops_lightning.engine.checkpoint import STAMP, Stamp
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.model import CoPS
@@ -34,15 +35,12 @@ class EncoderCount:
     from_cache: int = 0
 
 
-class CopsTask(LightningModule):
-    """Trains the prompts of `model` with Adam and collects scores of each target in testing.
+class ScoringTask(LightningModule):
+    """Collects the scores that `model` gives each target in testing."""
 
-    Only trained weights enter `state_dict`, under their released names; checkpoints carry `stamp` beside them.
-    """
-
-    def __init__(self, model: CoPS, stamp: Stamp, lr: float = 1e-3, betas: tuple[float, float] = (0.5, 0.999)) -> None:
+    def __init__(self, model: Detector) -> None:
         super().__init__()
-        self.model, self.stamp, self.lr, self.betas = model, stamp, lr, betas
+        self.model = model
         self.suites: list[MetricSuite] = []
         self.scored: list[list[ScoredImage]] = []
         self.count = EncoderCount()
@@ -52,6 +50,42 @@ class CopsTask(LightningModule):
         self.suites = [MetricSuite(name, self.model.expand) for name in names]
         self.scored = [[] for _ in names]
 
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Scores of a batch, into the suite of its target."""
+        categories = [sample.category for sample in batch.samples]
+        if isinstance(self.model, FeatureDetector):
+            features = self._features(self.model, batch)
+            scores = self.model.score_features(features, keys=batch.keys, categories=categories)
+        else:
+            assert batch.images is not None, "a model that reads images is not served features"
+            self.count.encoded += len(batch)
+            scores = self.model.score(batch.images, keys=batch.keys, categories=categories)
+        image, patch = scores.image.float().cpu(), scores.patch.float().cpu()
+        masks = None if batch.masks is None else batch.masks.cpu()
+        self.suites[dataloader_idx].update(image, patch, masks, batch.labels.cpu(), categories, batch.keys)
+        self.scored[dataloader_idx].extend(map(ScoredImage, batch.samples, image.tolist(), patch))
+
+    def _features(self, model: FeatureDetector, batch: Batch) -> Features:
+        """Features from the cache, or of images that the encoder sees now."""
+        if batch.features is not None:
+            return model.pooled(Features(batch.features.image.float(), batch.features.patches.float()))
+        assert batch.images is not None, "a batch has images or features"
+        self.count.encoded += len(batch)
+        return model.encode(batch.images)
+
+
+class CopsTask(ScoringTask):
+    """Trains the prompts of `model` with Adam.
+
+    Only trained weights enter `state_dict`, under their released names; checkpoints carry `stamp` beside them.
+    """
+
+    model: CoPS
+
+    def __init__(self, model: CoPS, stamp: Stamp, lr: float = 1e-3, betas: tuple[float, float] = (0.5, 0.999)) -> None:
+        super().__init__(model)
+        self.stamp, self.lr, self.betas = stamp, lr, betas
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over everything that trains, as released."""
         parameters = [parameter for _, parameter in self.model.released_parameters()]
@@ -59,20 +93,12 @@ class CopsTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Total loss of a batch; every part is logged."""
-        losses = self.model.losses_of_features(self._features(batch), batch.masks, batch.labels, self._noise(batch))
+        features, noise = self._features(self.model, batch), self._noise(batch)
+        losses = self.model.losses_of_features(features, batch.masks, batch.labels, noise)
         logged = {f"train/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(logged, on_step=True, on_epoch=True, batch_size=len(batch))
         self.log("loss", losses["total"].detach(), prog_bar=True, logger=False, batch_size=len(batch))
         return losses["total"]
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Scores of a batch, into the suite of its target."""
-        categories = [sample.category for sample in batch.samples]
-        scores = self.model.score_features(self._features(batch), keys=batch.keys, categories=categories)
-        image, patch = scores.image.float().cpu(), scores.patch.float().cpu()
-        masks = None if batch.masks is None else batch.masks.cpu()
-        self.suites[dataloader_idx].update(image, patch, masks, batch.labels.cpu(), categories, batch.keys)
-        self.scored[dataloader_idx].extend(map(ScoredImage, batch.samples, image.tolist(), patch))
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """Trained weights under their released names; the frozen backbone is named by its hash in the stamp."""
@@ -95,14 +121,6 @@ class CopsTask(LightningModule):
                 f"The checkpoint was trained on the backbone {checkpoint[STAMP]['backbone']} with other weights than "
                 f"{self.stamp.backbone} has here. Load the same CLIP."
             )
-
-    def _features(self, batch: Batch) -> Features:
-        """Features from the cache, or of images that the encoder sees now."""
-        if batch.features is not None:
-            return self.model.pooled(Features(batch.features.image.float(), batch.features.patches.float()))
-        assert batch.images is not None, "a batch has images or features"
-        self.count.encoded += len(batch)
-        return self.model.encode(batch.images)
 
     def _noise(self, batch: Batch) -> Noise:
         """The VAE's draw, a function of (seed, epoch, image), so that a resumed run repeats an uninterrupted one."""

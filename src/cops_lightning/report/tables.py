@@ -15,6 +15,8 @@ from cops_lightning.core.files import replacing
 from cops_lightning.core.types import MEAN, Level, MetricRow
 
 NOT_AVAILABLE = "n/a"
+# The auxiliary dataset of a run that trained on none.
+NOTHING = "none"
 SUMMARY: tuple[tuple[Level, str, str], ...] = (
     ("image", "auroc", "AUROC"),
     ("image", "ap", "AP"),
@@ -30,7 +32,9 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True)
 class Run:
-    """What produced a row: `variant` is one setting of a `study`; `auxiliary` is the dataset it was trained on."""
+    """What produced a row: `variant` is one setting of a `study`; `auxiliary` is the dataset it was trained on,
+    `NOTHING` if none.
+    """
 
     run_id: str
     study: str

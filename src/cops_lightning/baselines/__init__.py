@@ -1,0 +1,1 @@
+"""Detectors to compare CoPS with: nothing in here learns."""
