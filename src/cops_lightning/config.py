@@ -173,11 +173,15 @@ class TrainerConfig:
 
 @dataclass
 class ReportConfig:
-    """Heat maps per target, and the fixed colour scale that all of them share."""
+    """Heat maps per target, and the fixed colour scale that all of them share.
+
+    `diagnostics`: after training, also look at the VAE, at latent draws and at domain shift, for `cops-report`.
+    """
 
     heatmaps: int = 12
     scale_min: float = 0.0
     scale_max: float = 1.0
+    diagnostics: bool = True
 
 
 @dataclass

@@ -20,6 +20,7 @@ from cops_lightning.config import conf_folder, register
 from cops_lightning.data import CopsDataModule
 from cops_lightning.detector import FeatureDetector
 from cops_lightning.engine.checkpoint import METHOD, Stamp
+from cops_lightning.engine.diagnostics import diagnose
 from cops_lightning.engine.evaluation import HeatMaps, evaluate
 from cops_lightning.engine.protocol import require_unseen, trained_categories
 from cops_lightning.engine.provenance import RunRecord
@@ -82,6 +83,8 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
             task.model.save_released(folder / "checkpoints" / "released.pth")
         rows = evaluate(trainer, task, data, run, folder, options)
         record.add_encoder(task.count)
+        if config.report.diagnostics:
+            diagnose(trainer, model, data, run, folder)
     show_results(rows, config.title, backbone, run, folder)
 
 

@@ -90,12 +90,13 @@ def gaussian_kl(mean: Float[np.ndarray, "*n"], variance: Float[np.ndarray, "*n"]
 
 
 def project(means: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " 2"]]:
-    """The two principal components of points, and the share of variance that each explains, in [0, 1].
+    """Points in the plane of their two principal components, and the share of variance that each explains, in [0, 1].
 
-    Raises ValueError for fewer than 2 points or dimensions.
+    The origin stays the origin, so that the prior N(0, 1) of a latent is N(0, 1) in the plane too. Raises ValueError
+    for fewer than 2 points or dimensions.
     """
     if min(means.shape) < 2:
         raise ValueError(f"A projection needs 2 points of 2 dimensions, got the shape {means.shape}.")
-    u, s, _ = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
+    _, s, axes = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
     total = np.sum(s**2)
-    return u[:, :2] * s[:2], s[:2] ** 2 / total if total > 0 else np.zeros(2)
+    return means @ axes[:2].T, s[:2] ** 2 / total if total > 0 else np.zeros(2)
