@@ -17,7 +17,6 @@ from lightning.pytorch.loggers import Logger as LightningLogger
 from cops_lightning.backbone.image import parse_precision
 from cops_lightning.backbone.weights import BackboneSource, load_backbone
 from cops_lightning.baselines.clip import PlainClip
-from cops_lightning.baselines.handcrafted import Brightness, HandCrafted
 from cops_lightning.baselines.winclip import WinClip
 from cops_lightning.config import (
     AuxiliaryConfig,
@@ -36,6 +35,8 @@ from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import BENCHMARK, DatasetIndex, find_spec, load_index
 from cops_lightning.detector import Detector
 from cops_lightning.engine.caching import CacheOptions, FeatureCaching
+from cops_lightning.engine.checkpoint import WholeFiles
+from cops_lightning.engine.ledger import CHECKPOINT
 from cops_lightning.features import GB
 from cops_lightning.model import Components, CoPS, Preset, Readings, Sizes
 from cops_lightning.procedural import VERSION, write_mvtec
@@ -59,9 +60,7 @@ class MethodConfig(Protocol):
 
 
 LEARNING = ("cops", "static_prompts")
-WORDED: dict[str, type[PlainClip] | type[WinClip]] = {"clip": PlainClip, "winclip": WinClip}
-WORDLESS: dict[str, type[HandCrafted] | type[Brightness]] = {"handcrafted": HandCrafted, "brightness": Brightness}
-UNTRAINED = (*WORDED, *WORDLESS)
+UNTRAINED: dict[str, type[PlainClip] | type[WinClip]] = {"clip": PlainClip, "winclip": WinClip}
 
 
 def build_model(config: MethodConfig) -> Detector:
@@ -90,11 +89,9 @@ def build_model(config: MethodConfig) -> Detector:
         backbone.compile,
     )
     readings = Readings(**_values(config.readings))
-    if name in WORDLESS:
-        return WORDLESS[name](load_backbone(source), backbone.image_size, readings.upsampling)
-    if name in WORDED:
+    if name in UNTRAINED:
         names = {str(key): str(value) for key, value in config.model.category_names.items()}
-        return WORDED[name](load_backbone(source), backbone.image_size, readings.upsampling, names)
+        return UNTRAINED[name](load_backbone(source), backbone.image_size, readings.upsampling, names)
     sizes = Sizes(**_values(config.sizes), deep_layers=backbone.deep_layers)
     preset = Preset(auxiliary.pool, auxiliary.alpha, auxiliary.beta, auxiliary.recon_weight)
     return CoPS(load_backbone(source), preset, backbone.image_size, readings, sizes, config.seed, components)
@@ -178,7 +175,8 @@ def build_trainer(
     callbacks: list[Callback] = [RichProgressBar(leave=False)] if config.progress else []
     callbacks += more
     if epochs is not None:
-        callbacks.append(ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False))
+        last = folder / CHECKPOINT
+        callbacks.append(ModelCheckpoint(last.parent, filename=last.stem, enable_version_counter=False))
     return Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
@@ -187,6 +185,7 @@ def build_trainer(
         max_epochs=epochs,
         logger=logger or False,
         callbacks=callbacks,
+        plugins=[WholeFiles()],
         enable_checkpointing=epochs is not None,
         enable_progress_bar=config.progress,
         enable_model_summary=False,

@@ -197,7 +197,8 @@ class TrainConfig:
     """`cops-train`: learn prompts on one auxiliary dataset, then evaluate them on the targets.
 
     `targets` is a list of names or paths, or one of them; `all`, `industrial` and `medical` stand for the benchmark's
-    datasets of that kind, less the auxiliary one.
+    datasets of that kind, less the auxiliary one. `fail_fast` ends a sweep at its first failed job. `objective` is what
+    a sweeper such as Optuna gets to optimise: TARGET/image_auroc or another metric of a target, in [0, 1].
     """
 
     study: str = "default"
@@ -207,6 +208,8 @@ class TrainConfig:
     targets: Any = MISSING
     evaluate_seen: list[str] = field(default_factory=list)
     title: str | None = None
+    fail_fast: bool = False
+    objective: str | None = None
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     components: ComponentsConfig = field(default_factory=ComponentsConfig)
@@ -236,6 +239,8 @@ class EvalConfig:
     targets: Any = MISSING
     evaluate_seen: list[str] = field(default_factory=list)
     title: str | None = None
+    fail_fast: bool = False
+    objective: str | None = None
     backbone: BackboneConfig | None = None
     model: ModelConfig | None = None
     components: ComponentsConfig | None = None

@@ -3,18 +3,16 @@
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from cops_lightning.backbone.clip import BackboneRecord
 from cops_lightning.backbone.weights import PACKAGED
-from cops_lightning.config import require_complete
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
 from cops_lightning.data import DatasetIndex
@@ -43,28 +41,6 @@ def one_sentence() -> Iterator[None]:
         log.error("%s", error)
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-
-
-@contextmanager
-def recorded(folder: Path, settings: dict[str, Any], seed: int) -> Iterator[RunRecord]:
-    """The run's record, closed as done or as failed with the reason, whatever happens."""
-    record = RunRecord(folder, settings, seed)
-    try:
-        yield record
-    except BaseException as error:
-        record.finish("failed", str(error) if isinstance(error, CopsError) else f"{type(error).__name__}: {error}")
-        raise
-    record.finish("done")
-
-
-def launch(config: DictConfig, job: Callable[[DictConfig, Path, RunRecord], None]) -> None:
-    """Run one Hydra job in its folder, recorded, with errors of the input as one sentence."""
-    quiet_console()
-    with one_sentence():
-        require_complete(config)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        with recorded(folder, plain(config), config.seed) as record:
-            job(config, folder, record)
 
 
 def plain(config: Any) -> dict[str, Any]:

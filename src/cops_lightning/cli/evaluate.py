@@ -5,7 +5,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from cops_lightning.cli.console import launch, plain, register_data, show_results
+from cops_lightning.cli.console import plain, register_data, show_results
+from cops_lightning.cli.jobs import launch, register_resolvers
 from cops_lightning.compose import build_caching, build_model, build_trainer, find_targets, tracking
 from cops_lightning.config import TrainConfig, conf_folder, register
 from cops_lightning.core.errors import ConfigError
@@ -19,12 +20,13 @@ from cops_lightning.model import CoPS
 from cops_lightning.report.tables import Run
 
 register()
+register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="eval")
-def main(config: DictConfig) -> None:
-    """Entry point of the console command."""
-    launch(config, score)
+def main(config: DictConfig) -> float | None:
+    """Entry point of the console command; returns what a sweeper optimises, if that is configured."""
+    return launch(config, score)
 
 
 def score(config: DictConfig, folder: Path, record: RunRecord) -> None:

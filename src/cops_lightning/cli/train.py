@@ -5,7 +5,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from cops_lightning.cli.console import launch, plain, register_data, show_results
+from cops_lightning.cli.console import plain, register_data, show_results
+from cops_lightning.cli.jobs import launch, register_resolvers
 from cops_lightning.compose import (
     UNTRAINED,
     build_augmentation,
@@ -29,12 +30,13 @@ from cops_lightning.model import CoPS
 from cops_lightning.report.tables import NOTHING, Run
 
 register()
+register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
-def main(config: DictConfig) -> None:
-    """Entry point of the console command."""
-    launch(config, train)
+def main(config: DictConfig) -> float | None:
+    """Entry point of the console command; returns what a sweeper optimises, if that is configured."""
+    return launch(config, train)
 
 
 def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
@@ -79,11 +81,11 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
         epochs = config.auxiliary.epochs if auxiliary else None
         trainer = build_trainer(config.trainer, folder, logger, epochs, caching)
         if isinstance(task, CopsTask):
-            trainer.fit(task, data)
+            trainer.fit(task, data, ckpt_path=record.checkpoint)
             task.model.save_released(folder / "checkpoints" / "released.pth")
         rows = evaluate(trainer, task, data, run, folder, options)
         record.add_encoder(task.count)
-        if config.report.diagnostics and isinstance(model, CoPS):
+        if config.report.diagnostics:
             diagnose(trainer, model, data, run, folder)
     show_results(rows, config.title, backbone, run, folder)
 

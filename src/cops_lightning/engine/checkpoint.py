@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
 from cops_lightning.backbone.clip import BackboneRecord
 from cops_lightning.backbone.weights import read_state
 from cops_lightning.core.errors import CheckpointError
+from cops_lightning.core.files import replacing
 from cops_lightning.core.types import StateDict
 
 STAMP = "cops_lightning"
@@ -55,6 +59,18 @@ class Checkpoint:
     path: Path
     weights: StateDict
     stamp: Stamp | None
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that a killed run leaves whole: the last one stays until the next is complete.
+
+    Lightning's own are moved from the folder of temporary files, which copies where that is another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path` in one step."""
+        with replacing(Path(path)) as partial:
+            torch.save(checkpoint, partial)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
