@@ -37,6 +37,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cops_lightning.backbone.surgery import encode_image
+from cops_lightning.baselines.handcrafted import odd_places, odd_share
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.procedural.captions import ANOMALOUS, NORMAL, TEMPLATES, caption_pair, phrases
 from cops_lightning.procedural.catalog import (
@@ -53,7 +54,10 @@ from cops_lightning.procedural.sampling import Streams, render_pair
 
 IMAGE, PATCH = 112, 8
 GRID = IMAGE // PATCH
-EARLY_WINDOWS, LATE_WINDOWS = (6, 6, 8), (8, GRID)  # patches per side: what a step sees, in turn
+# What a step sees, in turn: windows of so many patches per side. Small ones are cheap and show the most images.
+FIRST_STEPS, FIRST_WINDOWS = 2100, (6, 6, 8)
+WINDOWS = (6, 8, 10)
+LAST_STEPS, LAST_WINDOWS = 500, (10, GRID)
 TAU = 0.07  # CoPS's constant temperature
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
@@ -381,6 +385,13 @@ class Progress:
         return warm * (1 - into / options.decay_steps)
 
 
+def windows_at(step: int, end: int) -> tuple[int, ...]:
+    """Sides of the windows that the steps around this one see in turn."""
+    if step < FIRST_STEPS:
+        return FIRST_WINDOWS
+    return LAST_WINDOWS if step >= end - LAST_STEPS else WINDOWS
+
+
 def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -410,14 +421,13 @@ def train(options: argparse.Namespace) -> None:
         if progress.decay_at is None and (planned or (run / "decay").exists()):
             progress.decay_at = progress.step
             print(f"decay begins at step {progress.step}", flush=True)
-        decaying = progress.decay_at is not None and progress.step >= progress.decay_at
         end = progress.end(options)
         if progress.step >= end:
             break
         for group in (group for optimizer in steppers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * progress.factor(options)
         rng = torch.Generator().manual_seed(options.seed * 1_000_003 + progress.step)
-        windows = LATE_WINDOWS if decaying else EARLY_WINDOWS
+        windows = windows_at(progress.step, end)
         window = windows[progress.step % len(windows)]
         terms = objective(clip, tokenizer, batches.take(), rng, window, device)
         loss = sum(WEIGHTS[name] * value for name, value in terms.items() if name in WEIGHTS)
@@ -511,24 +521,11 @@ def zero_shot(clip: CLIP, axis: Tensor) -> Detector:
     return detect
 
 
-def odd_colours(images: np.ndarray) -> tuple[np.ndarray, Maps]:
-    """The hand-crafted detector: Mahalanobis distance of each place's local colour and contrast to its own image's.
-
-    Lab mean and standard deviation over 5 x 5 at half resolution; the image score is the mean of the top 2 %.
-    """
-    scores, maps = [], []
-    for image in images:
-        half = cv2.resize(image.astype(np.float32) / 255, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        lab = cv2.cvtColor(half, cv2.COLOR_RGB2LAB)
-        mean = cv2.blur(lab, (5, 5))
-        spread = np.sqrt(np.maximum(cv2.blur(lab * lab, (5, 5)) - mean * mean, 0))
-        places = np.concatenate([mean, spread], 2).reshape(-1, 6)
-        centred = places - places.mean(0)
-        inverse = np.linalg.inv(np.cov(centred.T) + 0.5 * np.eye(6))
-        odd = np.einsum("ni,ij,nj->n", centred, inverse, centred)
-        scores.append(np.sort(odd)[-len(odd) // 50 :].mean())
-        maps.append(cv2.resize(odd.reshape(half.shape[:2]).astype(np.float32), image.shape[1::-1]))
-    return np.array(scores, np.float32), {"as is": np.stack(maps)}
+def hand_crafted(images: np.ndarray) -> tuple[np.ndarray, Maps]:
+    """The package's detector without learning, at the images' own size."""
+    odd = [odd_places(image) for image in images]
+    maps = [cv2.resize(places, images.shape[2:0:-1]) for places in odd]
+    return np.array([odd_share(places) for places in odd], np.float32), {"as is": np.stack(maps)}
 
 
 def aurocs(detect: Detector, examples: list[Example]) -> dict[str, float]:
@@ -547,7 +544,7 @@ def measure(options: argparse.Namespace) -> None:
     """AUROC of the folder's model, of random weights and of the hand-crafted detector on the same images."""
     torch.set_num_threads(options.threads)
     clip, tokenizer = load(options.folder)
-    rows: dict[str, Detector] = {"mini": zero_shot(clip, state_axis(clip, tokenizer)), "hand-crafted": odd_colours}
+    rows: dict[str, Detector] = {"mini": zero_shot(clip, state_axis(clip, tokenizer)), "hand-crafted": hand_crafted}
     config = json.loads((options.folder / "open_clip_config.json").read_text())["model_cfg"]
     for seed in range(options.random):
         torch.manual_seed(seed)

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger as LightningLogger
 from cops_lightning.backbone.image import parse_precision
 from cops_lightning.backbone.weights import BackboneSource, load_backbone
 from cops_lightning.baselines.clip import PlainClip
+from cops_lightning.baselines.handcrafted import Brightness, HandCrafted
 from cops_lightning.baselines.winclip import WinClip
 from cops_lightning.config import (
     AuxiliaryConfig,
@@ -60,7 +61,9 @@ class MethodConfig(Protocol):
 
 
 LEARNING = ("cops", "static_prompts")
-UNTRAINED: dict[str, type[PlainClip] | type[WinClip]] = {"clip": PlainClip, "winclip": WinClip}
+WORDED: dict[str, type[PlainClip] | type[WinClip]] = {"clip": PlainClip, "winclip": WinClip}
+WORDLESS: dict[str, type[HandCrafted] | type[Brightness]] = {"handcrafted": HandCrafted, "brightness": Brightness}
+UNTRAINED = (*WORDED, *WORDLESS)
 
 
 def build_model(config: MethodConfig) -> Detector:
@@ -89,9 +92,11 @@ def build_model(config: MethodConfig) -> Detector:
         backbone.compile,
     )
     readings = Readings(**_values(config.readings))
-    if name in UNTRAINED:
+    if name in WORDLESS:
+        return WORDLESS[name](load_backbone(source), backbone.image_size, readings.upsampling)
+    if name in WORDED:
         names = {str(key): str(value) for key, value in config.model.category_names.items()}
-        return UNTRAINED[name](load_backbone(source), backbone.image_size, readings.upsampling, names)
+        return WORDED[name](load_backbone(source), backbone.image_size, readings.upsampling, names)
     sizes = Sizes(**_values(config.sizes), deep_layers=backbone.deep_layers)
     preset = Preset(auxiliary.pool, auxiliary.alpha, auxiliary.beta, auxiliary.recon_weight)
     return CoPS(load_backbone(source), preset, backbone.image_size, readings, sizes, config.seed, components)

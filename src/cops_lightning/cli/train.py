@@ -85,7 +85,7 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
             task.model.save_released(folder / "checkpoints" / "released.pth")
         rows = evaluate(trainer, task, data, run, folder, options)
         record.add_encoder(task.count)
-        if config.report.diagnostics:
+        if config.report.diagnostics and isinstance(model, CoPS):
             diagnose(trainer, model, data, run, folder)
     show_results(rows, config.title, backbone, run, folder)
 

@@ -25,6 +25,10 @@ Level = Literal["image", "pixel"]
 # The category of the row that averages the categories of a target.
 MEAN = "mean"
 
+# What pixels in [0, 1] are normalised by, per channel, before CLIP sees them.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -8,10 +8,9 @@ such modules of one published dataset each.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cops_lightning.core.types import CLIP_MEAN, CLIP_STD
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.dataset import (
-    CLIP_MEAN,
-    CLIP_STD,
     PREPROCESSING_VERSION,
     AnomalyDataset,
     Augment,

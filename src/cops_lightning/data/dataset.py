@@ -14,13 +14,10 @@ from torch import distributed as dist
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.types import Batch, Features, Sample, Split
+from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample, Split
 from cops_lightning.data.images import Pixels, ReadingError, read_image, read_mask
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.index_file import require_header, stream_samples
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 # Raised when the same file gives other tensors than before: part of what cached features are named by.
 PREPROCESSING_VERSION = 1

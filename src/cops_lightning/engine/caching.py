@@ -32,9 +32,8 @@ from cops_lightning.data import (
 )
 from cops_lightning.engine.distributed import from_first, rank, wait_for_all, world_size
 from cops_lightning.engine.task import EncoderCount, ScoringTask
-from cops_lightning.features import DTYPES, GB, FeatureKey, FeatureStore, FileHashes, make_room
+from cops_lightning.features import DTYPES, FOLDER, GB, FeatureKey, FeatureStore, FileHashes, make_room
 
-FOLDER = "features"
 HASHES = "hashes.sqlite"
 WRITES_AHEAD = 2  # batches whose features wait to be written while the encoder goes on
 HEADER = 512  # upper bound of a file's own bytes

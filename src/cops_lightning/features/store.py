@@ -27,6 +27,7 @@ from cops_lightning.core.errors import CacheError, ConfigError
 from cops_lightning.core.files import replacing
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+FOLDER = "features"  # below the folder of the cache, which other things share
 LAYOUT = 1  # raised when files written before can no longer be read
 SUFFIX = ".safetensors"
 MASK_SUFFIX = ".mask.safetensors"
