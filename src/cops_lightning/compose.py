@@ -1,18 +1,13 @@
 """From a configuration to objects: the page to read first."""
 
-import logging
-import netrc
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-from urllib.parse import urlsplit
 
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import Logger as LightningLogger
 
 from cops_lightning.backbone.image import parse_precision
 from cops_lightning.backbone.weights import BackboneSource, load_backbone
@@ -43,8 +38,7 @@ from cops_lightning.model import Components, CoPS, Preset, Readings, Sizes
 from cops_lightning.procedural import VERSION, write_mvtec
 from cops_lightning.procedural.writer import FOLDERS
 from cops_lightning.report.tables import Run
-
-log = logging.getLogger(__name__)
+from cops_lightning.tracking import CsvSink, Sink, TensorBoardSink, Tracker, TrainingCurves
 
 
 @runtime_checkable
@@ -172,13 +166,15 @@ def build_caching(config: CacheConfig, data: DataConfig) -> list[Callback]:
 def build_trainer(
     config: TrainerConfig,
     folder: Path,
-    logger: LightningLogger | None,
+    tracker: Tracker | None,
     epochs: int | None = None,
     more: Sequence[Callback] = (),
 ) -> Trainer:
     """Lightning's Trainer. With `epochs` it trains and keeps the last checkpoint in the run folder."""
     callbacks: list[Callback] = [RichProgressBar(leave=False)] if config.progress else []
     callbacks += more
+    if epochs is not None and tracker is not None:
+        callbacks.append(TrainingCurves())
     if epochs is not None:
         last = folder / CHECKPOINT
         callbacks.append(ModelCheckpoint(last.parent, filename=last.stem, enable_version_counter=False))
@@ -188,71 +184,59 @@ def build_trainer(
         precision=config.precision,  # type: ignore[arg-type]
         deterministic=config.deterministic,
         max_epochs=epochs,
-        logger=logger or False,
+        logger=tracker or False,
         callbacks=callbacks,
         plugins=[WholeFiles()],
         enable_checkpointing=epochs is not None,
         enable_progress_bar=config.progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=1,
         default_root_dir=folder,
     )
 
 
 @contextmanager
-def tracking(
-    config: LoggerConfig, folder: Path, run: Run, settings: Mapping[str, Any]
-) -> Iterator[LightningLogger | None]:
-    """The configured experiment tracker for the duration of a run, finished however the run ends."""
-    logger = _build_logger(config, folder, run, settings)
+def tracking(config: LoggerConfig, folder: Path, run: Run, record: Mapping[str, Any]) -> Iterator[Tracker | None]:
+    """The configured experiment tracker for the duration of a run, finished however the run ends.
+
+    `record` is the content of run.json: configuration, versions, hashes of backbone and data.
+    """
+    if config.kind is Logger.none:
+        yield None
+        return
+    tracker = Tracker(run.run_id, folder, config.kind.value, lambda: _open_sink(config, folder, run, record))
+    failed = True
     try:
-        yield logger
+        yield tracker
+        failed = False
     finally:
-        if config.kind is Logger.wandb:
-            import wandb
-
-            wandb.finish()
+        tracker.close(failed)
 
 
-def _build_logger(config: LoggerConfig, folder: Path, run: Run, settings: Mapping[str, Any]) -> LightningLogger | None:
-    # Imported where used: each tracker takes seconds to import.
+def _open_sink(config: LoggerConfig, folder: Path, run: Run, record: Mapping[str, Any]) -> Sink:
     match config.kind:
-        case Logger.none:
-            return None
         case Logger.csv:
-            from lightning.pytorch.loggers import CSVLogger
-
-            return CSVLogger(folder, name="", version="")
+            return CsvSink(folder)
         case Logger.tensorboard:
-            from lightning.pytorch.loggers import TensorBoardLogger
+            return TensorBoardSink(folder, record)
+        case _:
+            # Imported where used: it takes seconds.
+            from cops_lightning.tracking.weights_and_biases import WandbRun, WandbSink
 
-            return TensorBoardLogger(folder, name="tensorboard", version="")
-        case Logger.wandb:
-            from lightning.pytorch.loggers import WandbLogger
-
-            offline = not _wandb_login()
-            if offline:
-                log.warning("No W&B login was found: the run is kept offline; send it later by wandb sync.")
-            return WandbLogger(
+            provenance = {key: value for key, value in record.items() if key != "config"}
+            targets = [found["name"] for found in record.get("data", ()) if found["role"] == "target"]
+            filed = WandbRun(
+                run_id=run.run_id,
                 name=f"{run.variant}-{run.auxiliary}-seed{run.seed}",
-                save_dir=folder,
-                offline=offline,
                 project=config.project,
                 group=run.study,
                 job_type=run.variant,
-                config=dict(settings),
+                tags=[
+                    f"auxiliary:{run.auxiliary}",
+                    *(f"target:{target}" for target in targets),
+                    f"backbone:{record['backbone']['name']}",
+                ],
+                config={**record["config"], "provenance": provenance},
             )
-
-
-def _wandb_login() -> bool:
-    """Whether W&B could log in without asking: by environment variable, or by the netrc entry that its login writes."""
-    if os.environ.get("WANDB_MODE", "").lower() in ("offline", "disabled"):
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+            return WandbSink(folder, filed)

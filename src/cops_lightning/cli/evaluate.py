@@ -62,8 +62,8 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
     )
     run = Run(record.run_id, config.study, config.variant or method.variant, config.seed, auxiliary)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
-    with tracking(config.logger, folder, run, plain(config)) as logger:
-        trainer = build_trainer(config.trainer, folder, logger, more=build_caching(config.cache, config.data))
+    with tracking(config.logger, folder, run, record.content) as tracker:
+        trainer = build_trainer(config.trainer, folder, tracker, more=build_caching(config.cache, config.data))
         rows = evaluate(trainer, task, data, run, folder, options)
         record.add_encoder(task.count)
     show_results(rows, config.title, backbone, run, folder)

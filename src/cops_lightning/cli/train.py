@@ -77,9 +77,9 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
     run = Run(record.run_id, config.study, config.variant, config.seed, source)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
     caching = build_caching(config.cache, config.data) if isinstance(model, FeatureDetector) else []
-    with tracking(config.logger, folder, run, plain(config)) as logger:
+    with tracking(config.logger, folder, run, record.content) as tracker:
         epochs = config.auxiliary.epochs if auxiliary else None
-        trainer = build_trainer(config.trainer, folder, logger, epochs, caching)
+        trainer = build_trainer(config.trainer, folder, tracker, epochs, caching)
         if isinstance(task, CopsTask):
             trainer.fit(task, data, ckpt_path=record.checkpoint)
             task.model.save_released(folder / "checkpoints" / "released.pth")

@@ -12,12 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from cops_lightning.core.files import replacing
-from cops_lightning.core.types import MEAN, MetricRow
+from cops_lightning.core.types import MetricRow
 from cops_lightning.data import AnomalyDataset, CopsDataModule, read_image
 from cops_lightning.engine.task import ScoredImage, ScoringTask
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
 from cops_lightning.report.tables import ResultRow, Run, write_results
+from cops_lightning.tracking import Evaluation, Tracker
 
 # Longest side of the image in a heat map, in pixels: as much as a figure shows.
 SHOWN_SIDE = 512
@@ -44,17 +45,15 @@ def evaluate(
     shown = trainer.progress_bar_callback is not None
     rows = [row for suite in task.suites for row in _metrics(suite, shown)]
     write_scores(folder / "scores.csv", (image for target in task.scored for image in target))
-    for target, scored in zip(data.targets, task.scored, strict=True):
-        write_heatmaps(folder / "heatmaps" / target.name, data.dataset(target), scored, task, heatmaps)
+    drawn = {
+        target.name: write_heatmaps(folder / "heatmaps" / target.name, data.dataset(target), scored, task, heatmaps)
+        for target, scored in zip(data.targets, task.scored, strict=True)
+    }
     write_results(folder / "results.csv", [ResultRow(run, row) for row in rows])
-    if trainer.logger is not None:
-        trainer.logger.log_metrics(
-            {
-                f"{row.target}/{row.level}_{row.metric}": row.value
-                for row in rows
-                if row.category == MEAN and row.value is not None
-            }
-        )
+    if isinstance(trainer.logger, Tracker):
+        curves = [curve for suite in task.suites for curve in suite.curves()]
+        drawn = {target: examples for target, examples in drawn.items() if examples}
+        trainer.logger.log_evaluation(Evaluation(rows, curves, drawn, heatmaps.scale, folder / "heatmaps"))
     return rows
 
 
@@ -77,13 +76,13 @@ def write_scores(path: Path, images: Iterable[ScoredImage]) -> None:
 
 def write_heatmaps(
     folder: Path, dataset: AnomalyDataset, images: Sequence[ScoredImage], task: ScoringTask, options: HeatMaps
-) -> None:
+) -> list[Example]:
     """A third of the heat maps for normal images, the rest for anomalous ones, and beside the folder a sheet of all.
 
-    `images` are those of `dataset`, in its order.
+    `images` are those of `dataset`, in its order. Returns what was drawn.
     """
     if options.count == 0:
-        return
+        return []
     normal = options.count // 3
     chosen = choose_examples([image.sample.anomalous for image in images], normal, options.count - normal)
     # The ground truth that is shown is the one that was scored: the same threshold and size.
@@ -92,6 +91,7 @@ def write_heatmaps(
     for example in examples:
         save_heat_map(folder / f"{example.name.replace('/', '_')}.png", example, low, high)
     save_contact_sheet(folder.with_name(f"{folder.name}.png"), examples, folder.name, low, high)
+    return examples
 
 
 def _example(image: ScoredImage, mask: Tensor | None, task: ScoringTask) -> Example:

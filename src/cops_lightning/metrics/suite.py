@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from cops_lightning.core.types import MEAN, Level, MetricRow
+from cops_lightning.metrics.curves import POINTS, CategoryCurves, RankingCurves, image_curves, pixel_curves
 from cops_lightning.metrics.pixels import PIXEL_BUDGET, Expand, PixelScores, Tick, pixel_scores
 from cops_lightning.metrics.ranking import RankingScores, ranking_scores
 from cops_lightning.metrics.store import ImageStore, StoredImages
@@ -85,6 +86,28 @@ class MetricSuite:
             done += members.size
             tick(1.0)
         return rows + [_mean(rows[column :: len(COLUMNS)]) for column in range(len(COLUMNS))]
+
+    def curves(self, points: int = POINTS) -> list[CategoryCurves]:
+        """ROC and precision-recall curves of at most `points` points each, per category and level that define them.
+
+        With several processes, all must call this, and all get the curves of all images.
+
+        Raises ValueError if there are no images.
+        """
+        images = self._store.images()
+        names = np.array(images.categories)
+        found: list[CategoryCurves] = []
+        for category in np.unique(names).tolist():
+            members = np.flatnonzero(names == category)
+            scores, anomalous = images.image_scores[members], images.anomalous[members]
+            of_level: dict[Level, RankingCurves | None] = {
+                "image": image_curves(scores[~anomalous], scores[anomalous], points)
+            }
+            if images.masked[members].all():
+                masks = images.masks[np.cumsum(images.masked)[members] - 1]
+                of_level["pixel"] = pixel_curves(images.patch_scores[members], masks, self.expand, points)
+            found += [CategoryCurves(self.target, category, at, of) for at, of in of_level.items() if of is not None]
+        return found
 
     def _category(
         self, category: str, images: StoredImages, members: Int64[np.ndarray, " n"], tick: Tick
