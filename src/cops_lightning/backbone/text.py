@@ -1,7 +1,6 @@
 """CLIP's text tower applied to prompts that are already embeddings, with deep tokens spliced in."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,27 +8,7 @@ from jaxtyping import Bool, Float
 from open_clip.model import CLIP
 from torch import Tensor
 
-Heads = Float[Tensor, "n h t e"]
-Seen = Float[Tensor, "n h u e"]
-
-
-def _project(block: Any, x: Float[Tensor, "n t d"]) -> tuple[Heads, Heads, Heads]:
-    """Queries, keys and values of one block, split over its heads."""
-    attn = block.attn
-    n, t, d = x.shape
-    qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
-    q, k, v = qkv.view(n, t, 3, attn.num_heads, d // attn.num_heads).permute(2, 0, 3, 1, 4).unbind(0)
-    return q, k, v
-
-
-def _finish(
-    block: Any, x: Float[Tensor, "n t d"], q: Heads, k: Seen, v: Seen, mask: Bool[Tensor, "t u"]
-) -> Float[Tensor, "n t d"]:
-    """Attention under `mask` (True where a query may look), then the MLP, each with its residual."""
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-    x = x + block.attn.out_proj(mixed)
-    result: Tensor = x + block.mlp(block.ln_2(x))
-    return result
+Rows = Float[Tensor, "r d"]
 
 
 def encode_prompts(
@@ -48,17 +27,46 @@ def encode_prompts(
     t1 = prefix.shape[1]
     allowed = torch.ones(t1 + t2, t1 + t2, dtype=torch.bool, device=prefix.device).tril()
     head = prefix + clip.positional_embedding[:t1]
-    tail = (suffix + clip.positional_embedding[t1 : t1 + t2]).reshape(n * m, t2, d)
+    tail = suffix + clip.positional_embedding[t1 : t1 + t2]
+    # All tokens lie in one matrix, so that every weight is read once a block; only attention tells head from tail.
+    sizes = [n * t1, n * m * t2]
+    rows = torch.cat([head.reshape(-1, d), tail.reshape(-1, d)])
     for index, block in enumerate(clip.transformer.resblocks):
         if 1 <= index <= len(deep):
-            tokens = deep[index - 1].expand(n, -1, -1)
-            head = torch.cat([head[:, :1], tokens, head[:, 1 + tokens.shape[1] :]], dim=1)
-        q1, k1, v1 = _project(block, head)
-        q2, k2, v2 = _project(block, tail)
-        seen_k, seen_v = (
+            rows = _splice(rows, deep[index - 1], n, t1)
+        heads = block.attn.num_heads
+        qkv = F.linear(block.ln_1(rows), block.attn.in_proj_weight, block.attn.in_proj_bias)
+        q1, k1, v1 = _split(qkv[: sizes[0]], n, t1, heads)
+        q2, k2, v2 = _split(qkv[sizes[0] :], n * m, t2, heads)
+        k2, v2 = (
             torch.cat([shared.repeat_interleave(m, dim=0), own], dim=2) for shared, own in ((k1, k2), (v1, v2))
         )
-        head = _finish(block, head, q1, k1, v1, allowed[:t1, :t1])
-        tail = _finish(block, tail, q2, seen_k, seen_v, allowed[t1:])
-    features: Tensor = clip.ln_final(tail[:, -1]) @ clip.text_projection
-    return features.view(n, m, -1)
+        mixed = torch.cat([_mix(q1, k1, v1, allowed[:t1, :t1]), _mix(q2, k2, v2, allowed[t1:])])
+        rows = rows + block.attn.out_proj(mixed)
+        rows = rows + block.mlp(block.ln_2(rows))
+    last = rows[sizes[0] :].view(n, m, t2, d)[:, :, -1]
+    features: Tensor = clip.ln_final(last) @ clip.text_projection
+    return features
+
+
+def _splice(rows: Rows, tokens: Float[Tensor, "c d"], n: int, t1: int) -> Rows:
+    """`tokens` in place of positions 1 to c of all n prefixes."""
+    head = rows[: n * t1].view(n, t1, -1)
+    head = torch.cat([head[:, :1], tokens.expand(n, -1, -1), head[:, 1 + len(tokens) :]], dim=1)
+    return torch.cat([head.flatten(0, 1), rows[n * t1 :]])
+
+
+def _split(qkv: Float[Tensor, "r e"], n: int, t: int, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of n sequences of t tokens, each (n, heads, t, width of a head)."""
+    q, k, v = qkv.view(n, t, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
+
+
+def _mix(
+    q: Float[Tensor, "n h t e"],
+    k: Float[Tensor, "n h u e"],
+    v: Float[Tensor, "n h u e"],
+    allowed: Bool[Tensor, "t u"],
+) -> Rows:
+    """Attention to the tokens that are `allowed`, heads joined, one row per token."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(1, 2).flatten(2).flatten(0, 1)
