@@ -38,9 +38,7 @@ def encode_prompts(
         qkv = F.linear(block.ln_1(rows), block.attn.in_proj_weight, block.attn.in_proj_bias)
         q1, k1, v1 = _split(qkv[: sizes[0]], n, t1, heads)
         q2, k2, v2 = _split(qkv[sizes[0] :], n * m, t2, heads)
-        k2, v2 = (
-            torch.cat([shared.repeat_interleave(m, dim=0), own], dim=2) for shared, own in ((k1, k2), (v1, v2))
-        )
+        k2, v2 = (torch.cat([shared.repeat_interleave(m, dim=0), own], dim=2) for shared, own in ((k1, k2), (v1, v2)))
         mixed = torch.cat([_mix(q1, k1, v1, allowed[:t1, :t1]), _mix(q2, k2, v2, allowed[t1:])])
         rows = rows + block.attn.out_proj(mixed)
         rows = rows + block.mlp(block.ln_2(rows))

@@ -1,0 +1,211 @@
+"""The works that are measured, each done our way and the plain way on the same inputs and weights.
+
+Weights, images, masks and patch scores are random, drawn from fixed seeds: the time that a work takes and whether both
+ways agree do not depend on what they show.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from cops_lightning.backbone.clip import FrozenClip
+from cops_lightning.backbone.image import Precision
+from cops_lightning.benchmark.baseline import PlainProgram, plain_metrics
+from cops_lightning.benchmark.measure import Outputs, Way
+from cops_lightning.core.seeding import named_generator
+from cops_lightning.core.types import Features
+from cops_lightning.metrics import pixel_scores
+from cops_lightning.metrics.pixels import pack_masks
+from cops_lightning.model import PRESETS, CoPS, Sizes
+
+BASELINE = "baseline"
+# As the paper trains: the reconstruction loss is on with this preset, so that every loss is measured.
+PRESET = PRESETS["mvtec"]
+LEARNING_RATE, BETAS = 1e-3, (0.5, 0.999)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a work is measured on. `precision` is that of the image encoder, which `backbone` already has."""
+
+    backbone: FrozenClip
+    image_size: int
+    deep_layers: int
+    precision: Precision
+    device: torch.device
+
+    def model(self) -> CoPS:
+        """A fresh CoPS over the shared backbone; every one has the same weights."""
+        sizes = Sizes(deep_layers=self.deep_layers)
+        return CoPS(self.backbone, PRESET, self.image_size, sizes=sizes).to(self.device)
+
+    def random(self, *names: str | int, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal numbers that depend on `names` alone."""
+        return torch.randn(shape, generator=named_generator(0, *names)).to(self.device)
+
+    def images(self, count: int) -> Tensor:
+        """Images as they come out of preprocessing."""
+        return self.random("images", shape=(count, 3, self.image_size, self.image_size))
+
+    def masks(self, count: int) -> Float[Tensor, "b s s"]:
+        """A rectangle of anomalous pixels in every other image."""
+        masks = torch.zeros(count, self.image_size, self.image_size, device=self.device)
+        side = self.image_size // 3
+        masks[1::2, side : 2 * side, side // 2 : side] = 1
+        return masks
+
+
+class Work(NamedTuple):
+    """Ways of doing one work: ours under the name of the row they become, and the plain way as `BASELINE`."""
+
+    ways: dict[str, Way]
+    precision: Precision
+
+
+def encode(setting: Setting, batch: int) -> Work:
+    """The image encoder alone."""
+    images, program = setting.images(batch), PlainProgram(setting.model())
+
+    def plain() -> Outputs:
+        features = [program.encode_image(image) for image in torch.split(images, 1)]
+        return torch.cat([f.image for f in features]), torch.cat([f.patches for f in features])
+
+    return Work(
+        {"encode": Way("ours", lambda: _as_outputs(setting.backbone.encode_image(images))), **_baseline(plain)},
+        setting.precision,
+    )
+
+
+def prompts(setting: Setting, batch: int) -> Work:
+    """Text features of both prompts of every class sample at inference; they are encoded in fp32 at any precision."""
+    model = setting.model()
+    program, sizes, width = PlainProgram(model), model.sizes, model.backbone.width
+    prototypes = setting.random("prototypes", shape=(batch, 2, sizes.prototypes, width))
+    biases = setting.random("biases", shape=(batch, sizes.class_samples, width))
+
+    @torch.no_grad()
+    def ours() -> Outputs:
+        return (model.text_features(prototypes, biases),)
+
+    @torch.no_grad()
+    def plain() -> Outputs:
+        pairs = zip(torch.split(prototypes, 1), torch.split(biases, 1), strict=True)
+        return (torch.cat([program.text_features(p, b) for p, b in pairs]),)
+
+    return Work({"prompts": Way("ours", ours), **_baseline(plain)}, "fp32")
+
+
+def train_epoch(setting: Setting, batch: int) -> Work:
+    """A training step of an epoch: losses, gradients and Adam; with the image encoder, and from features at hand.
+
+    What is compared is the losses of the first step.
+    """
+    images, masks = setting.images(batch), setting.masks(batch)
+    labels = masks.flatten(1).amax(dim=1).long()
+    noise = setting.random("noise", shape=(batch, setting.backbone.width))
+
+    def step(model: CoPS, losses: Callable[[], dict[str, Tensor]]) -> Callable[[], Outputs]:
+        adam = torch.optim.Adam([p for _, p in model.released_parameters()], lr=LEARNING_RATE, betas=BETAS)
+
+        def run() -> Outputs:
+            adam.zero_grad()
+            parts = losses()
+            parts["total"].backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            return tuple(parts[name].detach() for name in sorted(parts))
+
+        return run
+
+    whole, cached, plain = setting.model(), setting.model(), setting.model()
+    features = cached.encode(images)
+    program, clip = PlainProgram(plain), setting.backbone.clip
+    plain_step = step(plain, lambda: program.losses(images, masks, labels, noise))
+
+    def unfrozen() -> Outputs:
+        # The released program computes gradients of the text tower's weights too, and never uses them.
+        clip.requires_grad_(True)
+        try:
+            return plain_step()
+        finally:
+            clip.requires_grad_(False)
+            for parameter in clip.parameters():
+                parameter.grad = None
+
+    return Work(
+        {
+            "train-epoch": Way("ours", step(whole, lambda: whole.losses(images, masks, labels, noise))),
+            "train-epoch-cached": Way(
+                "ours, features at hand",
+                step(cached, lambda: cached.losses_of_features(features, masks, labels, noise)),
+            ),
+            **_baseline(unfrozen),
+        },
+        setting.precision,
+    )
+
+
+def evaluate(setting: Setting, batch: int) -> Work:
+    """From images to image scores and smoothed maps."""
+    images, model = setting.images(batch), setting.model()
+    latents = setting.random("latents", shape=(batch, model.sizes.class_samples, model.backbone.width))
+    program = PlainProgram(model)
+
+    def ours() -> Outputs:
+        scores = model.score(images, latents)
+        return scores.image, scores.map
+
+    return Work({"evaluate": Way("ours", ours), **_baseline(lambda: program.score(images, latents))}, setting.precision)
+
+
+def metrics(setting: Setting, batch: int) -> Work:
+    """Pixel AUROC, AP, F1-max and AUPRO of `batch` images from stored patch scores and masks, on the CPU."""
+    model = setting.model().cpu()
+    grid = setting.image_size // setting.backbone.patch_size
+    rough = setting.random("patches", shape=(batch, 1, grid, grid)).cpu()
+    # Neighbouring patches score alike, and anomalous ones higher, as in use.
+    masks = setting.masks(batch).cpu()
+    inside = F.adaptive_avg_pool2d(masks[:, None], grid)
+    patches = torch.sigmoid(F.avg_pool2d(rough, 3, stride=1, padding=1) + inside).flatten(1)
+    truth = masks.bool().numpy()
+    packed = pack_masks(truth)
+
+    @torch.no_grad()
+    def ours() -> Outputs:
+        scores = pixel_scores(patches, packed, model.expand)
+        assert scores is not None
+        return (torch.tensor(scores),)
+
+    @torch.no_grad()
+    def plain() -> Outputs:
+        return (torch.tensor(plain_metrics([model.expand(patch[None])[0].numpy() for patch in patches], list(truth))),)
+
+    return Work({"metrics": Way("ours", ours), **_baseline(plain)}, "fp32")
+
+
+def _baseline(run: Callable[[], Outputs]) -> dict[str, Way]:
+    return {BASELINE: Way("baseline", run)}
+
+
+def _as_outputs(features: Features) -> Outputs:
+    return features.image, features.patches
+
+
+class Known(NamedTuple):
+    """A work by name: how it is made ready, and how many images it takes unless told otherwise."""
+
+    prepare: Callable[[Setting, int], Work]
+    batch: int
+
+
+WORKS = {
+    "encode": Known(encode, 1),
+    "prompts": Known(prompts, 1),
+    "train-epoch": Known(train_epoch, 8),
+    "evaluate": Known(evaluate, 1),
+    "metrics": Known(metrics, 8),
+}

@@ -1,0 +1,254 @@
+"""`cops-bench`: how long the works take here, beside the released program's way, and whether both agree."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cops_lightning.backbone.image import DTYPES, parse_precision
+from cops_lightning.backbone.weights import BackboneSource, load_backbone
+from cops_lightning.benchmark.measure import Measured, largest_difference, matrix_peak, measure
+from cops_lightning.benchmark.works import BASELINE, WORKS, Setting
+from cops_lightning.config import BackboneConfig, conf_folder
+from cops_lightning.core.errors import ConfigError, CopsError
+from cops_lightning.core.files import replacing
+
+EPILOG = """\
+works:
+  encode       image encoder alone
+  prompts      text features of both prompts of all class samples; always fp32
+  train-epoch  one step of an epoch: losses, gradients, Adam; once with the encoder, once from features at hand
+               (train-epoch-cached)
+  evaluate     images to scores and maps
+  metrics      pixel metrics of --batch images from stored patch scores
+
+The baseline is a plain fp32 implementation of the released program's way. Ways take turns, so a busy machine slows all
+alike; seconds are medians. Weights are random: nothing is downloaded.
+
+examples:
+  cops-bench encode prompts --backbone vit_l14_336 --precision bf16 --json bench.json
+  cops-bench train-epoch --backbone vit_b16
+  cops-bench metrics --batch 2000 --no-baseline --repeats 1"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One work as measured.
+
+    Seconds are medians for `batch` images; `ratio` is baseline_seconds / seconds. `flops` counts the operations of
+    products, convolutions and attention of our way; `fraction_of_peak` relates them per second to `peak_flops`, those
+    of a large matrix product of the same type, measured at the start. Bytes are peaks above what was held before, of
+    the process and of a CUDA device. None where there is no such thing.
+    """
+
+    work: str
+    backbone: str
+    precision: str
+    batch: int
+    ratio: float | None
+    seconds: float
+    baseline_seconds: float | None
+    fraction_of_peak: float | None
+    max_abs_difference: float | None
+    peak_memory_bytes: int | None
+    baseline_peak_memory_bytes: int | None
+    device_peak_memory_bytes: int | None
+    images_per_second: float
+    flops: int
+    baseline_flops: int | None
+    peak_flops: float
+    repeats: int
+    image_size: int
+    device: str
+    torch: str
+    threads: int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        rows = _run(arguments)
+    except CopsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    Console(highlight=False).print(_table(rows))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cops-bench",
+        description="Measure CoPS beside a plain implementation of the released program's way.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("works", metavar="WORK", nargs="+", choices=WORKS, help=", ".join(WORKS))
+    parser.add_argument("--backbone", default="vit_l14_336", help="an entry of conf/backbone (default: %(default)s)")
+    parser.add_argument("--precision", default="fp32", help="of the image encoder: fp32, bf16, fp16")
+    parser.add_argument("--batch", type=_positive, help="images (default: 8 for train-epoch and metrics, else 1)")
+    parser.add_argument("--image-size", type=_positive, help="side in pixels (default: the backbone's)")
+    parser.add_argument("--repeats", type=_positive, default=5, help="turns after the warm-up (default: %(default)s)")
+    parser.add_argument(
+        "--budget", type=float, default=600.0, help="seconds after which a work starts no more turns (default: 600)"
+    )
+    parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True, help="measure it too")
+    parser.add_argument("--compile", action="store_true", help="the image encoder through torch.compile")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _run(arguments: argparse.Namespace) -> list[Row]:
+    rows: list[Row] = []
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("loading", total=None)
+        for row in _measure(arguments, lambda what: progress.update(task, description=what)):
+            rows.append(row)
+            # After each work, so that what took minutes survives an interruption of the next.
+            if arguments.json is not None:
+                with replacing(arguments.json) as file:
+                    file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    return rows
+
+
+def _measure(arguments: argparse.Namespace, tick: Callable[[str], None]) -> Iterator[Row]:
+    setting = _setting(arguments)
+    peaks: dict[str, float] = {}
+    for name in arguments.works:
+        known = WORKS[name]
+        batch = arguments.batch or known.batch
+        work = known.prepare(setting, batch)
+        ways = {key: way for key, way in work.ways.items() if arguments.baseline or key != BASELINE}
+        if work.precision not in peaks:
+            tick(f"{work.precision} matrix products")
+            peaks[work.precision] = matrix_peak(DTYPES[work.precision], setting.device)
+        tell = partial(_tell, tick, name)
+        measured = measure(ways, setting.device, arguments.repeats, arguments.budget, tell)
+        baseline = measured.pop(BASELINE, None)
+        for key, ours in measured.items():
+            yield _row(key, arguments.backbone, work.precision, batch, ours, baseline, peaks[work.precision], setting)
+
+
+def _tell(tick: Callable[[str], None], work: str, what: str) -> None:
+    tick(f"{work}: {what}")
+
+
+def _setting(arguments: argparse.Namespace) -> Setting:
+    folder = conf_folder() / "backbone"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if arguments.backbone not in known:
+        raise ConfigError(f"There is no backbone {arguments.backbone}; expected one of {', '.join(known)}.")
+    config = OmegaConf.merge(
+        OmegaConf.structured(BackboneConfig), OmegaConf.load(folder / f"{arguments.backbone}.yaml")
+    )
+    assert isinstance(config, DictConfig)
+    image_size = arguments.image_size or config.get("image_size")
+    if image_size is None:
+        raise ConfigError(f"The backbone {arguments.backbone} does not say its image size; add --image-size PIXELS.")
+    precision = parse_precision(arguments.precision)
+    try:
+        device = torch.device(arguments.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as reason:
+        said = str(reason).splitlines()[0]
+        raise ConfigError(f"The device {arguments.device} cannot be used ({said}). Try --device cpu.") from None
+    backbone = load_backbone(BackboneSource(config.name, "random", precision=precision, compiled=arguments.compile)).to(
+        device
+    )
+    return Setting(backbone, image_size, config.deep_layers, precision, device)
+
+
+def _row(
+    name: str,
+    backbone: str,
+    precision: str,
+    batch: int,
+    ours: Measured,
+    baseline: Measured | None,
+    peak: float,
+    setting: Setting,
+) -> Row:
+    return Row(
+        work=name,
+        backbone=backbone,
+        precision=precision,
+        batch=batch,
+        ratio=baseline.median / ours.median if baseline else None,
+        seconds=ours.median,
+        baseline_seconds=baseline.median if baseline else None,
+        fraction_of_peak=ours.flops / ours.median / peak if ours.flops else None,
+        max_abs_difference=largest_difference(ours.outputs, baseline.outputs) if baseline else None,
+        peak_memory_bytes=ours.host_bytes,
+        baseline_peak_memory_bytes=baseline.host_bytes if baseline else None,
+        device_peak_memory_bytes=ours.device_bytes,
+        images_per_second=batch / ours.median,
+        flops=ours.flops,
+        baseline_flops=baseline.flops if baseline else None,
+        peak_flops=peak,
+        repeats=len(ours.seconds),
+        image_size=setting.image_size,
+        device=_device_name(setting.device),
+        torch=str(torch.__version__),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    first = rows[0]
+    title = f"{first.backbone}, {first.image_size} px, {first.device}, torch {first.torch}, {first.threads} threads"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_edge = False
+    table.add_column("work", no_wrap=True)
+    for heading in ("type", "images", "seconds", "baseline", "ratio", "of peak", "differs", "memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.work,
+            row.precision,
+            str(row.batch),
+            f"{row.seconds:.3g}",
+            _shown(row.baseline_seconds, "{:.3g}"),
+            _shown(row.ratio, "{:.2f}"),
+            _shown(row.fraction_of_peak, "{:.0%}"),
+            _shown(row.max_abs_difference, "{:.1e}"),
+            _megabytes(row.device_peak_memory_bytes or row.peak_memory_bytes),
+        )
+    return table
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _megabytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 2**20:.0f} MiB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

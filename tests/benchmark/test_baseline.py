@@ -1,0 +1,80 @@
+"""The plain implementation that ours is measured against: the same numbers, so that both check each other."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cops_lightning.benchmark.baseline import PlainProgram, plain_metrics
+from cops_lightning.metrics import pixel_scores
+from cops_lightning.metrics.pixels import pack_masks
+from cops_lightning.model import PRESETS, CoPS
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "small"
+
+
+def golden(name: str) -> dict[str, torch.Tensor]:
+    loaded = np.load(GOLDEN / f"{name}.npz")
+    return {key: torch.from_numpy(v if v.dtype == np.int64 else v.astype(np.float32)) for key, v in loaded.items()}
+
+
+@pytest.fixture(params=PRESETS)
+def model(request, tiny_clip_state) -> CoPS:
+    return CoPS.from_released(tiny_clip_state, None, auxiliary=request.param, image_size=48)
+
+
+def test_image_features_are_the_released_ones():
+    size = json.loads((GOLDEN / "case.json").read_text())["image_size"]
+    program = PlainProgram(CoPS.from_released(golden("clip"), GOLDEN / "checkpoint.pth", "visa", size))
+    features, expected = program.encode_image(golden("infer_in")["images"]), golden("infer_out")
+    torch.testing.assert_close(features.image, expected["image_features"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.patches, expected["patch_features"], atol=1e-4, rtol=0)
+
+
+def test_all_positions_of_every_prompt_give_the_text_features_of_the_short_cut(model):
+    prototypes, biases = torch.randn(3, 2, 6, 48), torch.randn(3, 5, 48)
+    plain, ours = PlainProgram(model).text_features(prototypes, biases), model.text_features(prototypes, biases)
+    torch.testing.assert_close(plain, ours, atol=1e-5, rtol=0)
+
+
+def test_losses_over_all_pixels_and_their_gradients_equal_those_on_the_patch_grid(model, images, masks, labels):
+    noise = torch.randn(4, 48)
+    plain, ours = (program.losses(images, masks, labels, noise) for program in (PlainProgram(model), model))
+    assert plain.keys() == ours.keys()
+    for name in ours:
+        torch.testing.assert_close(plain[name], ours[name], rtol=1e-4, atol=1e-6)
+    parameters = [parameter for _, parameter in model.released_parameters()]
+    for first, second in zip(
+        *(torch.autograd.grad(losses["total"], parameters, allow_unused=True) for losses in (plain, ours)), strict=True
+    ):
+        assert (first is None) == (second is None)
+        if first is not None:
+            torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)
+
+
+def test_maps_smoothed_by_scipy_and_scores_equal_ours(model, images):
+    latents = torch.randn(4, 10, 48)
+    image_scores, maps = PlainProgram(model).score(images, latents)
+    ours = model.score(images, latents)
+    torch.testing.assert_close(image_scores, ours.image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(maps, ours.map, atol=1e-5, rtol=0)
+
+
+def test_metrics_of_all_pixels_at_once_equal_the_streamed_ones(tiny_model, masks):
+    patches = torch.rand(4, 36)
+    truth = masks.bool().numpy()
+    maps = list(tiny_model.expand(patches).numpy())
+    expected = plain_metrics(maps, list(truth))
+    got = pixel_scores(patches, pack_masks(truth), tiny_model.expand)
+    assert got is not None
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_metrics_of_all_pixels_at_once_merge_equal_scores():
+    # Two images of four pixels; every score is the same, so the curves are the diagonal: AUROC 1/2, AP the share of
+    # anomalous pixels, F1 = 2 * 2 / (8 + 2), and AUPRO the area below the diagonal up to 0.3, over 0.3: 0.15.
+    masks = [np.array([[True, False], [False, False]])] * 2
+    constant = [np.full((2, 2), 0.5, np.float32)] * 2
+    np.testing.assert_allclose(plain_metrics(constant, masks), (0.5, 0.25, 0.4, 0.15), atol=1e-12)
