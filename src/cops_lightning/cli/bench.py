@@ -120,7 +120,8 @@ def _positive(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("loading", total=None)
         for row in _measure(arguments, lambda what: progress.update(task, description=what)):
             rows.append(row)
@@ -170,7 +171,7 @@ def _setting(arguments: argparse.Namespace) -> Setting:
         device = torch.device(arguments.device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as reason:
-        said = str(reason).splitlines()[0]
+        said = str(reason).splitlines()[0].split(". ")[0]
         raise ConfigError(f"The device {arguments.device} cannot be used ({said}). Try --device cpu.") from None
     backbone = load_backbone(BackboneSource(config.name, "random", precision=precision, compiled=arguments.compile)).to(
         device
@@ -222,7 +223,7 @@ def _device_name(device: torch.device) -> str:
 def _table(rows: Sequence[Row]) -> Table:
     first = rows[0]
     title = f"{first.backbone}, {first.image_size} px, {first.device}, torch {first.torch}, {first.threads} threads"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.show_edge = False
     table.add_column("work", no_wrap=True)
     for heading in ("type", "images", "seconds", "baseline", "ratio", "of peak", "differs", "memory"):
