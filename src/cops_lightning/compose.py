@@ -205,7 +205,13 @@ def tracking(config: LoggerConfig, folder: Path, run: Run, record: Mapping[str, 
     if config.kind is Logger.none:
         yield None
         return
-    tracker = Tracker(run.run_id, folder, config.kind.value, lambda: _open_sink(config, folder, run, record))
+    tracker = Tracker(
+        run.run_id,
+        folder,
+        config.kind.value,
+        lambda: _open_sink(config, folder, run, record),
+        shows_curves=config.kind is Logger.wandb,
+    )
     failed = True
     try:
         yield tracker

@@ -51,7 +51,9 @@ def evaluate(
     }
     write_results(folder / "results.csv", [ResultRow(run, row) for row in rows])
     if isinstance(trainer.logger, Tracker):
-        curves = [curve for suite in task.suites for curve in suite.curves()]
+        # All processes must take part, whichever of them tracks.
+        suites = task.suites if trainer.logger.shows_curves else []
+        curves = [curve for suite in suites for curve in suite.curves()]
         drawn = {target: examples for target, examples in drawn.items() if examples}
         trainer.logger.log_evaluation(Evaluation(rows, curves, drawn, heatmaps.scale, folder / "heatmaps"))
     return rows

@@ -51,14 +51,17 @@ class CsvSink(Sink):
 
 
 class TensorBoardSink(Sink):
-    """Event files in tensorboard/: scalars, the table of results, contact sheets and heat maps, the configuration."""
+    """Event files in tensorboard/: scalars, the table of results, contact sheets and heat maps, and `record`.
+
+    `record` is the content of run.json: the configuration and what the run was made of.
+    """
 
     title = "TensorBoard"
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
         self._logger = TensorBoardLogger(folder, name="tensorboard", version="")
         self._last_step = 0
-        self._logger.experiment.add_text("configuration", f"```json\n{json.dumps(dict(settings), indent=2)}\n```", 0)
+        self._logger.experiment.add_text("run", f"```json\n{json.dumps(dict(record), indent=2)}\n```", 0)
 
     def log_scalars(self, values: Mapping[str, float], step: int | None) -> None:
         """A point of each curve."""

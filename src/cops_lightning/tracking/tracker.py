@@ -40,13 +40,16 @@ class Sink(ABC):
 class Tracker(Logger):
     """Lightning's logger of one run, over a sink that `start` opens. Only the first of several processes opens it.
 
+    `shows_curves` says whether ROC and precision-recall curves are worth computing for it; all processes must agree.
     The first error of the sink is reported in one sentence, and nothing is sent from then on: the files in `folder`,
     not the tracker, hold the results.
     """
 
-    def __init__(self, run_id: str, folder: Path, title: str, start: Callable[[], Sink]) -> None:
+    def __init__(
+        self, run_id: str, folder: Path, title: str, start: Callable[[], Sink], shows_curves: bool = False
+    ) -> None:
         super().__init__()
-        self.run_id, self.folder, self.title = run_id, folder, title
+        self.run_id, self.folder, self.title, self.shows_curves = run_id, folder, title, shows_curves
         self._sink: Sink | None = None
         self._stopped = False
         # Lightning sets the rank while it is imported, from what the launcher of the processes says.
