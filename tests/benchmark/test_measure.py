@@ -99,7 +99,8 @@ def test_peak_memory_counts_what_a_way_needed_although_it_was_given_back():
     hungry = Way("hungry", lambda: (torch.ones(size, dtype=torch.uint8)[:1].clone(),))
     measured = measure({"hungry": hungry}, CPU, repeats=1, budget=0.0)["hungry"]
     assert measured.host_bytes is not None
-    assert size <= measured.host_bytes < 2 * size
+    # The system counts pages in batches, so a few may be missing.
+    assert 0.99 * size < measured.host_bytes < 2 * size
 
 
 def test_the_largest_difference_is_over_all_outputs():
