@@ -1,0 +1,108 @@
+"""`cops-report`: what many runs say together, as a page to read, tables for a paper, and numbers to go on with."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cops_lightning.core.errors import CopsError
+from cops_lightning.report.analysis import Metric
+from cops_lightning.report.collect import collect
+from cops_lightning.report.page import write_page
+from cops_lightning.report.study import ALL_METRICS, DEFAULT_METRICS, build_report
+
+KNOWN = {f"{level}/{metric}": (level, metric) for level, metric in ALL_METRICS}
+
+EXAMPLES = f"""\
+examples:
+  cops-report runs/seed_variance                        mean, spread and intervals of one study
+  cops-report runs/static_prompts --compare cops static_prompts
+                                                        is the first better than the second?
+  cops-report runs --out paper/report --metric image/auroc --metric pixel/ap
+  cops-report runs/ablations --margin 1.4               how many seeds would show a margin of 1.4 points?
+
+It finds every results.csv below the given folders, takes those of finished runs, and writes into --out:
+  report.html    one page, figures included, for a browser without a network
+  report.md      the same for a repository; its figures lie in figures/
+  tables/*.tex   booktabs tables for a paper; tables/*.csv the numbers behind each of them
+
+A method is a variant (cops, without_states, ...), seen over seeds; runs with another backbone or auxiliary dataset are
+never averaged together. A comparison pairs equal seeds on equal datasets. A test that needs more seeds or datasets than
+there are says so and gives no p-value; a claim that the tests do not support is called "not shown".
+
+metrics: {", ".join(KNOWN)}
+Exit code: 0 where a report was written, 1 where it could not be."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return report(arguments)
+    except CopsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Collect, analyse, write; print the verdicts and where the report is."""
+    began = time.monotonic()
+    if arguments.margin <= 0:
+        raise CopsError(f"--margin is {arguments.margin:g}; expected a difference in points above 0, such as 1.4.")
+    collection = collect(arguments.runs)
+    metrics: Sequence[Metric] = [_metric(name) for name in arguments.metric] or DEFAULT_METRICS
+    page, comparisons = build_report(collection, arguments.compare, metrics, arguments.margin, arguments.title)
+    write_page(page, arguments.out)
+    print(page.summary[0])
+    for caution in page.warnings:
+        print(f"caution: {caution}")
+    for comparison in comparisons:
+        print(f"- {comparison.verdict}")
+    print(f"Report: {arguments.out / 'report.html'} ({time.monotonic() - began:.1f} s)")
+    return 0
+
+
+def _metric(name: str) -> Metric:
+    if name not in KNOWN:
+        raise CopsError(f"--metric is {name!r}; expected one of {', '.join(KNOWN)}.")
+    return KNOWN[name]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cops-report",
+        description="Read the results of many runs, say what they show and what they do not.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", metavar="RUNS", type=Path, nargs="+", help="folders below which the runs lie")
+    parser.add_argument(
+        "--compare",
+        metavar="VARIANT",
+        nargs="+",
+        help="the first variant against each of the others (default: cops against all)",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("report"), help="where to write (default: report)"
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="LEVEL/METRIC",
+        action="append",
+        default=[],
+        help="what to compare, may be repeated (default: image/auroc, pixel/auroc, pixel/aupro)",
+    )
+    parser.add_argument(
+        "--margin",
+        metavar="POINTS",
+        type=float,
+        default=1.0,
+        help="difference that the number of needed seeds is computed for (default: 1)",
+    )
+    parser.add_argument("--title", default="CoPS results", help="heading of the page")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The report: sections with text, tables and figures, written as one HTML page, Markdown, LaTeX and CSV."""
+
+import base64
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cops_lightning.core.files import replacing
+
+MISSING = "–"  # noqa: RUF001  an en dash, as printed tables have it
+# What LaTeX does not know in its text fonts.
+LATEX = {"±": r"$\pm$", "→": r"$\rightarrow$", "−": "$-$", "–": "--", "×": r"$\times$", "≥": r"$\geq$"}  # noqa: RUF001
+
+
+@dataclass(frozen=True)
+class Table:
+    """`shown` holds the cells as text, `raw` the numbers for CSV (default: the text). `folded` tables open on demand."""
+
+    name: str
+    caption: str
+    shown: pd.DataFrame
+    raw: pd.DataFrame | None = None
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An SVG image; `caption` also describes it to those who cannot see it."""
+
+    name: str
+    caption: str
+    svg: bytes
+
+    @property
+    def uri(self) -> Markup:
+        """The image as part of the page."""
+        return Markup("data:image/svg+xml;base64,") + base64.b64encode(self.svg).decode()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading of the report. `warnings` stand out."""
+
+    name: str
+    title: str
+    text: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report."""
+
+    title: str
+    summary: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    sections: tuple[Section, ...] = field(default=())
+
+
+def write_page(page: Page, folder: Path) -> list[Path]:
+    """Write report.html, report.md with figures/, tables/*.tex and tables/*.csv; returns the paths.
+
+    Equal pages give equal bytes.
+    """
+    environment = Environment(
+        loader=PackageLoader("cops_lightning.report"),
+        autoescape=lambda name: name is not None and name.endswith(".html"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["markdown_table"] = markdown_table
+    environment.filters["markdown"] = _markdown
+    written = []
+
+    def write(path: Path, content: str | bytes) -> None:
+        with replacing(path) as partial:
+            partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+        written.append(path)
+
+    for name in ("report.html", "report.md"):
+        write(folder / name, environment.get_template(name).render(page=page))
+    for section in page.sections:
+        for plot in section.plots:
+            write(folder / "figures" / f"{plot.name}.svg", plot.svg)
+        for table in section.tables:
+            raw = table.shown if table.raw is None else table.raw
+            write(folder / "tables" / f"{table.name}.csv", raw.to_csv(index=False, lineterminator="\n"))
+            write(folder / "tables" / f"{table.name}.tex", latex_table(table))
+    return written
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """Text cells as a Markdown table, numbers to the right."""
+    head = [_markdown(str(column)) for column in frame.columns]
+    body = [[_markdown(str(cell)) for cell in row] for row in frame.to_numpy().tolist()]
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body])
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([|*_<>\[\]`])", r"\\\1", text)
+
+
+def latex_table(table: Table) -> str:
+    """A booktabs table with caption and label, to be included by a paper that loads booktabs."""
+    body = table.shown.to_latex(
+        index=False,
+        escape=True,
+        caption=_latex(table.caption),
+        label=f"tab:{table.name}",
+        column_format="l" + "r" * (table.shown.shape[1] - 1),
+        position="tb",
+    )
+    for character, command in LATEX.items():
+        body = body.replace(character, command)
+    return body
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)
+
+
+def shown_frame(frame: pd.DataFrame, **columns: tuple[str, Callable[[object], str]]) -> pd.DataFrame:
+    """Text cells from chosen columns: new heading and format per column."""
+    return pd.DataFrame({title: [form(cell) for cell in frame[key]] for key, (title, form) in columns.items()})
+
+
+def number(digits: int = 1, sign: bool = False) -> Callable[[object], str]:
+    """A format for numbers; what is not available is a dash."""
+
+    def form(value: object) -> str:
+        if value is None or pd.isna(value):  # type: ignore[call-overload]
+            return MISSING
+        return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")  # noqa: RUF001  a minus sign
+
+    return form
+
+
+def interval(low: float | None, high: float | None, digits: int = 1, sign: bool = False) -> str:
+    """The bounds as "low to high", or a dash."""
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
+        return MISSING
+    form = number(digits, sign)
+    return f"{form(low)} to {form(high)}"
+
+
+def plural(count: int, word: str) -> str:
+    """A count with its noun."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def slug(*parts: str) -> str:
+    """A file name from words."""
+    return re.sub(r"[^a-z0-9]+", "_", "_".join(parts).lower()).strip("_")
+
+
+def as_sequence(text: str | Sequence[str]) -> tuple[str, ...]:
+    """One or several paragraphs as several."""
+    return (text,) if isinstance(text, str) else tuple(text)
