@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from statsmodels.stats.multitest import multipletests
 
 from cops_lightning.statistics import compare_pairs, format_p, holm, mean_interval, pairs_needed
 from cops_lightning.statistics.paired import NEEDS_T, NEEDS_WILCOXON
@@ -34,6 +35,11 @@ def test_the_signed_rank_test_gives_the_published_p_value_of_hollander_and_wolfe
 def test_the_effect_size_is_the_mean_over_the_deviation_of_differences_with_hedges_factor():
     # Differences 1, 2, 3: mean 2, deviation 1, factor 1 - 3 / (4 * 2 - 1).
     assert compare_pairs(np.array([1.0, 2.0, 3.0]), np.zeros(3)).effect == pytest.approx(2 * (1 - 3 / 7))
+
+
+@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_holms_adjustment_is_that_of_statsmodels(p):
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist())
 
 
 def test_holms_adjustment_of_four_tests_by_hand_leaves_out_what_was_not_tested():

@@ -23,11 +23,11 @@ from cops_lightning.statistics import (
     compare_pairs,
     compare_ranks,
     delong,
-    format_p,
     holm,
     pairs_needed,
     rank_correlation,
     split_variance,
+    state_p,
 )
 from cops_lightning.statistics.paired import NEEDS_WILCOXON
 
@@ -112,9 +112,11 @@ class Comparison:
     verdict: str
 
 
-def compare(frame: pd.DataFrame, a: str, b: str, metric: Metric, margin: float) -> Comparison | None:
-    """Compare two methods in one metric; None where no dataset has both with a common seed. `margin` in points."""
-    table = datasets_of(frame, metric)
+def compare(table: pd.DataFrame, a: str, b: str, metric: Metric, margin: float) -> Comparison | None:
+    """Compare two methods in one metric; None where no dataset has both with a common seed.
+
+    `table` is that of `datasets_of` for the metric, `margin` in points.
+    """
     conditions, strata_a, strata_b = [], [], []
     for condition in dict.fromkeys(table.index.get_level_values("condition")):
         if (a, condition) not in table.index or (b, condition) not in table.index:
@@ -159,7 +161,8 @@ def compare_all(
     """The first method against each other one, in every metric; tests over datasets are adjusted within a metric."""
     comparisons = []
     for metric in metrics:
-        found = [c for b in methods[1:] if (c := compare(frame, methods[0], b, metric, margin)) is not None]
+        table = datasets_of(frame, metric)
+        found = [c for b in methods[1:] if (c := compare(table, methods[0], b, metric, margin)) is not None]
         adjusted = holm([c.p_over for c in found])
         comparisons += [decide(replace(c, p_over=p)) for c, p in zip(found, adjusted, strict=True)]
     return comparisons
@@ -173,14 +176,14 @@ def decide(comparison: Comparison) -> Comparison:
     """
     c, name = comparison, metric_name(comparison.metric)
     n, gap = len(c.conditions), comparison.over.difference
-    spread = "" if gap.low is None else f", 95 % interval {gap.low:+.1f} to {gap.high:+.1f}"
-    size = f"mean difference {gap.mean:+.1f} points over {n} dataset{'s' if n > 1 else ''}{spread}"
+    spread = "" if gap.low is None or gap.high is None else f", 95 % interval {_signed(gap.low)} to {_signed(gap.high)}"
+    size = f"mean difference {_signed(gap.mean)} points over {n} dataset{'s' if n > 1 else ''}{spread}"
     if c.p_over is not None:
         rejected = c.p_over < ALPHA
         # The direction of a signed-rank test is that of the ranks, whose plain reading is the median difference.
         median = float(np.median([row.paired.difference.mean for row in c.conditions]))
         decision: Decision = ("shown" if median > 0 else "opposite") if rejected else "not shown"
-        basis = f"Wilcoxon signed-rank over {c.over.wilcoxon.n} datasets, p = {format_p(c.p_over)}"
+        basis = f"Wilcoxon signed-rank over {c.over.wilcoxon.n} datasets, {state_p(c.p_over)}"
     else:
         better = [row.condition for row in c.conditions if _found(row) and row.paired.difference.mean > 0]
         worse = [row.condition for row in c.conditions if _found(row) and row.paired.difference.mean < 0]
@@ -197,7 +200,7 @@ def decide(comparison: Comparison) -> Comparison:
             fewest = min(row.paired.n for row in tested)
             basis = f"paired t over {fewest} or more seeds per dataset, Holm-adjusted: {found if n > 1 else ''}"
             if n == 1:
-                basis = f"paired t over {fewest} seeds, p = {format_p(tested[0].p or 0.0)}"
+                basis = f"paired t over {fewest} seeds, {state_p(tested[0].p or 0.0)}"
             elif decision in ("shown", "opposite"):
                 basis = f"paired t over {fewest} or more seeds on each of {n} datasets, Holm-adjusted"
             basis += f"; {NEEDS_WILCOXON} datasets are needed to speak of others" if n < NEEDS_WILCOXON else ""
@@ -208,6 +211,10 @@ def decide(comparison: Comparison) -> Comparison:
         "not shown": "not shown",
     }[decision]
     return replace(c, decision=decision, verdict=f"{c.a} is better than {c.b} in {name}: {words} ({size}; {basis}).")
+
+
+def _signed(points: float | None) -> str:
+    return f"{round(points or 0.0, 1) + 0.0:+.1f}"
 
 
 def _found(row: ConditionComparison) -> bool:

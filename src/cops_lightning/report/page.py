@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,20 +12,39 @@ from markupsafe import Markup
 
 from cops_lightning.core.files import replacing
 
-MISSING = "–"  # noqa: RUF001  an en dash, as printed tables have it
+MISSING = "\N{EN DASH}"
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+# Columns that hold words.
+WORDS = (
+    "method", "auxiliary", "target", "category", "metric", "dataset", "trained on", f"A {MINUS} B",
+    "auxiliary → target", "features of", "folder", "status", "why",
+)  # fmt: skip
 # What LaTeX does not know in its text fonts.
-LATEX = {"±": r"$\pm$", "→": r"$\rightarrow$", "−": "$-$", "–": "--", "×": r"$\times$", "≥": r"$\geq$"}  # noqa: RUF001
+LATEX = {
+    "±": r"$\pm$",
+    "→": r"$\rightarrow$",
+    MINUS: "$-$",
+    MISSING: "--",
+    TIMES: r"$\times$",
+    "≥": r"$\geq$",
+    "²": "$^2$",
+    "é": r"\'e",
+}
 
 
 @dataclass(frozen=True)
 class Table:
-    """`shown` holds the cells as text, `raw` the numbers for CSV (default: the text). `folded` tables open on demand."""
+    """`shown` holds the cells as text, `raw` the numbers for CSV, else the text. `folded` tables open on demand."""
 
     name: str
     caption: str
     shown: pd.DataFrame
     raw: pd.DataFrame | None = None
     folded: bool = False
+
+    def align(self, column: str) -> str:
+        """The class of a column's cells: words to the left, numbers to the right."""
+        return "text" if column in WORDS else ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +159,8 @@ def number(digits: int = 1, sign: bool = False) -> Callable[[object], str]:
     def form(value: object) -> str:
         if value is None or pd.isna(value):  # type: ignore[call-overload]
             return MISSING
-        return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")  # noqa: RUF001  a minus sign
+        rounded = round(float(value), digits) + 0.0  # type: ignore[arg-type]  # no minus before a rounded 0
+        return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", MINUS)
 
     return form
 
@@ -163,6 +183,6 @@ def slug(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", "_".join(parts).lower()).strip("_")
 
 
-def as_sequence(text: str | Sequence[str]) -> tuple[str, ...]:
-    """One or several paragraphs as several."""
-    return (text,) if isinstance(text, str) else tuple(text)
+def upper_first(text: str) -> str:
+    """The same with a capital first letter."""
+    return text[:1].upper() + text[1:]

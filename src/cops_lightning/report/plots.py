@@ -24,7 +24,7 @@ from cops_lightning.report.analysis import (
     datasets_of,
     metric_name,
 )
-from cops_lightning.statistics import format_p, mean_interval
+from cops_lightning.statistics import mean_interval, state_p
 
 # Okabe and Ito's palette, which people with any colour vision tell apart; markers differ too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -198,7 +198,7 @@ def shift_scatter(correlations: Sequence[ShiftCorrelation]) -> bytes | None:
             ax.set_xlabel(f"Fréchet distance of {of} (unit features)")
             ax.set_ylabel(f"{metric_name(c.metric)} (%)")
             rho = "" if c.outcome.statistic is None else f"rho = {c.outcome.statistic:+.2f}, "
-            p = c.outcome.why if c.outcome.p is None else f"p = {format_p(c.outcome.p)}"
+            p = c.outcome.why if c.outcome.p is None else state_p(c.outcome.p)
             ax.set_title(f"Spearman {rho}{p}; n = {len(c.distance)}", fontsize=10)
             ax.margins(0.18)
             ax.grid(color="0.92", lw=0.8)

@@ -11,6 +11,7 @@ from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MEAN
 from cops_lightning.report import plots
 from cops_lightning.report.analysis import (
+    ALPHA,
     Comparison,
     Metric,
     beside_published,
@@ -29,7 +30,9 @@ from cops_lightning.report.analysis import (
 )
 from cops_lightning.report.collect import Collection
 from cops_lightning.report.page import (
+    MINUS,
     MISSING,
+    TIMES,
     Page,
     Plot,
     Section,
@@ -39,10 +42,11 @@ from cops_lightning.report.page import (
     plural,
     shown_frame,
     slug,
+    upper_first,
 )
 from cops_lightning.report.published import SOURCE
 from cops_lightning.report.tables import SUMMARY
-from cops_lightning.statistics import format_p, holm
+from cops_lightning.statistics import format_p, holm, state_p
 
 FULL = "cops"
 DEFAULT_METRICS: tuple[Metric, ...] = (("image", "auroc"), ("pixel", "auroc"), ("pixel", "aupro"))
@@ -168,7 +172,7 @@ def _results(frame: pd.DataFrame, table: pd.DataFrame, methods: Sequence[str], m
         svg = plots.strips(frame, methods, metric)
         if svg:
             caption = f"{metric_name(metric)} by dataset, a dot per seed. Overlapping intervals are no test: see below."
-            drawn.append(Plot(slug("seeds", *metric), caption[0].upper() + caption[1:], svg))
+            drawn.append(Plot(slug("seeds", *metric), upper_first(caption), svg))
     more = len(methods) - plots.MOST_METHODS
     text = (f"Figures show the first {plots.MOST_METHODS} methods, tables all {len(methods)}.",) if more > 0 else ()
     return Section("results", "Results", text, tables=tuple(tables), plots=tuple(drawn))
@@ -259,7 +263,7 @@ def _comparisons(
     signed = number(1, sign=True)
     shown_per = pd.DataFrame(
         {
-            "A − B": per["A"] + " − " + per["B"],  # noqa: RUF001
+            f"A {MINUS} B": per["A"] + f" {MINUS} " + per["B"],
             "metric": per["metric"],
             "dataset": per["dataset"],
             "n": per["n"].astype(str),
@@ -277,7 +281,7 @@ def _comparisons(
     )
     shown_total = pd.DataFrame(
         {
-            "A − B": total["A"] + " − " + total["B"],  # noqa: RUF001
+            f"A {MINUS} B": total["A"] + f" {MINUS} " + total["B"],
             "metric": total["metric"],
             "datasets": total["datasets"].astype(str),
             "difference": total["difference"].map(signed),
@@ -306,7 +310,7 @@ def _comparisons(
     drawn = [
         Plot(
             slug("difference", c.a, c.b, *c.metric),
-            f"{c.a} − {c.b}, {metric_name(c.metric)}: {_first_words(c)}",  # noqa: RUF001
+            f"{c.a} {MINUS} {c.b}, {metric_name(c.metric)}: {_first_words(c)}",
             plots.forest(c),
         )
         for c in comparisons[:MOST_FORESTS]
@@ -343,7 +347,7 @@ def _ranking(frame: pd.DataFrame, methods: Sequence[str], metrics: Sequence[Metr
         ranks = dict(zip(r.methods, r.result.mean_ranks, strict=True))
         rows += [{"metric": metric_name(r.metric), "method": m, "rank": rank} for m, rank in ranks.items()]
         outcome, count = r.result.friedman, len(r.conditions)
-        text.append(f"{metric_name(r.metric)} over {plural(count, 'dataset')}: {outcome}.".capitalize())
+        text.append(upper_first(f"{metric_name(r.metric)} over {plural(count, 'dataset')}: {outcome}."))
         svg = plots.critical_difference_diagram(r)
         if svg:
             caption = (
@@ -377,7 +381,7 @@ def _images(frame: pd.DataFrame, collection: Collection, methods: Sequence[str])
     )  # fmt: skip
     shown = pd.DataFrame(
         {
-            "A − B": raw["A"] + " − " + raw["B"],  # noqa: RUF001
+            f"A {MINUS} B": raw["A"] + f" {MINUS} " + raw["B"],
             "dataset": raw["dataset"],
             "seed": raw["seed"].astype(str),
             "A": raw["auroc_a"].map(number()),
@@ -409,7 +413,7 @@ def _times(value: float | None) -> float | None:
 def _ablations(
     comparisons: Sequence[Comparison], table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[Metric]
 ) -> Section:
-    title, name = "Ablations", "ablations"
+    title, name = "Relative to the full method", "ablations"
     if not comparisons or methods[0].partition(" ")[0] != FULL:
         return Section(name, title, ("There is nothing to set against the full method.",))
     by = {(c.b, c.metric): c for c in comparisons}
@@ -486,13 +490,14 @@ def _domain_shift(collection: Collection, frame: pd.DataFrame, table: pd.DataFra
         "tests equal distributions; patches of one image are not independent, so theirs is too small."
     ]
     for c in correlations:
-        rho = "" if c.outcome.statistic is None else f" = {c.outcome.statistic:+.2f}"
-        said = c.outcome.why if c.outcome.p is None else f"p = {format_p(c.outcome.p)}"
-        shown_word = "shown" if c.outcome.p is not None and c.outcome.p < 0.05 else "not shown"
-        text.append(
-            f"{metric_name(c.metric)} of {c.method} goes with the distance: {shown_word} (Spearman's rank "
-            f"correlation{rho}, {said}).".capitalize()
-        )
+        rho = c.outcome.statistic
+        found = "" if rho is None else f" {rho:+.2f}"
+        said = c.outcome.why if c.outcome.p is None else state_p(c.outcome.p)
+        verdict = "not shown"
+        if rho is not None and c.outcome.p is not None and c.outcome.p < ALPHA:
+            verdict = "shown" if rho < 0 else "not shown; it rises with the distance"
+        claim = f"{metric_name(c.metric)} of {c.method} falls with the distance: {verdict}"
+        text.append(upper_first(f"{claim} (Spearman's rank correlation{found}, {said})."))
     svg = plots.shift_scatter(correlations)
     drawn = (Plot("domain_shift", "Performance against distance from the auxiliary dataset", svg),) if svg else ()
     return Section(
@@ -604,10 +609,12 @@ def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
         {
             "method": raw["method"],
             "auxiliary": raw["auxiliary"],
-            "datasets × seeds × draws": [f"{r.datasets} × {r.seeds} × {r.draws}" for r in records],  # noqa: RUF001
+            f"datasets {TIMES} seeds {TIMES} draws": [
+                f"{r.datasets} {TIMES} {r.seeds} {TIMES} {r.draws}" for r in records
+            ],
             "dataset": cells("dataset"),
             "seed": cells("seed"),
-            "seed × dataset": cells("interplay"),  # noqa: RUF001
+            f"seed {TIMES} dataset": cells("interplay"),
             "latent draw": cells("draw"),
         }
     )
@@ -615,7 +622,7 @@ def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
         "Variance of image AUROC in squared points, split by a random-effects analysis of variance: datasets differ in "
         "difficulty; seeds differ in training; a seed may help on one dataset and hurt on another; and the latent draw "
         "differs at inference alone, measured on a sample of images. Without repeated draws the latter is part of "
-        "seed × dataset. An estimate from few seeds is rough.",  # noqa: RUF001
+        f"seed {TIMES} dataset. An estimate from few seeds is rough.",
     )
     caption = "Variance in squared points of image AUROC (share of the whole)"
     svg = plots.variance(records)

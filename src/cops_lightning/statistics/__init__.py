@@ -3,7 +3,7 @@
 from cops_lightning.statistics.bootstrap import bootstrap_iqm, bootstrap_iqm_difference, interquartile_mean
 from cops_lightning.statistics.images import AurocComparison, bootstrap_images, delong
 from cops_lightning.statistics.latents import VaeHealth, project, vae_health
-from cops_lightning.statistics.outcome import Outcome, format_p
+from cops_lightning.statistics.outcome import Outcome, format_p, state_p
 from cops_lightning.statistics.paired import Interval, Paired, compare_pairs, holm, mean_interval, pairs_needed
 from cops_lightning.statistics.ranks import RankComparison, compare_ranks, critical_difference
 from cops_lightning.statistics.shift import Shift, compare_features, frechet_distance, mmd_test, rank_correlation
@@ -36,5 +36,6 @@ __all__ = [
     "project",
     "rank_correlation",
     "split_variance",
+    "state_p",
     "vae_health",
 ]

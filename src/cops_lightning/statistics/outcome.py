@@ -20,7 +20,7 @@ class Outcome:
     why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.test}: {self.why}" if self.p is None else f"{self.test}: p = {format_p(self.p)}"
+        return f"{self.test}: {self.why}" if self.p is None else f"{self.test}: {state_p(self.p)}"
 
 
 def too_few(test: str, unit: str, n: int, needs: int) -> Outcome:
@@ -31,3 +31,9 @@ def too_few(test: str, unit: str, n: int, needs: int) -> Outcome:
 def format_p(p: float) -> str:
     """A p-value for reading: two significant digits, never 0."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def state_p(p: float) -> str:
+    """A p-value in a sentence: p = 0.03, p < 0.001."""
+    form = format_p(p)
+    return f"p {form}" if form.startswith("<") else f"p = {form}"

@@ -1,0 +1,191 @@
+"""`cops-report` as a user runs it, over studies whose differences are known."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from .studies import TARGETS, write_diagnostics, write_run, write_study
+
+SECTIONS = (
+    "Verdicts", "Results", "Beside the published numbers", "All methods ranked", "One pair of runs over images",
+    "Relative to the full method", "Choice of the auxiliary dataset", "Domain shift", "Health of the VAE",
+    "Where results vary", "Runs",
+)  # fmt: skip
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Seven targets, five seeds; static_prompts are 3 points worse, without_states no different; one VAE is dead."""
+    root = tmp_path_factory.mktemp("study")
+    write_study(root, {"cops": 0.03, "static_prompts": 0.0, "without_states": 0.03})
+    for seed in range(5):
+        write_diagnostics(root / f"cops-{seed}", "visa", TARGETS, seed, collapsed=seed == 3)
+    write_run(root / "broken", {}, status="failed", seed=9)
+    (root / "broken" / "results.csv").unlink()
+    return root
+
+
+@pytest.fixture(scope="module")
+def reported(study, run_command, tmp_path_factory):
+    """The report of that study: its folder and what was printed."""
+    out = tmp_path_factory.mktemp("out")
+    result = run_command("cops-report", str(study), "--out", str(out), "--metric", "image/auroc")
+    assert result.returncode == 0, result.stderr
+    return out, result.stdout
+
+
+def test_a_true_difference_is_shown_and_none_is_not_shown(reported):
+    _, printed = reported
+    assert "cops is better than static_prompts in image AUROC: shown (mean difference +" in printed
+    assert "cops is better than without_states in image AUROC: not shown (mean difference" in printed
+
+
+def test_the_page_holds_every_section_and_everything_that_it_shows(reported):
+    page = (reported[0] / "report.html").read_text()
+    for title in SECTIONS:
+        assert f"<h2>{title}</h2>" in page, title
+    assert "cops against static_prompts, without_states" in page
+    assert page.count("data:image/svg+xml;base64,") >= 7
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert "<script" not in page
+
+
+def test_tables_come_as_latex_and_as_numbers(reported):
+    tables = reported[0] / "tables"
+    tex = (tables / "comparison_over_datasets.tex").read_text()
+    assert "\\toprule" in tex
+    assert "\\label{tab:comparison_over_datasets}" in tex
+    assert "static\\_prompts" in tex
+    assert all(path.read_text().isascii() for path in tables.glob("*.tex"))
+    over = pd.read_csv(tables / "comparison_over_datasets.csv").set_index("B")
+    # All seven datasets favour cops: the smallest p-value that seven pairs can have, doubled by Holm.
+    assert over.loc["static_prompts", "p_wilcoxon"] == pytest.approx(2 / 2**7)
+    assert over.loc["static_prompts", "p_holm"] == pytest.approx(2 * 2 / 2**7)
+
+
+def test_means_deviations_and_counts_are_those_of_the_runs(study, reported):
+    table = pd.read_csv(reported[0] / "tables" / "results_by_dataset.csv")
+    row = table[(table["method"] == "cops") & (table["target"] == "target2") & (table["metric"] == "auroc")].iloc[0]
+    values = []
+    for seed in range(5):
+        frame = pd.read_csv(study / f"cops-{seed}" / "results.csv")
+        chosen = frame[(frame["target"] == "target2") & (frame["category"] == "mean") & (frame["metric"] == "auroc")]
+        values.append(100 * chosen["value"].iloc[0])
+    assert (row["n"], row["mean"], row["sd"]) == pytest.approx((5, np.mean(values), np.std(values, ddof=1)))
+
+
+def test_the_markdown_page_says_the_same_and_its_figures_exist(reported):
+    text = (reported[0] / "report.md").read_text()
+    for title in SECTIONS:
+        assert f"## {title}\n" in text
+    figures = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert len(figures) >= 7
+    assert all((reported[0] / path).stat().st_size > 0 for path in figures)
+
+
+def test_failed_runs_are_counted_and_named(reported):
+    out, printed = reported
+    assert printed.startswith("16 runs (15 done, 1 failed); 3 methods, 5 seeds")
+    assert "broken" in (out / "tables" / "unfinished_runs.csv").read_text()
+
+
+def test_a_collapsed_vae_is_a_warning_with_evidence(reported):
+    page = (reported[0] / "report.html").read_text()
+    assert "seed 3: The VAE has collapsed: 0 of 32 latent dimensions are active" in page
+    assert "1 of 5 runs has a collapsed VAE." in page
+
+
+def test_the_same_runs_give_the_same_bytes(study, reported, run_command, tmp_path):
+    result = run_command("cops-report", str(study), "--out", str(tmp_path), "--metric", "image/auroc")
+    assert result.returncode == 0, result.stderr
+    for path in reported[0].rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(reported[0])).read_bytes(), path.name
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_without_a_network_shows_every_section_and_reports_no_error(reported, tmp_path):
+    result = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+         "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom",
+         (reported[0] / "report.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    for title in SECTIONS:
+        assert f"<h2>{title}</h2>" in result.stdout, title
+    assert "CONSOLE" not in result.stderr
+
+
+def test_two_seeds_are_too_few_and_the_report_says_so(tmp_path, run_command):
+    write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=2, targets=TARGETS[:3])
+    result = run_command("cops-report", "runs", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    claims = [line for line in result.stdout.splitlines() if line.startswith("- ")]
+    assert claims
+    assert all("not shown" in claim and "no test: needs 3 seeds, has 2" in claim for claim in claims)
+    table = pd.read_csv(tmp_path / "report" / "tables" / "comparison_by_dataset.csv")
+    assert table[["p_t", "p_holm", "p_wilcoxon"]].isna().all(axis=None)
+
+
+def test_with_few_datasets_a_claim_must_hold_on_each_of_them(tmp_path, run_command):
+    write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=5, targets=TARGETS[:2])
+    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    assert "in image AUROC: shown" in result.stdout
+    assert "on each of 2 datasets, Holm-adjusted; 6 datasets are needed to speak of others" in result.stdout
+
+
+def test_auxiliary_datasets_make_a_matrix_with_transfer_gaps(tmp_path, run_command):
+    for seed in range(2):
+        write_run(tmp_path / "runs" / f"v{seed}", {"btad": 0.6, "mpdd": 0.8, "visa": 0.9}, seed=seed, auxiliary="visa")
+        write_run(tmp_path / "runs" / f"m{seed}", {"btad": 0.7, "mpdd": 0.75}, seed=seed, auxiliary="mvtec")
+    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    gaps = pd.read_csv(tmp_path / "report" / "tables" / "transfer_gaps_image_auroc.csv").set_index("auxiliary")
+    assert gaps.loc["visa", "btad"] == pytest.approx(-10)
+    assert gaps.loc["mvtec", "mpdd"] == pytest.approx(-5)
+    assert gaps.loc["mvtec", "btad"] == gaps.loc["visa", "mpdd"] == 0
+    assert np.isnan(gaps.loc["visa", "visa"])  # trained on: not zero-shot
+
+
+def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp_path, run_command):
+    folder = write_run(tmp_path / "runs" / "a", {"btad": 0.946, "mvtec": 0.94})
+    record = json.loads((folder / "run.json").read_text())
+    record["backbone"] |= {"name": "ViT-L-14-336-quickgelu", "published_by_openai": True}
+    record["config"] |= {"backbone": {"image_size": 518}, "auxiliary": {"source": "visa", "epochs": 10}}
+    (folder / "run.json").write_text(json.dumps(record))
+    result = run_command("cops-report", "runs", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    table = pd.read_csv(tmp_path / "report" / "tables" / "published.csv").set_index(["target", "level", "metric"])
+    assert table.loc[("btad", "image", "auroc"), "published"] == pytest.approx(93.6)
+    assert table.loc[("btad", "image", "auroc"), "difference"] == pytest.approx(94.6 - 93.6)
+    assert ("mvtec", "pixel", "auroc") in table.index
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere",), "nowhere is no folder"),
+        (("runs", "--compare", "cops", "static_promts"), "did you mean static_prompts?"),
+        (("runs", "--compare", "cops"), "a comparison needs two different variants"),
+        (("runs", "--metric", "image/auc"), "--metric is 'image/auc'; expected one of image/auroc"),
+        (("runs", "--margin", "0"), "expected a difference in points above 0"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, run_command):
+    write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=1, targets=TARGETS[:1])
+    result = run_command("cops-report", *arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+def test_help_teaches_by_example(run_command):
+    printed = run_command("cops-report", "--help").stdout
+    assert "  cops-report runs/static_prompts --compare cops static_prompts" in printed
+    assert "image/auroc, image/ap" in printed
