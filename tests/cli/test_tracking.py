@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import struct
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from cops_lightning.core.types import MEAN
 from cops_lightning.metrics.curves import POINTS
 from cops_lightning.report.tables import read_results
 
-from .conftest import SMALL, make_dataset
+from .conftest import COMMANDS, SMALL, make_dataset
 
 BLOCK, FILE_HEADER, CHUNK_HEADER = 32768, 7, 7
 EPOCHS, STEPS = 2, 4  # six images in batches of four are two steps an epoch
@@ -208,6 +211,36 @@ def test_the_checkpoints_are_an_artifact(offline_run):
     assert {entry.path for entry in artifact.manifest.contents} == {"last.ckpt", "released.pth"}
     for entry in artifact.manifest.contents:
         assert Path(entry.local_path).resolve() == (offline_run.folder / "checkpoints" / entry.path).resolve()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_under_the_same_identity_at_the_step_where_its_last_epoch_ended(tmp_path, run_command):
+    command = ("hydra.run.dir=run", "logger=wandb", *arguments(tmp_path), "auxiliary.epochs=20", "report.heatmaps=0")
+    variables = {"HOME": str(tmp_path), "WANDB_MODE": "offline"}
+    with subprocess.Popen(
+        [str(COMMANDS / "cops-train"), *command],
+        cwd=tmp_path,
+        env={**os.environ, **variables, "COPS_CACHE": str(tmp_path / "cache")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while process.poll() is None and not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+            time.sleep(0.05)
+        process.kill()
+    resumed = run_command("cops-train", *command, cwd=tmp_path, **variables)
+    assert resumed.returncode == 0, resumed.stderr
+    first, second = sorted((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    run_id = json.loads((tmp_path / "run" / "run.json").read_text())["run_id"]
+    assert first.name.endswith(run_id)
+    assert second.name.endswith(run_id)
+    (file,) = second.glob("*.wandb")
+    history = [
+        as_dict(record.history.item) for record in records(file) if record.WhichOneof("record_type") == "history"
+    ]
+    steps = [line["trainer/global_step"] for line in history if "train/total_step" in line]
+    assert steps[0] > 0
+    assert steps[0] % (STEPS // EPOCHS) == 0
+    assert steps == list(range(steps[0], 20 * STEPS // EPOCHS))
 
 
 def test_a_server_that_does_not_answer_costs_neither_the_run_nor_what_was_tracked(tmp_path, run_command):
