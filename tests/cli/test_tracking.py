@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from sklearn.metrics import auc
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -22,6 +23,7 @@ from cops_lightning.report.tables import read_results
 
 from .conftest import COMMANDS, SMALL, make_dataset
 
+ROOT = Path(__file__).parents[2]
 BLOCK, FILE_HEADER, CHUNK_HEADER = 32768, 7, 7
 EPOCHS, STEPS = 2, 4  # six images in batches of four are two steps an epoch
 LOSSES = {f"train/{part}" for part in ("total", "image", "patch", "gather", "scatter", "kl", "recon")}
@@ -211,6 +213,20 @@ def test_the_checkpoints_are_an_artifact(offline_run):
     assert {entry.path for entry in artifact.manifest.contents} == {"last.ckpt", "released.pth"}
     for entry in artifact.manifest.contents:
         assert Path(entry.local_path).resolve() == (offline_run.folder / "checkpoints" / entry.path).resolve()
+
+
+@pytest.mark.slow
+def test_a_job_that_wandb_hands_out_has_the_identity_and_the_folder_of_its_agent(tmp_path, run_command):
+    sweep = yaml.safe_load((ROOT / "experiments" / "wandb_sweeps" / "ablations.yaml").read_text())
+    written = [word for word in sweep["command"] if word not in ("${program}", "${args_no_hyphens}")]
+    small = [word for word in arguments(tmp_path) if not word.startswith("study=")]
+    agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "run1", "WANDB_MODE": "offline", "HOME": str(tmp_path)}
+    job = ("ablation=without_states", "seed=1", "report.heatmaps=0")
+    result = run_command(sweep["program"], *written, *small, *job, cwd=tmp_path, **agent)
+    assert result.returncode == 0, result.stderr
+    tracked = OfflineRun(tmp_path / "runs" / "ablations" / "sweep_sweep1" / "run1")
+    (run,) = tracked.of("run")
+    assert (run.run_id, run.run_group, run.job_type) == ("run1", "ablations", "without_states")
 
 
 @pytest.mark.slow
