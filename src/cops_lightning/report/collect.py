@@ -25,7 +25,7 @@ HEADER = ",".join(COLUMNS)
 
 @dataclass(frozen=True)
 class Job:
-    """One result folder. `status` is that of run.json: done, failed or running; or `NO_RECORD` where there is none."""
+    """A result folder. `status` is run.json's (done, failed, running, interrupted), or `NO_RECORD` without one."""
 
     folder: Path
     record: Mapping[str, Any] = field(repr=False)

@@ -236,7 +236,7 @@ def latents(record: HealthRecord) -> bytes:
         right.plot(np.arange(1, len(kl) + 1), kl, color=COLORS[0], lw=1.8)
         right.set_ylim(0, max(1e-3, 1.05 * float(kl.max())))
         right.set_xlabel(f"latent dimension, sorted (of {len(kl)})")
-        right.set_ylabel("KL from the prior (nats, mean over images)")
+        right.set_ylabel("KL (nats, mean over images)")
         right.set_title(f"{kl.sum():.3g} nats in all, {record.content['active_units']} dimensions active", fontsize=10)
         right.grid(color="0.92", lw=0.8)
         return _svg(figure)
