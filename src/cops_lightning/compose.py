@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from hydra.utils import instantiate
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from cops_lightning.backbone.image import parse_precision
 from cops_lightning.backbone.weights import BackboneSource, load_backbone
@@ -169,9 +170,14 @@ def build_trainer(
     tracker: Tracker | None,
     epochs: int | None = None,
     more: Sequence[Callback] = (),
+    masked: bool = True,
 ) -> Trainer:
-    """Lightning's Trainer. With `epochs` it trains and keeps the last checkpoint in the run folder."""
-    callbacks: list[Callback] = [RichProgressBar(leave=False)] if config.progress else []
+    """Lightning's Trainer. With `epochs` it trains and keeps the last checkpoint in the run folder.
+
+    `masked` says whether the auxiliary dataset has masks: without them the states take no gradient, which processes
+    that share batches must expect.
+    """
+    callbacks: list[Callback] = [CalmProgressBar(leave=False)] if config.progress else []
     callbacks += more
     if epochs is not None and tracker is not None:
         callbacks.append(TrainingCurves())
@@ -181,6 +187,8 @@ def build_trainer(
     return Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
+        strategy=_strategy(config, masked),
+        use_distributed_sampler=False,  # the data module shares batches itself, without repeating an image
         precision=config.precision,  # type: ignore[arg-type]
         deterministic=config.deterministic,
         max_epochs=epochs,
@@ -194,6 +202,31 @@ def build_trainer(
         log_every_n_steps=1,
         default_root_dir=folder,
     )
+
+
+def _strategy(config: TrainerConfig, masked: bool) -> Strategy | str:
+    if config.strategy not in ("auto", "ddp"):
+        raise ConfigError(
+            f"trainer.strategy is {config.strategy!r}; expected auto or ddp: the frozen encoder fits on every device, "
+            "so nothing else is supported."
+        )
+    if config.devices == 1:
+        return "auto"
+    return DDPStrategy(find_unused_parameters=not masked)
+
+
+class CalmProgressBar(RichProgressBar):
+    """Lightning's bar, which would wait for the device at every step to show the loss; this one does at every tenth."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._shown: dict[str, Any] = {}
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """The loss of the last tenth step."""
+        if trainer.global_step % 10 == 1 or not self._shown:
+            self._shown = dict(super().get_metrics(trainer, pl_module))
+        return self._shown
 
 
 @contextmanager

@@ -162,10 +162,14 @@ class OptimConfig:
 
 @dataclass
 class TrainerConfig:
-    """What Lightning's Trainer runs on."""
+    """What Lightning's Trainer runs on.
+
+    Several `devices` (GPUs, or processes on a CPU) share every batch by `strategy` ddp; results are those of one.
+    """
 
     accelerator: str = "auto"
     devices: int = 1
+    strategy: str = "auto"
     precision: str = "32-true"
     deterministic: bool = False
     progress: bool = True

@@ -15,7 +15,7 @@ from cops_lightning.backbone.weights import clip_from_state, read_state
 from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.core.files import replacing
 from cops_lightning.core.seeding import image_latents, named_generator
-from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise, StateDict
+from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise, Share, StateDict
 from cops_lightning.core.weights import mismatches
 from cops_lightning.detector import FeatureDetector
 from cops_lightning.prompts.classes import ImplicitClasses
@@ -334,16 +334,20 @@ class CoPS(FeatureDetector):
         return self.losses_of_features(self.encode(images), masks, labels, noise)
 
     def losses_of_features(
-        self, features: Features, masks: Masks | None, labels: Labels, noise: Noise
+        self, features: Features, masks: Masks | None, labels: Labels, noise: Noise, share: Share | None = None
     ) -> dict[str, Float[Tensor, ""]]:
-        """Training losses from features, as `encode` gives them; see `losses`."""
+        """Training losses from features, as `encode` gives them; see `losses`.
+
+        With `share` they are this process's contributions to the losses of a batch that several processes share.
+        """
         parts: dict[str, Float[Tensor, ""]] = {}
         prototypes = None if self.states is None else self.states(features.patches)
         biases = None
         if self.classes is not None:
             biases, posterior = self.classes.posterior_bias(features.image, noise)
             parts["kl"] = kl_loss(posterior.mean, posterior.log_var)
-            recon = reconstruction_loss(features.image, biases[:, 0], self.readings.recon)
+            pairs = features.image if share is None or self.readings.recon == "matched" else share.images
+            recon = reconstruction_loss(pairs, biases[:, 0], self.readings.recon)
             parts["recon"] = self.preset.recon_weight * recon
         text = self.text_features(prototypes, biases).expand(len(features.image), -1, -1)
         parts["image"] = image_loss(image_logits(features.image, text), labels)
@@ -353,6 +357,8 @@ class CoPS(FeatureDetector):
             if prototypes is not None:
                 distances = prototype_distances(features.patches, prototypes)
                 parts["gather"], parts["scatter"] = prototype_losses(distances, counts)
+        if share is not None:
+            parts = {name: share.weights[name] * loss for name, loss in parts.items()}
         total = torch.stack([4 * loss if name == "patch" else loss for name, loss in parts.items()]).sum()
         return {"total": total, **parts}
 

@@ -54,6 +54,7 @@ def test_test_steps_collect_scores_that_agree_with_the_model(task, batch):
     task.expect_targets(["a"])
     with torch.no_grad():
         task.test_step(batch, 0)
+        task.on_test_epoch_end()
     expected = task.model.score(batch.images, keys=batch.keys)
     assert [image.score for image in task.scored[0]] == expected.image.tolist()
     assert {row.category for row in task.suites[0].compute()} == {"x", "mean"}

@@ -65,7 +65,7 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
     with tracking(config.logger, folder, run, record.content) as tracker:
         trainer = build_trainer(config.trainer, folder, tracker, more=build_caching(config.cache, config.data))
         rows = evaluate(trainer, task, data, run, folder, options)
-        record.add_encoder(task.count)
+        record.add_encoder(task.count_of_all())
     show_results(rows, config.title, backbone, run, folder)
 
 

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -96,10 +96,16 @@ def launch(config: DictConfig, job: Job) -> float | None:
 def attempt(config: DictConfig, folder: Path, job: Job) -> Outcome:
     """Do what is missing of a job. Whatever ends it is recorded in its folder, and raised."""
     require_complete(config)
+    if config.trainer.devices > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise ConfigError(
+            f"trainer.devices is {config.trainer.devices} in a multirun, whose jobs share one process. Run the jobs one "
+            "by one, or with trainer.devices=1."
+        )
     settings = plain(config)
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # a process of a distributed run: the first one keeps the books
         entry = read_entry(folder, run_id(settings))
-        job(config, folder, RunRecord(folder, settings, config.seed, entry, written=False))
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            job(config, folder, RunRecord(folder, settings, config.seed, entry, written=False))
         return "done"
     with claimed(folder) as mine, terminable():
         if not mine:

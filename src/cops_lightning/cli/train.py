@@ -79,12 +79,14 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
     caching = build_caching(config.cache, config.data) if isinstance(model, FeatureDetector) else []
     with tracking(config.logger, folder, run, record.content) as tracker:
         epochs = config.auxiliary.epochs if auxiliary else None
-        trainer = build_trainer(config.trainer, folder, tracker, epochs, caching)
+        masked = auxiliary is None or auxiliary.has_masks
+        trainer = build_trainer(config.trainer, folder, tracker, epochs, caching, masked)
         if isinstance(task, CopsTask):
             trainer.fit(task, data, ckpt_path=record.checkpoint)
-            task.model.save_released(folder / "checkpoints" / "released.pth")
+            if trainer.is_global_zero:
+                task.model.save_released(folder / "checkpoints" / "released.pth")
         rows = evaluate(trainer, task, data, run, folder, options)
-        record.add_encoder(task.count)
+        record.add_encoder(task.count_of_all())
         if config.report.diagnostics and isinstance(model, CoPS):
             diagnose(trainer, model, data, run, folder)
     show_results(rows, config.title, backbone, run, folder)

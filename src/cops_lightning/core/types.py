@@ -96,6 +96,18 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What the losses need to know where a process has only part of a batch.
+
+    `weights`, by name of a loss: the losses of the parts, so weighted and averaged over processes, are those of the
+    whole batch. `images` holds the global features g of the whole batch.
+    """
+
+    weights: Mapping[str, float | Tensor]
+    images: Float[Tensor, "n d"]
+
+
+@dataclass(frozen=True)
 class MetricRow:
     """One number of an evaluation. `value` lies in [0, 1] and is None where the dataset does not define the metric.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -33,6 +34,41 @@ class EpochShuffle(Sampler[int]):
 
     def __len__(self) -> int:
         return self.size
+
+
+class SharedBatches(Sampler[list[int]]):
+    """Batches of a run of any number of processes, of which each process takes its share.
+
+    `sampler` gives the same order to every process, and `batch_size` is that of the whole batch: what is trained on
+    does not depend on the number of processes. Where there are fewer images than processes, a process without one gets
+    the batch's first, for which `own` does not count.
+    """
+
+    def __init__(self, sampler: EpochShuffle, batch_size: int) -> None:
+        self.sampler, self.batch_size = sampler, batch_size
+        self.rank, self.processes = process_place()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(self.sampler)
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            yield batch[self.rank :: self.processes] or batch[:1]
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def whole(self, batch_idx: int) -> int:
+        """Images of a batch of an epoch, over all processes."""
+        return min(self.batch_size, len(self.sampler) - batch_idx * self.batch_size)
+
+    def own(self, batch_idx: int, of: int | None = None) -> int:
+        """Images of a batch that this process, or process `of`, has to answer for."""
+        return len(range(self.rank if of is None else of, self.whole(batch_idx), self.processes))
+
+
+def process_place() -> tuple[int, int]:
+    """Which process this is, from 0, and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 class CopsDataModule(LightningDataModule):
@@ -63,6 +99,8 @@ class CopsDataModule(LightningDataModule):
         self.image_size, self.seed, self.workers, self.augment = image_size, seed, workers, augment
         self.batch_size, self.eval_batch_size, self.mask_threshold = batch_size, eval_batch_size, mask_threshold
         self.cached: dict[str, Dataset[Item]] = {}
+        # With more processes than images of a target, some have none of it to evaluate.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         if limit is not None:
             self.auxiliary = None if auxiliary is None else thinned(auxiliary, limit)
             self.targets = [thinned(target, limit) for target in self.targets]
@@ -72,11 +110,20 @@ class CopsDataModule(LightningDataModule):
         if self.auxiliary is None:
             raise ProtocolError("There is no auxiliary dataset to train on; give one by auxiliary=NAME.")
         dataset = self._served(self.auxiliary) if self.augment is None else self.dataset(self.auxiliary, self.augment)
-        return self._loader(dataset, self.batch_size, sampler=EpochShuffle(len(self.auxiliary.test), self.seed))
+        order = EpochShuffle(len(self.auxiliary.test), self.seed)
+        return self._loader(dataset, batch_sampler=SharedBatches(order, self.batch_size))
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """Batches of every target, in the order given."""
-        return [self._loader(self._served(target), self.eval_batch_size) for target in self.targets]
+        """Batches of every target, in the order given; of several processes, each gets every so manieth image."""
+        rank, processes = process_place()
+        return [
+            self._loader(
+                self._served(target),
+                sampler=range(rank, len(target.test), processes),
+                batch_size=self.eval_batch_size,
+            )
+            for target in self.targets
+        ]
 
     def dataset(self, index: DatasetIndex, augment: Augment | None = None) -> AnomalyDataset:
         """The test split of a dataset, preprocessed as this module's settings say."""
@@ -85,15 +132,12 @@ class CopsDataModule(LightningDataModule):
     def _served(self, index: DatasetIndex) -> Dataset[Item]:
         return self.cached[index.name] if index.name in self.cached else self.dataset(index)
 
-    def _loader(
-        self, dataset: Dataset[Item], batch_size: int, sampler: Sampler[int] | None = None
-    ) -> DataLoader[Batch]:
+    def _loader(self, dataset: Dataset[Item], **batching: Any) -> DataLoader[Batch]:
         # Cached features are mapped into memory: a worker could only copy them once more.
         workers = 0 if dataset in self.cached.values() else self.workers
         loader: DataLoader[Any] = DataLoader(
             dataset,
-            batch_size=batch_size,
-            sampler=sampler,
+            **batching,
             num_workers=workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cops_lightning.backbone.clip import FrozenClip
-from cops_lightning.core.errors import CacheError
+from cops_lightning.core.errors import CacheError, CopsError
 from cops_lightning.core.types import Batch, Features, Sample
 from cops_lightning.data import (
     PREPROCESSING_VERSION,
@@ -30,7 +30,7 @@ from cops_lightning.data import (
     MaskThreshold,
     collate,
 )
-from cops_lightning.engine.distributed import from_first, rank, wait_for_all, world_size
+from cops_lightning.engine.distributed import from_all, from_first, rank, world_size
 from cops_lightning.engine.task import EncoderCount, ScoringTask
 from cops_lightning.features import DTYPES, FOLDER, GB, FeatureKey, FeatureStore, FileHashes, make_room
 
@@ -137,8 +137,15 @@ class FeatureCache:
             failure, plan = from_first((failure, plan))
             if failure is not None:
                 raise CacheError(failure)
-            self._fill(decoded, plan, index.name)
-            wait_for_all()
+            own_failure = None
+            try:
+                self._fill(decoded, plan, index.name)
+            except CopsError as error:
+                own_failure = error
+            # All must end alike: a process that goes on alone would wait for the others for ever.
+            failures = [error for error in from_all(own_failure) if error is not None]
+            if failures:
+                raise failures[0]
         if first:
             count.encoded += len(plan.unencoded)
             count.from_cache += len({names.image for names in plan.names}) - len(plan.unencoded)

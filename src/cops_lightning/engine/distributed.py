@@ -34,9 +34,3 @@ def from_all(value: T) -> list[T]:
     received: list[Any] = [None] * world_size()
     dist.all_gather_object(received, value)
     return received
-
-
-def wait_for_all() -> None:
-    """Go on when every process has come here."""
-    if world_size() > 1:
-        dist.barrier()

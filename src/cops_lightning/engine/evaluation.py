@@ -44,16 +44,19 @@ def evaluate(
     trainer.test(task, datamodule=data, verbose=False)
     shown = trainer.progress_bar_callback is not None
     rows = [row for suite in task.suites for row in _metrics(suite, shown)]
-    write_scores(folder / "scores.csv", (image for target in task.scored for image in target))
+    images = task.images_of_all()
+    # Curves are of the images of all processes, so all must ask for them, whichever of them tracks.
+    shows_curves = isinstance(trainer.logger, Tracker) and trainer.logger.shows_curves
+    curves = [curve for suite in task.suites for curve in suite.curves()] if shows_curves else []
+    if not trainer.is_global_zero:
+        return rows
+    write_scores(folder / "scores.csv", (image for target in images for image in target))
     drawn = {
         target.name: write_heatmaps(folder / "heatmaps" / target.name, data.dataset(target), scored, task, heatmaps)
-        for target, scored in zip(data.targets, task.scored, strict=True)
+        for target, scored in zip(data.targets, images, strict=True)
     }
     write_results(folder / "results.csv", [ResultRow(run, row) for row in rows])
     if isinstance(trainer.logger, Tracker):
-        # All processes must take part, whichever of them tracks.
-        suites = task.suites if trainer.logger.shows_curves else []
-        curves = [curve for suite in suites for curve in suite.curves()]
         drawn = {target: examples for target, examples in drawn.items() if examples}
         trainer.logger.log_evaluation(Evaluation(rows, curves, drawn, heatmaps.scale, folder / "heatmaps"))
     return rows

@@ -103,6 +103,8 @@ class RunRecord:
         """A dataset that was found, as what (auxiliary or target), the fingerprint that tells it from another, and the
         list of its files in `manifests/`.
         """
+        if not self._written:
+            return
         manifest = self.path.parent / "manifests" / f"{index.name}.jsonl"
         fingerprint = write_index(index, manifest)
         counts = {

@@ -1,8 +1,8 @@
 """The LightningModules: scores of any detector, and steps, optimiser and checkpoints around `CoPS`; no mathematics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
@@ -14,6 +14,8 @@ from cops_lightning.core.types import Batch, Features, Noise, Sample
 from cops_lightning.core.weights import mismatches
 from cops_lightning.detector import Detector, FeatureDetector
 from cops_lightning.engine.checkpoint import STAMP, Stamp
+from cops_lightning.engine.distributed import from_all, world_size
+from cops_lightning.engine.sharing import mean_over_processes, share_of
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.model import CoPS
 
@@ -35,6 +37,16 @@ class EncoderCount:
     from_cache: int = 0
 
 
+class Pending(NamedTuple):
+    """A tested batch whose scores are on their way to the CPU; they are there once `copied` has happened."""
+
+    target: int
+    batch: Batch
+    image: Tensor
+    patch: Tensor
+    copied: torch.cuda.Event | None
+
+
 class ScoringTask(LightningModule):
     """Collects the scores that `model` gives each target in testing."""
 
@@ -44,6 +56,7 @@ class ScoringTask(LightningModule):
         self.suites: list[MetricSuite] = []
         self.scored: list[list[ScoredImage]] = []
         self.count = EncoderCount()
+        self._pending: Pending | None = None
 
     def expect_targets(self, names: list[str]) -> None:
         """Prepare a fresh metric suite per target, in the order of the test dataloaders."""
@@ -60,10 +73,52 @@ class ScoringTask(LightningModule):
             assert batch.images is not None, "a model that reads images is not served features"
             self.count.encoded += len(batch)
             scores = self.model.score(batch.images, keys=batch.keys, categories=categories)
-        image, patch = scores.image.float().cpu(), scores.patch.float().cpu()
+        on_gpu = scores.image.is_cuda
+        image, patch = (x.float().to("cpu", non_blocking=on_gpu) for x in (scores.image, scores.patch))
+        copied = torch.cuda.current_stream().record_event() if on_gpu else None
+        # The batch before is taken in while the GPU computes this one.
+        self._take_in()
+        self._pending = Pending(dataloader_idx, batch, image, patch, copied)
+
+    def on_test_epoch_end(self) -> None:
+        """Take in the last batch."""
+        self._take_in()
+
+    def _take_in(self) -> None:
+        if self._pending is None:
+            return
+        target, batch, image, patch, copied = self._pending
+        self._pending = None
+        if copied is not None:
+            copied.synchronize()
+        categories = [sample.category for sample in batch.samples]
         masks = None if batch.masks is None else batch.masks.cpu()
-        self.suites[dataloader_idx].update(image, patch, masks, batch.labels.cpu(), categories, batch.keys)
-        self.scored[dataloader_idx].extend(map(ScoredImage, batch.samples, image.tolist(), patch))
+        self.suites[target].update(image, patch, masks, batch.labels.cpu(), categories, batch.keys)
+        self.scored[target].extend(map(ScoredImage, batch.samples, image.tolist(), patch))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Copies that need not wait; in testing, masks and labels stay where metrics read them."""
+        if self.trainer.testing:
+            moved = replace(batch, masks=None, labels=batch.labels[:0]).to(device, non_blocking=True)
+            return replace(moved, masks=batch.masks, labels=batch.labels)
+        return batch.to(device, non_blocking=True)
+
+    def images_of_all(self) -> list[list[ScoredImage]]:
+        """The scored images of every target, of all processes, in the order of the dataset. All must ask together."""
+        merged = []
+        parts = from_all(self.scored)
+        for target in range(len(self.scored)):
+            shares = [part[target] for part in parts]
+            whole = [shares[0][0]] * sum(map(len, shares)) if shares[0] else []
+            for at, share in enumerate(shares):
+                whole[at :: len(shares)] = share
+            merged.append(whole)
+        return merged
+
+    def count_of_all(self) -> EncoderCount:
+        """The encoder's count over all processes. All must ask together."""
+        counts = from_all((self.count.encoded, self.count.from_cache))
+        return EncoderCount(*(sum(column) for column in zip(*counts, strict=True)))
 
     def _features(self, model: FeatureDetector, batch: Batch) -> Features:
         """Features from the cache, or of images that the encoder sees now."""
@@ -94,10 +149,16 @@ class CopsTask(ScoringTask):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Total loss of a batch; every part is logged."""
         features, noise = self._features(self.model, batch), self._noise(batch)
-        losses = self.model.losses_of_features(features, batch.masks, batch.labels, noise)
-        logged = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(logged, on_step=True, on_epoch=True, batch_size=len(batch))
-        self.log("loss", losses["total"].detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        share, size = None, len(batch)
+        if world_size() > 1:
+            batches = self.trainer.train_dataloader.batch_sampler  # type: ignore[union-attr]
+            share = share_of(batches, batch_idx, features, batch.masks, self.model.backbone.patch_size)
+            size = batches.whole(batch_idx)
+        losses = self.model.losses_of_features(features, batch.masks, batch.labels, noise, share)
+        shown = mean_over_processes({name: value.detach() for name, value in losses.items()})
+        logged = {f"train/{name}": value for name, value in shown.items()}
+        self.log_dict(logged, on_step=True, on_epoch=True, batch_size=size)
+        self.log("loss", shown["total"], prog_bar=True, logger=False, batch_size=size)
         return losses["total"]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]

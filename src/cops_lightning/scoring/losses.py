@@ -89,12 +89,12 @@ def kl_loss(mean: Float[Tensor, "b d"], log_var: Float[Tensor, "b d"]) -> Float[
 
 
 def reconstruction_loss(
-    features: Float[Tensor, "b d"], decoded: Float[Tensor, "b d"], reading: ReconReading
+    features: Float[Tensor, "n d"], decoded: Float[Tensor, "b d"], reading: ReconReading
 ) -> Float[Tensor, ""]:
     """How far the decodings are from the features.
 
     "released" compares every image with every decoding, the mean over all pairs and dimensions; "matched" each image
-    with its own, the squared distance averaged over images.
+    with its own (n is b), the squared distance averaged over images.
     """
     if reading == "matched":
         return (features - decoded).square().sum(dim=1).mean()
