@@ -98,8 +98,8 @@ def attempt(config: DictConfig, folder: Path, job: Job) -> Outcome:
     require_complete(config)
     if config.trainer.devices > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise ConfigError(
-            f"trainer.devices is {config.trainer.devices} in a multirun, whose jobs share one process. Run the jobs one "
-            "by one, or with trainer.devices=1."
+            f"trainer.devices is {config.trainer.devices} in a multirun, whose jobs share one process. Run the jobs "
+            "one by one, or with trainer.devices=1."
         )
     settings = plain(config)
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # a process of a distributed run: the first one keeps the books

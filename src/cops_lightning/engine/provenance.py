@@ -25,7 +25,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "data": ("root", "roots", "cache", "workers", "eval_batch_size"),
     "backbone": ("weights", "compile"),
     "cache": ("enabled", "budget_gb"),
-    "trainer": ("accelerator", "devices", "deterministic", "progress"),
+    "trainer": ("accelerator", "devices", "strategy", "deterministic", "progress"),
 }
 # ... and what is shown, tracked or done with the numbers.
 SILENT = ("logger", "report", "title", "fail_fast", "objective")

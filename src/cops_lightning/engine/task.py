@@ -99,7 +99,7 @@ class ScoringTask(LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Copies that need not wait; in testing, masks and labels stay where metrics read them."""
         if self.trainer.testing:
-            moved = replace(batch, masks=None, labels=batch.labels[:0]).to(device, non_blocking=True)
+            moved = replace(batch, masks=None).to(device, non_blocking=True)
             return replace(moved, masks=batch.masks, labels=batch.labels)
         return batch.to(device, non_blocking=True)
 
