@@ -94,8 +94,9 @@ def test_only_the_first_process_prints_and_the_encoder_sees_each_image_once(runs
 def test_weights_are_those_of_one_process_to_what_adam_makes_of_rounding(runs):
     one, two = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in runs)
     for name in one:
-        # A step of Adam is the learning rate, 1e-3, whatever the size of the gradient: there is no closer bound.
-        assert (one[name] - two[name]).norm() <= 5e-3 * one[name].norm() + 1e-3, name
+        # A step of Adam is about the learning rate, 1e-3, however small the gradient: where that is rounding alone, six
+        # steps may differ by as much as they are long.
+        assert (one[name] - two[name]).abs().max() <= 2e-3, name
 
 
 def test_other_strategies_and_multiruns_of_several_processes_are_refused(tmp_path, run_command):
