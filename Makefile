@@ -2,6 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DATA ?= ../shared/real
+ifneq ($(wildcard $(DATA)/MagneticTile),)
+REAL := 'targets=[procedural,mvtec,magnetic_tile,brainmri]' data.root=$(DATA)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test lint format types check demo wheel clean
@@ -32,9 +35,12 @@ format: setup  ## let ruff rewrite what it can
 
 check: lint test  ## what CI checks
 
-demo: setup  ## train and evaluate in minutes, on real images where they are at hand
-	@if [ -d "$(DATA)/MagneticTile" ]; then $(BIN)/cops-train experiment=demo data.root="$(DATA)"; \
-	else $(BIN)/cops-train experiment=demo_procedural; fi
+demo: setup  ## five ways to detect anomalies side by side, in minutes; on real images too where they are at hand
+	$(BIN)/cops-train -m experiment=demo model=handcrafted,clip $(REAL)
+	$(BIN)/cops-train -m experiment=demo variant=random_backbone backbone.pretrained=random \
+		'backbone.seed=$${seed}' seed=0,1,2 $(REAL)
+	$(BIN)/cops-train -m experiment=demo model=static_prompts,cops seed=0,1,2 $(REAL)
+	$(BIN)/cops-report runs/demo --table
 
 wheel: setup  ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

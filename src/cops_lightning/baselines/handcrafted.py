@@ -28,7 +28,7 @@ def odd_places(image: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, "h h"]:
     places = np.concatenate([mean, spread], 2).reshape(-1, 6)
     centred = places - places.mean(0)
     inverse = np.linalg.inv(np.cov(centred.T) + 0.5 * np.eye(6))
-    odd: Float[np.ndarray, n] = np.einsum("ni,ij,nj->n", centred, inverse, centred)
+    odd: Float[np.ndarray, " n"] = np.einsum("ni,ij,nj->n", centred, inverse, centred)
     return odd.reshape(half.shape[:2]).astype(np.float32)
 
 
