@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from cops_lightning.compose import PROCEDURAL_TARGETS
+from cops_lightning.procedural.writer import TARGETS
 from cops_lightning.config import conf_folder, register
 from cops_lightning.metrics.suite import COLUMNS
 
@@ -73,7 +73,7 @@ def test_the_grid_of_ablations_is_that_of_the_hydra_sweep():
 def test_the_search_maximises_a_metric_of_its_one_target():
     search = read(ROOT / "experiments" / "wandb_sweeps" / "hyperparameters.yaml")
     target, metric = search["metric"]["name"].split("/")
-    assert target in PROCEDURAL_TARGETS
+    assert target in TARGETS
     assert metric in {f"{level}_{name}" for level, name in COLUMNS}
     chosen = {key: extremes(parameter)[0] for key, parameter in search["parameters"].items()}
     assert composed(search, chosen).targets == [target]

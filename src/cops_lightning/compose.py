@@ -37,7 +37,7 @@ from cops_lightning.engine.ledger import CHECKPOINT
 from cops_lightning.features import GB
 from cops_lightning.model import Components, CoPS, Preset, Readings, Sizes
 from cops_lightning.procedural import VERSION, write_mvtec
-from cops_lightning.procedural.writer import FOLDERS
+from cops_lightning.procedural.writer import DATASETS, TARGETS
 from cops_lightning.report.tables import Run
 from cops_lightning.tracking import CsvSink, Sink, TensorBoardSink, Tracker, TrainingCurves
 
@@ -101,18 +101,13 @@ def _values(group: Any) -> dict[str, Any]:
     return {str(key): group[key] for key in group}
 
 
-# Procedural datasets are rendered when first asked for; "procedural" among targets means the three test sets.
-PROCEDURAL = {f"procedural_{name}": categories for name, categories in FOLDERS.items()}
-PROCEDURAL_TARGETS = tuple(name for name in PROCEDURAL if name != "procedural_auxiliary")
-
-
 def find_dataset(source: str, data: DataConfig) -> DatasetIndex:
     """The index of a dataset: by catalogue name below the data root, by path, or rendered into the cache."""
-    if source in PROCEDURAL:
+    if source in DATASETS:
         folder = Path(data.cache).expanduser() / f"procedural-{VERSION}" / source
         if not folder.is_dir():
             try:
-                write_mvtec(folder, PROCEDURAL[source])
+                write_mvtec(folder, DATASETS[source])
             except OSError:
                 # Another process that needed the same images may have been quicker.
                 if not folder.is_dir():
@@ -139,7 +134,7 @@ def find_targets(targets: Any, auxiliary: str, data: DataConfig) -> list[Dataset
 def _expand(name: str, auxiliary: str) -> tuple[str, ...]:
     """The datasets that a word in `targets` stands for. Groups leave out the auxiliary dataset: it is not zero-shot."""
     if name == "procedural":
-        return PROCEDURAL_TARGETS
+        return TARGETS
     if name in ("all", "industrial", "medical"):
         known = (member for member in BENCHMARK if name in ("all", find_spec(member).domain))
         return tuple(member for member in known if member != auxiliary)

@@ -1,64 +1,57 @@
-"""Variants beside each other, over seeds."""
+"""Methods beside each other, over seeds."""
 
 import io
 
-import pytest
+import pandas as pd
 from rich.console import Console
 
-from cops_lightning.core.types import MEAN, MetricRow
+from cops_lightning.core.types import MEAN
 from cops_lightning.report.comparison import comparison_table
-from cops_lightning.report.tables import ResultRow, Run
 
 
-def row(variant, seed, target, value, level="image", category=MEAN, metric="auroc"):
-    measured = MetricRow(target, category, level, metric, value, 5, 5)
-    return ResultRow(Run(f"{variant}-{seed}", "study", variant, seed, "aux"), measured)
+def row(method, seed, target, value, level="image", category=MEAN, metric="auroc", auxiliary="parts"):
+    """A row as `analysis.prepare` gives it: the value in percent."""
+    return dict(zip(("method", "seed", "target", "value", "level", "category", "metric", "auxiliary"),
+                    (method, seed, target, value, level, category, metric, auxiliary), strict=True))  # fmt: skip
 
 
 def lines(*rows, **options):
     console = Console(width=150, record=True, file=io.StringIO())
-    console.print(comparison_table(rows, "Title", **options))
-    return console.export_text().splitlines()
-
-
-def line_of(variant, printed):
-    return next(line for line in printed if line.strip().startswith(variant))
+    console.print(comparison_table(pd.DataFrame(rows), "Title", **options))
+    return [line.split() for line in console.export_text().splitlines()]
 
 
 def test_a_cell_is_mean_and_sample_standard_deviation_over_seeds():
     # 70, 80, 90: mean 80, deviations -10, 0, 10, so the variance is 200 / 2.
-    printed = lines(*(row("cops", seed, "tiles", value) for seed, value in enumerate((0.7, 0.8, 0.9))))
-    assert line_of("cops", printed).split() == ["cops", "80.0", "±", "10.0", "3"]
+    printed = lines(*(row("cops", seed, "tiles", value) for seed, value in enumerate((70.0, 80.0, 90.0))))
+    assert ["cops", "80.0", "±", "10.0", "3"] in printed
 
 
 def test_one_seed_has_no_spread():
-    assert line_of("clip", lines(row("clip", 0, "tiles", 0.654))).split() == ["clip", "65.4", "1"]
+    assert ["clip", "65.4", "1"] in lines(row("clip", 0, "tiles", 65.4))
 
 
 def test_a_group_is_averaged_within_each_seed_first():
-    # Seed means 0.6 and 0.8: 70 with standard deviation 14.1; the four values themselves would give 18.3.
-    values = {("a", 0): 0.5, ("b", 0): 0.7, ("a", 1): 0.7, ("b", 1): 0.9}
+    # Seed means 60 and 80: 70 with standard deviation 14.1; the four values themselves would give 16.3.
+    values = {("a", 0): 50.0, ("b", 0): 70.0, ("a", 1): 70.0, ("b", 1): 90.0}
     printed = lines(*(row("cops", s, t, v) for (t, s), v in values.items()), groups={"both": ["a", "b"]})
-    assert line_of("cops", printed).split() == ["cops", "70.0", "±", "14.1", "2"]
+    assert ["cops", "70.0", "±", "14.1", "2"] in printed
     assert any("both" in line for line in printed)
 
 
-def test_variants_keep_their_order_and_undefined_values_are_said():
+def test_methods_keep_their_order_and_undefined_values_are_said():
     printed = lines(
-        row("first", 0, "tiles", 0.5, "pixel"), row("a", 0, "tiles", 0.6), row("a", 0, "tiles", None, "pixel")
+        row("late", 0, "tiles", 50.0, "pixel"), row("early", 0, "tiles", 60.0), row("early", 0, "tiles", None, "pixel")
     )
-    assert line_of("first", printed).split() == ["first", "50.0", "n/a", "1"]
-    assert line_of("a ", printed).split() == ["a", "n/a", "60.0", "1"]
-    assert printed.index(line_of("first", printed)) < printed.index(line_of("a ", printed))
+    assert printed.index(["late", "50.0", "n/a", "1"]) < printed.index(["early", "n/a", "60.0", "1"])
 
 
 def test_categories_and_other_metrics_are_left_out():
-    printed = lines(
-        row("cops", 0, "tiles", 0.5), row("cops", 0, "tiles", 0.9, category="x"), row("cops", 0, "t", 0.9, metric="ap")
-    )
-    assert line_of("cops", printed).split() == ["cops", "50.0", "1"]
+    others = row("cops", 0, "tiles", 90.0, category="part"), row("cops", 0, "tiles", 90.0, metric="ap")
+    assert ["cops", "50.0", "1"] in lines(row("cops", 0, "tiles", 50.0), *others)
 
 
-def test_two_values_of_one_seed_are_refused():
-    with pytest.raises(ValueError, match="Select one study"):
-        comparison_table([row("cops", 0, "tiles", 0.5), row("cops", 0, "tiles", 0.6)], "Title")
+def test_auxiliary_datasets_are_never_averaged_together():
+    printed = lines(row("cops", 0, "tiles", 50.0), row("cops", 0, "tiles", 70.0, auxiliary="visa"))
+    assert ["cops,", "on", "parts", "50.0", "1"] in printed
+    assert ["cops,", "on", "visa", "70.0", "1"] in printed

@@ -6,9 +6,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from cops_lightning.core.errors import CopsError
-from cops_lightning.report.analysis import Metric
+from cops_lightning.procedural.writer import TARGETS
+from cops_lightning.report.analysis import Metric, prepare
 from cops_lightning.report.collect import collect
+from cops_lightning.report.comparison import comparison_table
 from cops_lightning.report.page import write_page
 from cops_lightning.report.study import ALL_METRICS, DEFAULT_METRICS, build_report
 
@@ -54,6 +58,9 @@ def report(arguments: argparse.Namespace) -> int:
     metrics: Sequence[Metric] = [_metric(name) for name in arguments.metric] or DEFAULT_METRICS
     page, comparisons = build_report(collection, arguments.compare, metrics, arguments.margin, arguments.title)
     write_page(page, arguments.out)
+    groups = {"procedural": TARGETS}
+    table = comparison_table(prepare(collection), arguments.title, groups=groups)
+    Console(highlight=False).print(table)
     print(page.summary[0])
     for caution in page.warnings:
         print(f"caution: {caution}")

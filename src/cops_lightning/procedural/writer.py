@@ -21,6 +21,10 @@ FOLDERS = {
     "hard": categories("test", "hard"),
 }
 
+# The same as datasets with names of their own; "procedural" among targets means the three test sets.
+DATASETS = {f"procedural_{name}": chosen for name, chosen in FOLDERS.items()}
+TARGETS = tuple(name for name in DATASETS if name != "procedural_auxiliary")
+
 
 def folder_name(name: str) -> str:
     """A category's or defect's name without spaces."""

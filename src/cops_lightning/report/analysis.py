@@ -11,6 +11,7 @@ from scipy import stats
 from cops_lightning.core.types import MEAN, Level
 from cops_lightning.report.collect import Collection, read_scores
 from cops_lightning.report.published import departures, published
+from cops_lightning.report.tables import NOTHING
 from cops_lightning.statistics import (
     AurocComparison,
     Interval,
@@ -45,13 +46,20 @@ def metric_name(metric: Metric) -> str:
 def prepare(collection: Collection) -> pd.DataFrame:
     """The results in percent, with `method` (the variant, and the backbone where there are several) and `condition`
     (the target, and the auxiliary dataset where there are several).
+
+    What was not trained meets every condition: its rows stand once for each auxiliary dataset of the others.
     """
     frame = collection.results.copy()
     frame["value"] *= 100
-    several_backbones, several_auxiliaries = frame["backbone"].nunique() > 1, frame["auxiliary"].nunique() > 1
+    several_backbones = frame["backbone"].nunique() > 1
     frame["method"] = frame["variant"] + (" [" + frame["backbone"] + "]" if several_backbones else "")
-    frame["condition"] = (frame["auxiliary"] + " → " if several_auxiliaries else "") + frame["target"]
-    return frame
+    auxiliaries = [name for name in frame["auxiliary"].unique() if name != NOTHING]
+    if len(auxiliaries) < 2:
+        return frame.assign(condition=frame["target"])
+    learnt = frame["auxiliary"] != NOTHING
+    parts = [frame[learnt].assign(condition=frame["auxiliary"] + " → " + frame["target"])]
+    parts += [frame[~learnt].assign(condition=name + " → " + frame["target"]) for name in auxiliaries]
+    return pd.concat(parts, ignore_index=True)
 
 
 def summarise(frame: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
