@@ -20,6 +20,7 @@ from cops_lightning.config import (
     BackboneConfig,
     CacheConfig,
     ComponentsConfig,
+    CorruptionConfig,
     DataConfig,
     Logger,
     LoggerConfig,
@@ -29,7 +30,7 @@ from cops_lightning.config import (
     TrainerConfig,
 )
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import BENCHMARK, DatasetIndex, find_spec, load_index
+from cops_lightning.data import BENCHMARK, Corruption, DatasetIndex, find_spec, load_index
 from cops_lightning.detector import Detector
 from cops_lightning.engine.caching import CacheOptions, FeatureCaching
 from cops_lightning.engine.checkpoint import WholeFiles
@@ -134,7 +135,7 @@ def find_targets(targets: Any, auxiliary: str, data: DataConfig) -> list[Dataset
 def _expand(name: str, auxiliary: str) -> tuple[str, ...]:
     """The datasets that a word in `targets` stands for. Groups leave out the auxiliary dataset: it is not zero-shot."""
     if name == "procedural":
-        return TARGETS
+        return tuple(member for member in TARGETS if member != auxiliary)
     if name in ("all", "industrial", "medical"):
         known = (member for member in BENCHMARK if name in ("all", find_spec(member).domain))
         return tuple(member for member in known if member != auxiliary)
@@ -149,6 +150,11 @@ def build_augmentation(data: DataConfig) -> Any:
     import albumentations
 
     return albumentations.Compose([instantiate(step) for step in data.augment])
+
+
+def build_corruption(config: CorruptionConfig, seed: int) -> Corruption | None:
+    """What is done to the targets' images, None for nothing. Raises ConfigError for a kind that does not exist."""
+    return None if config.kind == "none" else Corruption(config.kind, config.strength, seed)
 
 
 def build_caching(config: CacheConfig, data: DataConfig) -> list[Callback]:

@@ -153,6 +153,14 @@ class CacheConfig:
 
 
 @dataclass
+class CorruptionConfig:
+    """What is done to test images, at a strength from 1 to 5; see `data.corruption`."""
+
+    kind: str = "none"
+    strength: int = 1
+
+
+@dataclass
 class OptimConfig:
     """Adam, as released."""
 
@@ -221,6 +229,7 @@ class TrainConfig:
     sizes: SizesConfig = field(default_factory=SizesConfig)
     data: DataConfig = field(default_factory=DataConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -252,6 +261,7 @@ class EvalConfig:
     sizes: SizesConfig | None = None
     data: DataConfig = field(default_factory=DataConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)

@@ -16,7 +16,7 @@ CONFIG = {"seed": 0, "data": {"root": "/a", "batch_size": 8}, "backbone": {"name
 LEFT_OUT = {
     *("data.root", "data.roots", "data.cache", "data.workers", "data.eval_batch_size"),
     *("backbone.weights", "backbone.compile", "cache.enabled", "cache.budget_gb"),
-    *("trainer.accelerator", "trainer.devices", "trainer.deterministic", "trainer.progress"),
+    *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.deterministic", "trainer.progress"),
     *("logger", "report", "title", "fail_fast", "objective"),
 }
 

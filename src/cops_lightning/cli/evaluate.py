@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.cli.console import plain, register_data, show_results
 from cops_lightning.cli.jobs import launch, register_resolvers
-from cops_lightning.compose import build_caching, build_model, build_trainer, find_targets, tracking
+from cops_lightning.compose import build_caching, build_corruption, build_model, build_trainer, find_targets, tracking
 from cops_lightning.config import TrainConfig, conf_folder, register
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import CopsDataModule, find_spec
@@ -59,6 +59,7 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
         workers=config.data.workers,
         limit=config.data.limit,
         mask_threshold=config.data.mask_threshold.value,
+        corruption=build_corruption(config.corruption, config.seed),
     )
     run = Run(record.run_id, config.study, config.variant or method.variant, config.seed, auxiliary)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))

@@ -11,6 +11,7 @@ from cops_lightning.compose import (
     UNTRAINED,
     build_augmentation,
     build_caching,
+    build_corruption,
     build_model,
     build_trainer,
     find_dataset,
@@ -73,6 +74,7 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
         config.data.limit,
         config.data.mask_threshold.value,
         build_augmentation(config.data),
+        build_corruption(config.corruption, config.seed),
     )
     run = Run(record.run_id, config.study, config.variant, config.seed, source)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
+from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.dataset import (
     PREPROCESSING_VERSION,
     AnomalyDataset,
@@ -62,6 +63,7 @@ __all__ = [
     "CVCClinicDB",
     "CVCColonDB",
     "CopsDataModule",
+    "Corruption",
     "Counts",
     "DTDSynthetic",
     "DatasetIndex",

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cops_lightning.core.errors import ProtocolError
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Batch, Sample
+from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.dataset import AnomalyDataset, Augment, Item, MaskThreshold, collate
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.resolve import load_index
@@ -75,7 +76,7 @@ class CopsDataModule(LightningDataModule):
     """Loads the auxiliary dataset's test split for training (it has anomalies and masks) and the targets' test splits.
 
     `auxiliary` is None where nothing is trained. `limit` keeps that many images per dataset, spread evenly over them.
-    `augment` is an albumentations transform of training images and their masks.
+    `augment` is an albumentations transform of training images and their masks, `corruption` what is done to targets.
 
     `cached` may hold, by name, datasets whose items carry features: they are served in place of the images, except
     where those are augmented.
@@ -93,8 +94,10 @@ class CopsDataModule(LightningDataModule):
         limit: int | None = None,
         mask_threshold: MaskThreshold = "dataset",
         augment: Augment | None = None,
+        corruption: Corruption | None = None,
     ) -> None:
         super().__init__()
+        self.corruption = corruption
         self.auxiliary, self.targets = auxiliary, list(targets)
         self.image_size, self.seed, self.workers, self.augment = image_size, seed, workers, augment
         self.batch_size, self.eval_batch_size, self.mask_threshold = batch_size, eval_batch_size, mask_threshold
@@ -118,7 +121,7 @@ class CopsDataModule(LightningDataModule):
         rank, processes = process_place()
         return [
             self._loader(
-                self._served(target),
+                self.tested(target),
                 sampler=range(rank, len(target.test), processes),
                 batch_size=self.eval_batch_size,
             )
@@ -128,6 +131,12 @@ class CopsDataModule(LightningDataModule):
     def dataset(self, index: DatasetIndex, augment: Augment | None = None) -> AnomalyDataset:
         """The test split of a dataset, preprocessed as this module's settings say."""
         return AnomalyDataset(index, self.image_size, mask_threshold=self.mask_threshold, augment=augment)
+
+    def tested(self, index: DatasetIndex) -> Dataset[Item]:
+        """What a target is evaluated on: its test split, corrupted if that is asked for, else from the cache."""
+        if self.corruption is None:
+            return self._served(index)
+        return AnomalyDataset(index, self.image_size, mask_threshold=self.mask_threshold, corruption=self.corruption)
 
     def _served(self, index: DatasetIndex) -> Dataset[Item]:
         return self.cached[index.name] if index.name in self.cached else self.dataset(index)

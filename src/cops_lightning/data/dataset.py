@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample, Split
+from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.images import Pixels, ReadingError, read_image, read_mask
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.index_file import require_header, stream_samples
@@ -45,13 +46,14 @@ class Preprocess:
 
     A mask value above `threshold` is anomalous. `augment` is an albumentations transform; it gets the resized image,
     uint8 of shape (size, size, 3), and the mask, uint8 of shape (size, size) with values from 0 to 255, and must keep
-    their size.
+    their size. `corruption` makes the resized image worse and leaves the mask.
     """
 
     size: int
     has_masks: bool
     threshold: int = 0
     augment: Augment | None = None
+    corruption: Corruption | None = None
 
     def __call__(self, sample: Sample) -> Item:
         """Decode and preprocess one sample. Raises ReadingError where a file cannot be read or the sizes differ."""
@@ -60,6 +62,8 @@ class Preprocess:
         mask = self._mask(sample, full.size) if self.has_masks else None
         if self.augment is not None:
             image, mask = self._augmented(image, mask, sample)
+        if self.corruption is not None:
+            image = self.corruption(image, sample.key)
         binary = None if mask is None else torch.from_numpy(mask > 127).float()
         return Item(normalise(torch.from_numpy(image)), binary, sample)
 
@@ -102,9 +106,11 @@ class AnomalyDataset(Dataset[Item]):
         split: Split = "test",
         mask_threshold: MaskThreshold = "dataset",
         augment: Augment | None = None,
+        corruption: Corruption | None = None,
     ) -> None:
         threshold = 0 if mask_threshold == "released" else index.mask_threshold
-        self.samples, self.preprocess = index.split(split), Preprocess(size, index.has_masks, threshold, augment)
+        self.samples = index.split(split)
+        self.preprocess = Preprocess(size, index.has_masks, threshold, augment, corruption)
 
     def __len__(self) -> int:
         return len(self.samples)

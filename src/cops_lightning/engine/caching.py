@@ -277,6 +277,9 @@ class FeatureCaching(Callback):
         if stage == "fit" and data.augment is not None:
             _say("Training images are augmented, so their features differ in every epoch: they are not cached.")
             wanted = []
+        if stage != "fit" and data.corruption is not None:
+            _say("The targets are corrupted: their features are not cached.")
+            wanted = []
         cache = FeatureCache(
             self.options,
             task.model.backbone,

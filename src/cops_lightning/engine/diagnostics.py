@@ -78,6 +78,8 @@ def observe(model: CoPS, data: CopsDataModule, index: DatasetIndex, extent: Exte
     chosen = {sample.key for sample in thinned(index, extent.images).test}
     # Features that training or evaluation left in the cache need no encoding.
     served = data.cached.get(index.name) or data.dataset(index)
+    if any(index is target for target in data.targets):
+        served = data.tested(index)
     loader: DataLoader[Any] = DataLoader(
         Subset(served, [at for at, sample in enumerate(index.test) if sample.key in chosen]),
         batch_size=data.eval_batch_size,
