@@ -38,7 +38,7 @@ check: lint test  ## what CI checks
 demo: setup  ## five ways to detect anomalies side by side, in minutes; on real images too where they are at hand
 	$(BIN)/cops-train -m experiment=demo model=handcrafted,clip report.heatmaps=0 $(REAL)
 	$(BIN)/cops-train -m experiment=demo variant=random_backbone backbone.pretrained=random 'backbone.seed=$${seed}' \
-		seed=0,1,2 report.heatmaps=0 $(REAL)
+		seed=0,1,2 data.limit=600 report.heatmaps=0
 	$(BIN)/cops-train -m experiment=demo model=static_prompts seed=0,1,2 report.heatmaps=0 $(REAL)
 	$(BIN)/cops-train -m experiment=demo model=cops seed=0,1,2 $(REAL)
 	$(BIN)/cops-report runs/demo --out runs/demo/report --title 'Demonstration backbone, unseen categories'
