@@ -36,13 +36,13 @@ format: setup  ## let ruff rewrite what it can
 check: lint test  ## what CI checks
 
 demo: setup  ## five ways to detect anomalies side by side, in minutes; on real images too where they are at hand
-	$(BIN)/cops-train -m experiment=demo model=handcrafted,clip report.heatmaps=0 $(REAL)
 	$(BIN)/cops-train -m experiment=demo variant=random_backbone backbone.pretrained=random 'backbone.seed=$${seed}' \
-		seed=0,1,2 data.limit=600 report.heatmaps=0
-	$(BIN)/cops-train -m experiment=demo model=static_prompts seed=0,1,2 report.heatmaps=0 $(REAL)
-	$(BIN)/cops-train -m experiment=demo model=cops seed=0,1,2 $(REAL)
+		seed=0,1,2 data.limit=240
+	$(BIN)/cops-train -m experiment=demo model=handcrafted,clip $(REAL)
+	$(BIN)/cops-train -m experiment=demo model=static_prompts,cops seed=0,1 $(REAL)
+	$(BIN)/cops-train -m experiment=demo model=static_prompts,cops seed=2 report.heatmaps=4 $(REAL)
 	$(BIN)/cops-report runs/demo --out runs/demo/report --title 'Demonstration backbone, unseen categories'
-	@echo "Heat maps: runs/demo/cops-seed*/heatmaps. With a real CLIP: the same commands and backbone=vit_l14_336."
+	@echo "Heat maps: runs/demo/cops-seed2*/heatmaps. With a real CLIP: the same commands and backbone=vit_l14_336."
 
 wheel: setup  ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

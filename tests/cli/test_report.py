@@ -91,7 +91,7 @@ def test_the_markdown_page_says_the_same_and_its_figures_exist(reported):
 
 def test_failed_runs_are_counted_and_named(reported):
     out, printed = reported
-    assert printed.startswith("16 runs (15 done, 1 failed); 3 methods, 5 seeds")
+    assert "\n16 runs (15 done, 1 failed); 3 methods, 5 seeds" in printed
     assert "broken" in (out / "tables" / "unfinished_runs.csv").read_text()
 
 
@@ -137,6 +137,18 @@ def test_with_few_datasets_a_claim_must_hold_on_each_of_them(tmp_path, run_comma
     result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert "in image AUROC: shown" in result.stdout
     assert "on each of 2 datasets, Holm-adjusted; 6 datasets are needed to speak of others" in result.stdout
+
+
+def test_untrained_methods_are_compared_under_every_auxiliary_dataset(tmp_path, run_command):
+    for seed in range(3):
+        write_run(tmp_path / "runs" / f"v{seed}", {"btad": 0.6 + seed / 100}, seed=seed, auxiliary="visa")
+        write_run(tmp_path / "runs" / f"m{seed}", {"btad": 0.7 + seed / 100}, seed=seed, auxiliary="mvtec")
+        write_run(tmp_path / "runs" / f"c{seed}", {"btad": 0.5}, seed=seed, auxiliary="none", variant="clip")
+    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    # Differences of 10, 11, 12 after one auxiliary dataset and 20, 21, 22 after the other: 16 on average.
+    assert "cops is better than clip in image AUROC" in result.stdout
+    assert "mean difference +16.0 points over 2 datasets" in result.stdout
 
 
 def test_auxiliary_datasets_make_a_matrix_with_transfer_gaps(tmp_path, run_command):

@@ -119,3 +119,13 @@ def test_published_values_are_known_for_every_dataset_of_the_benchmark():
         # Where the paper has pixel values the dataset has masks.
         assert ("pixel" not in set(rows["level"])) or find_spec(str(target)).has_masks
         assert set(rows["auxiliary"]) == {"mvtec" if target == "visa" else "visa"}
+
+
+def test_draws_of_random_weights_are_one_backbone(tmp_path):
+    for seed in range(2):
+        path = tmp_path / str(seed) / "run.json"
+        run(path.parent, seed=seed)
+        record = json.loads(path.read_text())
+        record["backbone"] |= {"fingerprint": f"{seed}" * 64, "origin": f"random weights, seed {seed}"}
+        path.write_text(json.dumps(record))
+    assert set(collect([tmp_path]).results["backbone"]) == {"ViT-B-16, random weights"}

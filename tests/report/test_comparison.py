@@ -39,11 +39,11 @@ def test_a_group_is_averaged_within_each_seed_first():
     assert any("both" in line for line in printed)
 
 
-def test_methods_keep_their_order_and_undefined_values_are_said():
+def test_the_best_method_comes_last_and_undefined_values_are_said():
     printed = lines(
-        row("late", 0, "tiles", 50.0, "pixel"), row("early", 0, "tiles", 60.0), row("early", 0, "tiles", None, "pixel")
+        row("low", 0, "tiles", 50.0, "pixel"), row("high", 0, "tiles", 60.0), row("high", 0, "tiles", None, "pixel")
     )
-    assert printed.index(["late", "50.0", "n/a", "1"]) < printed.index(["early", "n/a", "60.0", "1"])
+    assert printed.index(["low", "50.0", "n/a", "1"]) < printed.index(["high", "n/a", "60.0", "1"])
 
 
 def test_categories_and_other_metrics_are_left_out():

@@ -18,6 +18,8 @@ from cops_lightning.report.study import ALL_METRICS, DEFAULT_METRICS, build_repo
 
 KNOWN = {f"{level}/{metric}": (level, metric) for level, metric in ALL_METRICS}
 
+WIDE = 140  # columns of a table that goes into a file, where no terminal limits it
+
 EXAMPLES = f"""\
 examples:
   cops-report runs/seed_variance                        mean, spread and intervals of one study
@@ -60,7 +62,7 @@ def report(arguments: argparse.Namespace) -> int:
     write_page(page, arguments.out)
     groups = {"procedural": TARGETS}
     table = comparison_table(prepare(collection), arguments.title, groups=groups)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(table)
     print(page.summary[0])
     for caution in page.warnings:
         print(f"caution: {caution}")

@@ -44,21 +44,22 @@ def metric_name(metric: Metric) -> str:
 
 
 def prepare(collection: Collection) -> pd.DataFrame:
-    """The results in percent, with `method` (the variant, and the backbone where there are several) and `condition`
+    """The results in percent, with `method` (the variant, and its backbone where it ran on several) and `condition`
     (the target, and the auxiliary dataset where there are several).
 
     What was not trained meets every condition: its rows stand once for each auxiliary dataset of the others.
     """
     frame = collection.results.copy()
     frame["value"] *= 100
-    several_backbones = frame["backbone"].nunique() > 1
-    frame["method"] = frame["variant"] + (" [" + frame["backbone"] + "]" if several_backbones else "")
+    several_backbones = frame.groupby("variant")["backbone"].transform("nunique") > 1
+    frame["method"] = frame["variant"] + (" [" + frame["backbone"] + "]").where(several_backbones, "")
     auxiliaries = [name for name in frame["auxiliary"].unique() if name != NOTHING]
     if len(auxiliaries) < 2:
         return frame.assign(condition=frame["target"])
-    learnt = frame["auxiliary"] != NOTHING
-    parts = [frame[learnt].assign(condition=frame["auxiliary"] + " → " + frame["target"])]
-    parts += [frame[~learnt].assign(condition=name + " → " + frame["target"]) for name in auxiliaries]
+    learnt, untrained = frame[frame["auxiliary"] != NOTHING], frame[frame["auxiliary"] == NOTHING]
+    parts = [learnt.assign(condition=learnt["auxiliary"] + " → " + learnt["target"])]
+    if not untrained.empty:
+        parts += [untrained.assign(condition=name + " → " + untrained["target"]) for name in auxiliaries]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -46,6 +46,11 @@ class Job:
         return str(self.record.get("backbone", {}).get("name", "unknown"))
 
     @property
+    def is_random(self) -> bool:
+        """Whether the frozen CLIP has random weights: draws of the same thing, whatever their seed."""
+        return str(self.record.get("backbone", {}).get("origin", "")).startswith("random")
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the frozen CLIP's weights; empty if unknown."""
         return str(self.record.get("backbone", {}).get("fingerprint", ""))
@@ -166,12 +171,18 @@ def _read_all(files: Sequence[tuple[int, Path]]) -> pd.DataFrame:
 
 
 def _backbones(jobs: Sequence[Job]) -> list[str]:
-    """A name per job, told apart by hash where one name stands for several weights."""
+    """A name per job, told apart by hash where one name stands for several weights; random weights have one name."""
     weights: dict[str, set[str]] = {}
     for job in jobs:
-        weights.setdefault(job.backbone, set()).add(job.fingerprint)
+        if not job.is_random:
+            weights.setdefault(job.backbone, set()).add(job.fingerprint)
     return [
-        job.backbone if len(weights[job.backbone]) == 1 else f"{job.backbone} {job.fingerprint[:6]}" for job in jobs
+        f"{job.backbone}, random weights"
+        if job.is_random
+        else job.backbone
+        if len(weights[job.backbone]) == 1
+        else f"{job.backbone} {job.fingerprint[:6]}"
+        for job in jobs
     ]
 
 

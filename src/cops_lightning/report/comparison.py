@@ -14,7 +14,8 @@ from cops_lightning.report.tables import NOT_AVAILABLE, NOTHING
 def comparison_table(
     frame: pd.DataFrame, title: str, metric: str = "auroc", groups: Mapping[str, Sequence[str]] | None = None
 ) -> Table:
-    """A line per method, and per auxiliary dataset where there are several; columns per target and level, in percent.
+    """A line per method, and per auxiliary dataset where there are several, the best last; columns per target and
+    level, in percent.
 
     `frame` is what `analysis.prepare` gives. A cell is "mean ± standard deviation" over seeds (n - 1 in the
     denominator), the value alone where there is one seed. `groups` names targets of which every seed's mean is shown
@@ -30,15 +31,22 @@ def comparison_table(
     )
     by_seed = chosen.groupby(["line", "column", "level", "seed"], sort=False)["value"].mean()
     spread = by_seed.groupby(["line", "column", "level"], sort=False).agg(["mean", "std", "count"])
+    order = by_seed.groupby("line").mean().sort_values().index
     found = {key: tuple(values) for key, values in zip(spread.index, spread.to_numpy(), strict=True)}
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=Text(f"{title}: {metric.upper()} in %"),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.show_edge, table.collapse_padding = False, True
     table.add_column("method", no_wrap=True)
     columns = list(dict.fromkeys((column, level) for _, column, level in found))
     for column, level in columns:
-        table.add_column(f"{column}\n{level} {metric.upper()}", justify="right", no_wrap=True)
+        table.add_column(f"{column}\n{level}", justify="right", no_wrap=True)
     table.add_column("seeds", justify="right")
-    for line in dict.fromkeys(chosen["line"]):
+    for line in order:
         cells = [_cell(found.get((line, *column))) for column in columns]
         seeds = max(int(count) for (name, *_), (_, _, count) in found.items() if name == line)
         table.add_row(Text(line), *cells, str(seeds))

@@ -36,6 +36,7 @@ STYLE: Any = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "svg.hashsalt": "cops",  # equal content, equal bytes
+    "svg.fonttype": "none",  # text stays text; as outlines, their order would differ from process to process
 }
 MOST_METHODS = len(COLORS)
 
@@ -43,7 +44,7 @@ MOST_METHODS = len(COLORS)
 def _svg(figure: Figure) -> bytes:
     FigureCanvasSVG(figure)
     buffer = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "cops"}):
+    with mpl.rc_context({name: value for name, value in STYLE.items() if name.startswith("svg.")}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
