@@ -37,10 +37,10 @@ check: lint test  ## what CI checks
 
 demo: setup  ## five ways to detect anomalies side by side, in minutes; on real images too where they are at hand
 	$(BIN)/cops-train -m experiment=demo variant=random_backbone backbone.pretrained=random 'backbone.seed=$${seed}' \
-		seed=0,1,2 data.limit=240
+		seed=0,1,2 data.limit=120
 	$(BIN)/cops-train -m experiment=demo model=handcrafted,clip $(REAL)
 	$(BIN)/cops-train -m experiment=demo model=static_prompts,cops seed=0,1 $(REAL)
-	$(BIN)/cops-train -m experiment=demo model=static_prompts,cops seed=2 report.heatmaps=4 $(REAL)
+	$(BIN)/cops-train -m experiment=demo model=static_prompts,cops seed=2 report.heatmaps=3 $(REAL)
 	$(BIN)/cops-report runs/demo --out runs/demo/report --title 'Demonstration backbone, unseen categories'
 	@echo "Heat maps: runs/demo/cops-seed2*/heatmaps. With a real CLIP: the same commands and backbone=vit_l14_336."
 
