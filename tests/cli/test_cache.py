@@ -52,8 +52,8 @@ def test_a_sweep_of_seeds_and_variants_encodes_each_image_once(built, tmp_path, 
     )
     result = run_command("cops-train", *arguments, cwd=tmp_path, COPS_CACHE=str(built["cache"]))
     assert result.returncode == 0, result.stderr
-    runs = sorted((tmp_path / "sweep").glob("*/run.json"), key=lambda path: int(path.parent.name))
-    counts = [json.loads(path.read_text())["image_encoder"] for path in runs]
+    records = [json.loads(path.read_text()) for path in (tmp_path / "sweep").glob("*/run.json")]
+    counts = [record["image_encoder"] for record in sorted(records, key=lambda record: record["started"])]
     # parts was encoded ahead; tiles by the first run.
     assert counts[0] == {"images_encoded": 6, "images_from_cache": 6}
     assert counts[1:] == 7 * [{"images_encoded": 0, "images_from_cache": 12}]
