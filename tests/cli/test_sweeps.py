@@ -82,11 +82,11 @@ def test_a_rerun_skips_what_is_done_and_fail_fast_stops_at_the_failure(swept, ru
     assert not list(here.glob("runs/default/*/traceback.txt"))
 
 
-def start(here: Path, command: list[str]) -> subprocess.Popen:
+def start(here: Path, command: list[str], cache: Path) -> subprocess.Popen:
     return subprocess.Popen(
         [str(COMMANDS / "cops-train"), *command],
         cwd=here,
-        env={**os.environ, "COLUMNS": "120"},
+        env={**os.environ, "COLUMNS": "120", "COPS_CACHE": str(cache)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -134,13 +134,15 @@ def stopped_and_rerun(tmp_path_factory, run_command) -> dict:
         ("during an epoch", 1, lambda: at_work(1, "last.ckpt"), signal.SIGTERM),
     ]
     for name, seed, reached, number in moments:
-        process = start(here, command)
+        process = start(here, command, here / "cache")
         said = stop_when(process, reached, number)
         epochs = trained_epochs(seed) if at_work(seed, "last.ckpt") else 0
         seen[name, seed] = {"rc": process.returncode, "status": status(seed), "epochs": epochs, "stderr": said}
-    seen["last"] = run_command("cops-train", *command, cwd=here)
+    seen["last"] = run_command("cops-train", *command, cwd=here, COPS_CACHE=str(here / "cache"))
     assert seen["last"].returncode == 0, seen["last"].stderr
-    alone = run_command("cops-train", *command, "hydra.sweep.dir=alone", cwd=here)
+    # Features of its own: an encoder rounds an image by what else is in its batch.
+    own = str(here / "cache_alone")
+    alone = run_command("cops-train", *command, "hydra.sweep.dir=alone", cwd=here, COPS_CACHE=own)
     assert alone.returncode == 0, alone.stderr
     return seen
 
@@ -176,7 +178,7 @@ def test_a_sweep_stopped_at_any_moment_and_rerun_ends_with_the_bytes_of_one_left
 def test_two_sweeps_at_once_never_do_the_same_job_twice(tmp_path):
     here = make_both(tmp_path)
     command = ["-m", *arguments(here, f"targets={here / 'tiles'}", "seed=0,1")]
-    both = [start(here, command) for _ in range(2)]
+    both = [start(here, command, here / "cache") for _ in range(2)]
     printed = [process.communicate(timeout=280) for process in both]
     assert [process.returncode for process in both] == [0, 0], printed
     assert sum(counts(out)["done"] for out, _ in printed) == 2
