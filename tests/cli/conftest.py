@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,23 @@ def run_command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Resul
         )
 
     return run
+
+
+@pytest.fixture
+def call_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """`run_command` without a new interpreter, for the commands that are plain functions of their arguments."""
+
+    def call(command: str, *arguments: str, cwd: Path | None = None, **variables: str) -> Result:
+        for name, value in {"COLUMNS": "120", **variables}.items():
+            monkeypatch.setenv(name, value)
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        main = import_module(f"cops_lightning.cli.{command.removeprefix('cops-')}").main
+        capsys.readouterr()
+        code = main(arguments)
+        return Result((command, *arguments), code, *capsys.readouterr())
+
+    return call
 
 
 SMALL = ("backbone=tiny_random", "backbone.image_size=64", "data.workers=0", "trainer.accelerator=cpu")

@@ -31,8 +31,8 @@ def test_building_says_what_was_encoded_and_how_large_it_is(built):
     assert "Features: " in built["printed"]
 
 
-def test_building_again_encodes_nothing(built, run_command):
-    result = run_command("cops-cache", "build", str(built["auxiliary"]), *TINY, "--cache", str(built["cache"]))
+def test_building_again_encodes_nothing(built, call_main):
+    result = call_main("cops-cache", "build", str(built["auxiliary"]), *TINY, "--cache", str(built["cache"]))
     assert "parts: 0 images encoded, 6 were there" in result.stdout
 
 
@@ -59,26 +59,26 @@ def test_a_sweep_of_seeds_and_variants_encodes_each_image_once(built, tmp_path, 
     assert counts[1:] == 7 * [{"images_encoded": 0, "images_from_cache": 12}]
 
 
-def test_the_list_shows_what_features_are_of_and_how_many_there_are(built, run_command):
-    shown = json.loads(run_command("cops-cache", "list", "--json", COPS_CACHE=str(built["cache"])).stdout)
+def test_the_list_shows_what_features_are_of_and_how_many_there_are(built, call_main):
+    shown = json.loads(call_main("cops-cache", "list", "--json", COPS_CACHE=str(built["cache"])).stdout)
     (store,) = shown
     assert (store["image_size"], store["precision"], store["dtype"]) == (64, "fp32", "fp32")
     assert store["images"] >= 6
     assert store["bytes"] == sum(path.stat().st_size for path in files(built["cache"]))
-    assert "64" in run_command("cops-cache", "list", COPS_CACHE=str(built["cache"])).stdout
+    assert "64" in call_main("cops-cache", "list", COPS_CACHE=str(built["cache"])).stdout
 
 
-def test_an_empty_cache_is_said_to_be_empty(tmp_path, run_command):
-    result = run_command("cops-cache", "list", COPS_CACHE=str(tmp_path))
+def test_an_empty_cache_is_said_to_be_empty(tmp_path, call_main):
+    result = call_main("cops-cache", "list", COPS_CACHE=str(tmp_path))
     assert (result.returncode, result.stdout[:21]) == (0, "No features are kept ")
 
 
-def test_verifying_finds_a_flipped_bit_removes_it_and_the_next_build_heals_it(built, run_command):
+def test_verifying_finds_a_flipped_bit_removes_it_and_the_next_build_heals_it(built, call_main):
     def command(*arguments: str):
-        return run_command("cops-cache", *arguments, COPS_CACHE=str(built["cache"]))
+        return call_main("cops-cache", *arguments, COPS_CACHE=str(built["cache"]))
 
     assert "files are intact.\n" in command("verify").stdout
-    run_command("cops-cache", "build", str(built["auxiliary"]), *TINY, COPS_CACHE=str(built["cache"]))
+    call_main("cops-cache", "build", str(built["auxiliary"]), *TINY, COPS_CACHE=str(built["cache"]))
     broken = next(path for path in files(built["cache"]) if ".mask" not in path.name)
     content = bytearray(broken.read_bytes())
     content[len(content) // 2] ^= 1
@@ -92,16 +92,16 @@ def test_verifying_finds_a_flipped_bit_removes_it_and_the_next_build_heals_it(bu
     assert command("verify").returncode == 0
 
 
-def test_pruning_tells_first_and_gives_back_then(tmp_path, run_command):
+def test_pruning_tells_first_and_gives_back_then(tmp_path, call_main):
     source, cache = make_dataset(tmp_path / "parts"), tmp_path / "cache"
-    run_command("cops-cache", "build", str(source), *TINY, COPS_CACHE=str(cache))
+    call_main("cops-cache", "build", str(source), *TINY, COPS_CACHE=str(cache))
     before = files(cache)
-    told = run_command("cops-cache", "prune", "--all", "--dry-run", COPS_CACHE=str(cache)).stdout
+    told = call_main("cops-cache", "prune", "--all", "--dry-run", COPS_CACHE=str(cache)).stdout
     assert f"{len(before)} files" in told
     assert "would be given back" in told
     assert files(cache) == before
-    assert "0 files" in run_command("cops-cache", "prune", "--older-than", "1", COPS_CACHE=str(cache)).stdout
-    run_command("cops-cache", "prune", "--to-gb", "0", COPS_CACHE=str(cache))
+    assert "0 files" in call_main("cops-cache", "prune", "--older-than", "1", COPS_CACHE=str(cache)).stdout
+    call_main("cops-cache", "prune", "--to-gb", "0", COPS_CACHE=str(cache))
     assert files(cache) == []
 
 
@@ -116,8 +116,8 @@ def test_pruning_tells_first_and_gives_back_then(tmp_path, run_command):
         ((*TINY, "--device", "abacus"), "--device abacus cannot be used here"),
     ],
 )
-def test_what_cannot_be_built_is_one_sentence(arguments, said, built, tmp_path, run_command):
-    result = run_command("cops-cache", "build", str(built["target"]), *arguments, COPS_CACHE=str(tmp_path))
+def test_what_cannot_be_built_is_one_sentence(arguments, said, built, tmp_path, call_main):
+    result = call_main("cops-cache", "build", str(built["target"]), *arguments, COPS_CACHE=str(tmp_path))
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.splitlines()) == 1

@@ -121,9 +121,9 @@ def test_a_browser_without_a_network_shows_every_section_and_reports_no_error(re
     assert "CONSOLE" not in result.stderr
 
 
-def test_two_seeds_are_too_few_and_the_report_says_so(tmp_path, run_command):
+def test_two_seeds_are_too_few_and_the_report_says_so(tmp_path, call_main):
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=2, targets=TARGETS[:3])
-    result = run_command("cops-report", "runs", cwd=tmp_path)
+    result = call_main("cops-report", "runs", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     claims = [line for line in result.stdout.splitlines() if line.startswith("- ")]
     assert claims
@@ -132,30 +132,30 @@ def test_two_seeds_are_too_few_and_the_report_says_so(tmp_path, run_command):
     assert table[["p_t", "p_holm", "p_wilcoxon"]].isna().all(axis=None)
 
 
-def test_with_few_datasets_a_claim_must_hold_on_each_of_them(tmp_path, run_command):
+def test_with_few_datasets_a_claim_must_hold_on_each_of_them(tmp_path, call_main):
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=5, targets=TARGETS[:2])
-    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert "in image AUROC: shown" in result.stdout
     assert "on each of 2 datasets, Holm-adjusted; 6 datasets are needed to speak of others" in result.stdout
 
 
-def test_untrained_methods_are_compared_under_every_auxiliary_dataset(tmp_path, run_command):
+def test_untrained_methods_are_compared_under_every_auxiliary_dataset(tmp_path, call_main):
     for seed in range(3):
         write_run(tmp_path / "runs" / f"v{seed}", {"btad": 0.6 + seed / 100}, seed=seed, auxiliary="visa")
         write_run(tmp_path / "runs" / f"m{seed}", {"btad": 0.7 + seed / 100}, seed=seed, auxiliary="mvtec")
         write_run(tmp_path / "runs" / f"c{seed}", {"btad": 0.5}, seed=seed, auxiliary="none", variant="clip")
-    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     # Differences of 10, 11, 12 after one auxiliary dataset and 20, 21, 22 after the other: 16 on average.
     assert "cops is better than clip in image AUROC" in result.stdout
     assert "mean difference +16.0 points over 2 datasets" in result.stdout
 
 
-def test_auxiliary_datasets_make_a_matrix_with_transfer_gaps(tmp_path, run_command):
+def test_auxiliary_datasets_make_a_matrix_with_transfer_gaps(tmp_path, call_main):
     for seed in range(2):
         write_run(tmp_path / "runs" / f"v{seed}", {"btad": 0.6, "mpdd": 0.8, "visa": 0.9}, seed=seed, auxiliary="visa")
         write_run(tmp_path / "runs" / f"m{seed}", {"btad": 0.7, "mpdd": 0.75}, seed=seed, auxiliary="mvtec")
-    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     gaps = pd.read_csv(tmp_path / "report" / "tables" / "transfer_gaps_image_auroc.csv").set_index("auxiliary")
     assert gaps.loc["visa", "btad"] == pytest.approx(-10)
@@ -164,13 +164,13 @@ def test_auxiliary_datasets_make_a_matrix_with_transfer_gaps(tmp_path, run_comma
     assert np.isnan(gaps.loc["visa", "visa"])  # trained on: not zero-shot
 
 
-def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp_path, run_command):
+def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp_path, call_main):
     folder = write_run(tmp_path / "runs" / "a", {"btad": 0.946, "mvtec": 0.94})
     record = json.loads((folder / "run.json").read_text())
     record["backbone"] |= {"name": "ViT-L-14-336-quickgelu", "published_by_openai": True}
     record["config"] |= {"backbone": {"image_size": 518}, "auxiliary": {"source": "visa", "epochs": 10}}
     (folder / "run.json").write_text(json.dumps(record))
-    result = run_command("cops-report", "runs", cwd=tmp_path)
+    result = call_main("cops-report", "runs", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     table = pd.read_csv(tmp_path / "report" / "tables" / "published.csv").set_index(["target", "level", "metric"])
     assert table.loc[("btad", "image", "auroc"), "published"] == pytest.approx(93.6)
@@ -188,9 +188,9 @@ def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp
         (("runs", "--margin", "0"), "expected a difference in points above 0"),
     ],
 )
-def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, run_command):
+def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, call_main):
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=1, targets=TARGETS[:1])
-    result = run_command("cops-report", *arguments, cwd=tmp_path)
+    result = call_main("cops-report", *arguments, cwd=tmp_path)
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")

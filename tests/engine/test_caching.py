@@ -157,11 +157,25 @@ def test_an_interrupted_build_goes_on_with_what_is_missing(tiny_model, index, op
     assert cached(tiny_model, index, options)[1] == EncoderCount(2, 4)
 
 
-def test_an_image_that_changes_is_encoded_anew_and_no_other(tiny_model, index, options):
+def test_a_batch_that_was_cut_off_ends_with_the_bytes_of_one_that_was_not(tiny_model, index, options, monkeypatch):
+    whole = [entry.features for entry in cached(tiny_model, index, options)[0]]
+    encode, seen = tiny_model.backbone.encode_image, []
+    monkeypatch.setattr(tiny_model.backbone, "encode_image", lambda images: seen.append(images) or encode(images))
+    dataset, _ = cached(tiny_model, index, options)
+    dataset.store.path(dataset.names[3].image).unlink()
+    again = [entry.features for entry in cached(tiny_model, index, options)[0]]
+    # The images of places 2 and 3 went through the encoder together, as they did at first.
+    assert [len(images) for images in seen] == [2]
+    for before, after in zip(whole, again, strict=True):
+        assert torch.equal(before[0], after[0])
+        assert torch.equal(before[1], after[1])
+
+
+def test_an_image_that_changes_is_encoded_anew_with_its_batch_and_no_other(tiny_model, index, options):
     before = cached(tiny_model, index, options)[0]
     Image.new("RGB", (40, 40), "red").save(index.test[0].image)
     after, count = cached(tiny_model, index, options)
-    assert count == EncoderCount(1, 5)
+    assert count == EncoderCount(CPU.batch_size, 6 - CPU.batch_size)
     assert not torch.equal(before[0].features[1], after[0].features[1])
     assert torch.equal(before[2].features[1], after[2].features[1])
 
@@ -227,5 +241,5 @@ def test_damage_is_found_when_read_and_healed_by_the_next_run(tiny_model, index,
     with pytest.raises(CacheError, match="start the run again, and it is computed anew"):
         list(dataset)
     again, count = cached(tiny_model, index, options)
-    assert count == EncoderCount(1, 5)
+    assert count == EncoderCount(CPU.batch_size, 6 - CPU.batch_size)
     assert len(list(again)) == 6

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,11 +57,16 @@ class Names(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Names of all images of a dataset, and the places of those that lack features, or only their mask."""
+    """Names of all images of a dataset, the batches of places to encode, and the places that lack only their mask."""
 
     names: list[Names]
-    unencoded: list[int]
+    unencoded: list[tuple[int, ...]]
     unmasked: list[int]
+
+    @property
+    def images(self) -> int:
+        """How many images are to be encoded."""
+        return sum(map(len, self.unencoded))
 
 
 @dataclass(frozen=True)
@@ -147,26 +153,31 @@ class FeatureCache:
             if failures:
                 raise failures[0]
         if first:
-            count.encoded += len(plan.unencoded)
-            count.from_cache += len({names.image for names in plan.names}) - len(plan.unencoded)
+            count.encoded += plan.images
+            count.from_cache += len({names.image for names in plan.names}) - plan.images
         return CachedDataset(self.store, decoded.samples, plan.names, index.has_masks)
 
     def _plan(self, dataset: AnomalyDataset) -> Plan:
         names = self._names(dataset)
-        unencoded: dict[str, int] = {}
+        images: dict[str, int] = {}
         unmasked: dict[str, int] = {}
         for place, (image, mask) in enumerate(names):
-            if not self.store.holds(image):
-                unencoded.setdefault(image, place)
+            images.setdefault(image, place)
             if mask is not None and not self.store.holds_mask(mask):
                 unmasked.setdefault(mask, place)
+        missing = {place for image, place in images.items() if not self.store.holds(image)}
+        # Whole batches, always the same: an encoder rounds an image by its place in its batch, and a build that was
+        # cut off in the midst of a batch has to end with the bytes of one that was not.
+        places, size = tuple(images.values()), self.encoding.batch_size
+        batches = [places[start : start + size] for start in range(0, len(places), size)]
+        unencoded = [batch for batch in batches if not missing.isdisjoint(batch)]
         key = self.store.key
-        needed = len(unencoded) * (key.entry_bytes + HEADER) + len(unmasked) * (key.image_size**2 // 8 + HEADER)
+        needed = len(missing) * (key.entry_bytes + HEADER) + len(unmasked) * (key.image_size**2 // 8 + HEADER)
         keep = {name for pair in names for name in pair if name is not None}
         make_room(self.store, needed, keep, self.options.budget)
         self.store.touch([pair.image for pair in names], [pair.mask for pair in names if pair.mask is not None])
-        encoded = set(unencoded.values())
-        return Plan(names, sorted(encoded), sorted(set(unmasked.values()) - encoded))
+        encoded = set(chain.from_iterable(unencoded))
+        return Plan(names, unencoded, sorted(set(unmasked.values()) - encoded))
 
     def _names(self, dataset: AnomalyDataset) -> list[Names]:
         masked = [sample for sample in dataset.samples if sample.mask is not None and dataset.preprocess.has_masks]
@@ -181,7 +192,7 @@ class FeatureCache:
         ]
 
     def _fill(self, dataset: AnomalyDataset, plan: Plan, name: str) -> None:
-        total = len(plan.unencoded) + len(plan.unmasked)
+        total = plan.images + len(plan.unmasked)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         shown = self.encoding.progress and total > 0 and rank() == 0
         with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
@@ -194,24 +205,28 @@ class FeatureCache:
             self._mask(dataset, plan.unmasked, plan.names, tick)
 
     def _encode(
-        self, dataset: AnomalyDataset, places: Sequence[int], names: Sequence[Names], tick: Callable[[int], None]
+        self,
+        dataset: AnomalyDataset,
+        batches: Sequence[Sequence[int]],
+        names: Sequence[Names],
+        tick: Callable[[int], None],
     ) -> None:
-        share = places[rank() :: world_size()]
+        own_batches = batches[rank() :: world_size()]
+        share = list(chain.from_iterable(own_batches))
         if not share:
             return
         self.backbone.to(self.encoding.device)
         pending: deque[Future[None]] = deque()
         with ThreadPoolExecutor(max_workers=1) as writer:
-            done = 0
-            for batch in self._batches(dataset, share):
+            # Only the last batch of all may be short, so a loader over the places of whole batches gives these batches.
+            for places, batch in zip(own_batches, self._batches(dataset, share), strict=True):
                 assert batch.images is not None
                 images = batch.images.to(self.encoding.device, non_blocking=True)
                 raw = self.backbone.encode_image(images)
-                own = [names[place] for place in share[done : done + len(batch)]]
+                own = [names[place] for place in places]
                 pending.append(writer.submit(self._write, own, self._kept(raw), batch))
                 if len(pending) > WRITES_AHEAD:
                     pending.popleft().result()
-                done += len(batch)
                 tick(len(batch))
             for write in pending:
                 write.result()
@@ -247,7 +262,8 @@ class FeatureCache:
                     f"The features of {sample.image} are not finite in {self.store.key.dtype}, computed in "
                     f"{self.store.key.precision}. Use cache.dtype=fp32 and backbone.precision=fp32."
                 )
-            self.store.write(own.image, image, patches)
+            if not self.store.holds(own.image):
+                self.store.write(own.image, image, patches)
         self._write_masks(names, batch)
 
     def _write_masks(self, names: Sequence[Names], batch: Batch) -> None:

@@ -137,7 +137,7 @@ def critical_difference_diagram(ranking: Ranking) -> bytes | None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.2, 1.2 + 0.28 * len(names)))
         ax = figure.subplots()
-        scikit_posthocs.critical_difference_diagram(
+        drawn = scikit_posthocs.critical_difference_diagram(
             ranks.to_dict(),
             significance,
             ax=ax,
@@ -145,6 +145,8 @@ def critical_difference_diagram(ranking: Ranking) -> bytes | None:
             crossbar_props={"color": "black", "linewidth": 3},
             color_palette={name: COLORS[i % len(COLORS)] for i, name in enumerate(names)},
         )
+        for line in (line for bar in drawn["crossbars"] for line in bar):
+            line.set_xdata(sorted(line.get_xdata()))  # drawn in the order of a set, another one in every process
         ax.set_title(
             f"{metric_name(ranking.metric)}: mean rank over {len(ranking.conditions)} datasets (1 is best); critical "
             f"difference {result.critical_difference:.2f}",

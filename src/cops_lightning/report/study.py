@@ -334,7 +334,7 @@ def _p(p: float | None, why: str) -> str:
     return format_p(p)
 
 
-def _seeds(count: float | None) -> str:
+def _seeds(count: int | float | None) -> str:
     return MISSING if count is None or pd.isna(count) else f"{int(count)}"
 
 
