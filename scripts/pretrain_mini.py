@@ -6,8 +6,7 @@
 
 The learning rate is constant after a warm-up; the last part of a run, `--decay-steps`, lowers it to zero. The decay
 starts in time to end at `--steps`, or at once when a file RUN/decay appears: the step at which it began is logged and
-reproduces the run by `--decay-at`. `--anneal-steps` adds a second, lower triangle on
-large windows only. A run that was cut off goes on from its last checkpoint when started again. Every
+reproduces the run by `--decay-at`. A run that was cut off goes on from its last checkpoint when started again. Every
 batch is a function of (seed, step), so an interrupted run sees what an uninterrupted one would have seen.
 """
 
@@ -63,9 +62,8 @@ TAU = 0.07  # CoPS's constant temperature
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 UNSAID = -1
-RECIPE = ("steps", "decay_steps", "anneal_steps", "anneal_rate", "seed", "pairs", "rate", "optimizer")
 POOLS = (1, 3, 5)  # windows over which CoPS averages patch features
-WARM_UP, ANNEAL_WARM_UP, LOG_EVERY = 150, 25, 25  # steps
+WARM_UP, LOG_EVERY = 150, 25  # steps
 VOCABULARY, CHECKPOINT, WEIGHTS_FILE = "bpe_vocabulary.txt.gz", "checkpoint.pt", "open_clip_model.safetensors"
 MERGES = 1500  # CLIP's most frequent merges are kept, and those that the captions need
 
@@ -377,29 +375,21 @@ class Progress:
     step: int = 0
     decay_at: int | None = None
 
-    def decayed(self, options: argparse.Namespace) -> int:
-        """The step at which the decay ends and annealing, if any, begins."""
+    def end(self, options: argparse.Namespace) -> int:
         return options.steps if self.decay_at is None else self.decay_at + options.decay_steps
 
-    def end(self, options: argparse.Namespace) -> int:
-        return self.decayed(options) + options.anneal_steps
-
     def factor(self, options: argparse.Namespace) -> float:
-        """Of the peak learning rate: a linear warm-up, a plateau, a linear decay to zero, and annealing likewise."""
+        """Of the peak learning rate: a linear warm-up, a plateau, a linear decay to zero."""
         warm = min(1.0, (self.step + 1) / WARM_UP)
         into = 0 if self.decay_at is None else max(0, self.step - self.decay_at)
-        if into < options.decay_steps:
-            return warm * (1 - into / options.decay_steps)
-        annealed = into - options.decay_steps
-        rise = min(1.0, (annealed + 1) / ANNEAL_WARM_UP)
-        return options.anneal_rate * rise * (1 - annealed / options.anneal_steps)
+        return warm * (1 - into / options.decay_steps)
 
 
-def windows_at(step: int, decayed: int) -> tuple[int, ...]:
+def windows_at(step: int, end: int) -> tuple[int, ...]:
     """Sides of the windows that the steps around this one see in turn."""
     if step < FIRST_STEPS:
         return FIRST_WINDOWS
-    return LAST_WINDOWS if step >= decayed - LAST_STEPS else WINDOWS
+    return LAST_WINDOWS if step >= end - LAST_STEPS else WINDOWS
 
 
 def train(options: argparse.Namespace) -> None:
@@ -422,7 +412,7 @@ def train(options: argparse.Namespace) -> None:
         for optimizer, state in zip(steppers, content["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         progress = Progress(content["step"], options.decay_at if content["decay_at"] is None else content["decay_at"])
-    said = {key: getattr(options, key) for key in RECIPE}
+    said = {key: getattr(options, key) for key in ("steps", "decay_steps", "seed", "pairs", "rate", "optimizer")}
     print(json.dumps({"options": said, "from step": progress.step}), flush=True)
     batches = Batches(options.seed, progress.step, options.pairs, vocabulary, options.workers)
     began, first, means = time.perf_counter(), progress.step, Counter[str]()
@@ -437,7 +427,7 @@ def train(options: argparse.Namespace) -> None:
         for group in (group for optimizer in steppers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * progress.factor(options)
         rng = torch.Generator().manual_seed(options.seed * 1_000_003 + progress.step)
-        windows = windows_at(progress.step, progress.decayed(options))
+        windows = windows_at(progress.step, end)
         window = windows[progress.step % len(windows)]
         terms = objective(clip, tokenizer, batches.take(), rng, window, device)
         loss = sum(WEIGHTS[name] * value for name, value in terms.items() if name in WEIGHTS)
@@ -588,8 +578,6 @@ def main() -> None:
     add("--steps", type=int, required=True, help="length of the run, decay included")
     add("--decay-steps", type=int, default=300)
     add("--decay-at", type=int, help="start the decay at this step instead of in time for --steps")
-    add("--anneal-steps", type=int, default=0, help="steps after the decay, on the largest windows")
-    add("--anneal-rate", type=float, default=0.3, help="where annealing starts, as a share of the peak learning rate")
     add("--seed", type=int, default=0)
     add("--pairs", type=int, default=32, help="pairs of a normal and an anomalous image per step")
     add("--rate", type=float, default=2e-3, help="peak learning rate")
