@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cops_lightning import compose
-from cops_lightning.compose import build_augmentation, find_targets
-from cops_lightning.config import DataConfig
+from cops_lightning.compose import build_data, find_targets
+from cops_lightning.config import CorruptionConfig, DataConfig
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import BENCHMARK, DatasetIndex
 
@@ -57,6 +57,8 @@ def test_targets_that_name_nothing_are_refused(nothing):
 
 
 def test_augmentation_is_off_by_default_and_built_from_albumentations_names():
-    assert build_augmentation(DataConfig()) is None
-    pipeline = build_augmentation(DataConfig(augment=[{"_target_": "albumentations.HorizontalFlip", "p": 1.0}]))
+    index = DatasetIndex("parts", Path(), "made by the test", (), (), has_masks=False)
+    flip = DataConfig(augment=[{"_target_": "albumentations.HorizontalFlip", "p": 1.0}])
+    assert build_data(DataConfig(), CorruptionConfig(), 0, index, [], 64).augment is None
+    pipeline = build_data(flip, CorruptionConfig(), 0, index, [], 64).augment
     assert type(pipeline.transforms[0]).__name__ == "HorizontalFlip"

@@ -30,7 +30,7 @@ from cops_lightning.config import (
     TrainerConfig,
 )
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import BENCHMARK, Corruption, DatasetIndex, find_spec, load_index
+from cops_lightning.data import BENCHMARK, CopsDataModule, Corruption, DatasetIndex, find_spec, load_index
 from cops_lightning.detector import Detector
 from cops_lightning.engine.caching import CacheOptions, FeatureCaching
 from cops_lightning.engine.checkpoint import WholeFiles
@@ -142,19 +142,37 @@ def _expand(name: str, auxiliary: str) -> tuple[str, ...]:
     return (name,)
 
 
-def build_augmentation(data: DataConfig) -> Any:
-    """The albumentations pipeline of `data.augment`, None if that is empty."""
+def build_data(
+    config: DataConfig,
+    corruption: CorruptionConfig,
+    seed: int,
+    auxiliary: DatasetIndex | None,
+    targets: Sequence[DatasetIndex],
+    image_size: int,
+) -> CopsDataModule:
+    """The images of a run; `auxiliary` is None where nothing is trained. Raises ConfigError for an unknown kind."""
+    return CopsDataModule(
+        auxiliary,
+        targets,
+        image_size,
+        seed,
+        config.batch_size,
+        config.eval_batch_size,
+        config.workers,
+        config.limit,
+        config.mask_threshold.value,
+        _augmentation(config) if auxiliary else None,
+        Corruption(corruption.kind, corruption.strength, seed) if corruption.kind != "none" else None,
+    )
+
+
+def _augmentation(data: DataConfig) -> Any:
     if not data.augment:
         return None
     # Imported where used: it takes seconds, and few runs augment.
     import albumentations
 
     return albumentations.Compose([instantiate(step) for step in data.augment])
-
-
-def build_corruption(config: CorruptionConfig, seed: int) -> Corruption | None:
-    """What is done to the targets' images, None for nothing. Raises ConfigError for a kind that does not exist."""
-    return None if config.kind == "none" else Corruption(config.kind, config.strength, seed)
 
 
 def build_caching(config: CacheConfig, data: DataConfig) -> list[Callback]:

@@ -52,6 +52,14 @@ class BackboneConfig:
     compile: bool = False
 
 
+def find_backbone(option: str) -> Any:
+    """The entry of conf/backbone of that name, a BackboneConfig in all but type. ConfigError if there is none."""
+    known = {path.stem: path for path in (conf_folder() / "backbone").glob("*.yaml")}
+    if option not in known:
+        raise ConfigError(f"There is no backbone {option}; expected one of {', '.join(sorted(known))}.")
+    return OmegaConf.merge(OmegaConf.structured(BackboneConfig), OmegaConf.load(known[option]))
+
+
 @dataclass
 class AuxiliaryConfig:
     """The dataset that CoPS trains on, and what the authors chose for it (SPEC section 7).

@@ -108,12 +108,12 @@ def test_pruning_tells_first_and_gives_back_then(tmp_path, call_main):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--backbone", "vit_z"), "--backbone vit_z is unknown; expected one of"),
+        (("--backbone", "vit_z"), "There is no backbone vit_z; expected one of"),
         (("--backbone", "from_weights"), "add --image-size PX"),
         (("--backbone", "tiny_random", "--image-size", "63"), "image_size is 63, which the patch size 16"),
         ((*TINY, "--dtype", "fp8"), "cache.dtype is 'fp8'; expected fp32, fp16, bf16"),
         ((*TINY, "--budget-gb", "0"), "Raise cache.budget_gb"),
-        ((*TINY, "--device", "abacus"), "--device abacus cannot be used here"),
+        ((*TINY, "--device", "abacus"), "The device abacus cannot be used here"),
     ],
 )
 def test_what_cannot_be_built_is_one_sentence(arguments, said, built, tmp_path, call_main):

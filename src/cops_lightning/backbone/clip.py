@@ -25,6 +25,9 @@ PERIOD_TOKEN = 269
 ARCHIVE_SIZES = ("input_resolution", "context_length", "vocab_size")
 
 
+RANDOM = "random"  # whose weights nobody trained
+
+
 @dataclass(frozen=True)
 class BackboneRecord:
     """What the frozen weights are. `fingerprint` hashes the tensors, `sha256` the file they came from, if any."""
@@ -34,6 +37,11 @@ class BackboneRecord:
     fingerprint: str
     sha256: str | None = None
     published_by_openai: bool = False
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights were drawn and never trained."""
+        return self.origin.startswith(RANDOM)
 
 
 class FrozenClip(nn.Module):

@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 
 from cops_lightning.backbone.clip import (
     ARCHIVE_SIZES,
+    RANDOM,
     SUITABLE,
     BackboneRecord,
     FrozenClip,
@@ -43,7 +44,7 @@ WEIGHTS_VARIABLE = "COPS_CLIP_WEIGHTS"
 LOCAL_DIRECTORY = "local-dir:"
 PACKAGED = "packaged:"
 FROM_WEIGHTS = "from_weights"
-RANDOM, OWN = "random", "own"
+OWN = "own"
 LOCAL_CONFIG = "open_clip_config.json"
 LOCAL_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -216,7 +217,7 @@ def _random_clip(source: BackboneSource, architecture: dict[str, Any] | None) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(source.seed)
         clip = CLIP(**architecture)
-    record = BackboneRecord(source.name, f"random weights, seed {source.seed}", fingerprint(clip.state_dict()))
+    record = BackboneRecord(source.name, f"{RANDOM} weights, seed {source.seed}", fingerprint(clip.state_dict()))
     return FrozenClip(clip, record, source.precision, source.compiled)
 
 

@@ -10,18 +10,20 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cops_lightning.backbone.clip import RANDOM
 from cops_lightning.backbone.image import DTYPES, parse_precision
 from cops_lightning.backbone.weights import BackboneSource, load_backbone
 from cops_lightning.benchmark.measure import Measured, largest_difference, matrix_peak, measure
 from cops_lightning.benchmark.works import BASELINE, WORKS, Setting
-from cops_lightning.config import BackboneConfig, conf_folder
-from cops_lightning.core.errors import ConfigError, CopsError
+from cops_lightning.cli.commands import exit_code
+from cops_lightning.config import find_backbone
+from cops_lightning.core.devices import find_device
+from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import replacing
 
 EPILOG = """\
@@ -78,13 +80,7 @@ class Row:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        rows = _run(arguments)
-    except CopsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    Console(highlight=False).print(_table(rows))
-    return 0
+    return exit_code(lambda: _bench(arguments), "interrupted; --json FILE holds the works that were done.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True, help="measure it too")
     parser.add_argument("--compile", action="store_true", help="the image encoder through torch.compile")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     return parser
 
@@ -115,6 +111,11 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return number
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    Console(highlight=False).print(_table(_run(arguments)))
+    return 0
 
 
 def _run(arguments: argparse.Namespace) -> list[Row]:
@@ -155,27 +156,14 @@ def _tell(tick: Callable[[str], None], work: str, what: str) -> None:
 
 
 def _setting(arguments: argparse.Namespace) -> Setting:
-    folder = conf_folder() / "backbone"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if arguments.backbone not in known:
-        raise ConfigError(f"There is no backbone {arguments.backbone}; expected one of {', '.join(known)}.")
-    config = OmegaConf.merge(
-        OmegaConf.structured(BackboneConfig), OmegaConf.load(folder / f"{arguments.backbone}.yaml")
-    )
-    assert isinstance(config, DictConfig)
+    config = find_backbone(arguments.backbone)
     image_size = arguments.image_size or config.get("image_size")
     if image_size is None:
         raise ConfigError(f"The backbone {arguments.backbone} does not say its image size; add --image-size PIXELS.")
     precision = parse_precision(arguments.precision)
-    try:
-        device = torch.device(arguments.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as reason:
-        said = str(reason).splitlines()[0].split(". ")[0]
-        raise ConfigError(f"The device {arguments.device} cannot be used ({said}). Try --device cpu.") from None
-    backbone = load_backbone(BackboneSource(config.name, "random", precision=precision, compiled=arguments.compile)).to(
-        device
-    )
+    device = find_device(arguments.device)
+    source = BackboneSource(config.name, RANDOM, precision=precision, compiled=arguments.compile)
+    backbone = load_backbone(source).to(device)
     return Setting(backbone, image_size, config.deep_layers, precision, device)
 
 

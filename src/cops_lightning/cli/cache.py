@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cops_lightning.cli.commands import exit_code
 from cops_lightning.cli.data import DATA_ROOT
-from cops_lightning.core.errors import CacheError, ConfigError, CopsError
+from cops_lightning.core.errors import CacheError, ConfigError
+from cops_lightning.core.progress import counted_progress
 from cops_lightning.features import FOLDER, GB, entries, prune, stores, survey, verify
 
 CACHE = "COPS_CACHE"  # the environment variable that conf/ reads too
@@ -40,17 +41,8 @@ Exit code: 0 where all is well, 1 where something is off."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except CopsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; what was encoded is kept, and the same command goes on from there.", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    kept = "interrupted; what was encoded is kept, and the same command goes on from there."
+    return exit_code(lambda: int(arguments.run(arguments)), kept)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,21 +106,16 @@ def _root(arguments: argparse.Namespace) -> Path:
 
 def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
-    import torch
-
     from cops_lightning.compose import build_model, find_targets
     from cops_lightning.config import DataConfig
+    from cops_lightning.core.devices import find_device
     from cops_lightning.engine.caching import CacheOptions, Encoding, FeatureCache
     from cops_lightning.engine.task import EncoderCount
 
     data = DataConfig(root=arguments.data_root, cache=arguments.cache)
     indices = find_targets(arguments.names, "", data)
     model = build_model(_method(arguments))
-    try:
-        device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {arguments.device} cannot be used here: {str(error).splitlines()[0]}") from error
+    device = find_device(arguments.device)
     cache = FeatureCache(
         CacheOptions(Path(arguments.cache).expanduser(), arguments.dtype, round(arguments.budget_gb * GB)),
         model.backbone,
@@ -149,18 +136,13 @@ def _method(arguments: argparse.Namespace) -> Any:
     """The configuration of a model over the backbone asked for; what is trained does not matter here."""
     from omegaconf import OmegaConf
 
-    from cops_lightning.config import TrainConfig, conf_folder, require_complete
+    from cops_lightning.config import TrainConfig, conf_folder, find_backbone, require_complete
 
-    backbones = {path.stem: path for path in (conf_folder() / "backbone").glob("*.yaml")}
-    if arguments.backbone not in backbones:
-        raise ConfigError(
-            f"--backbone {arguments.backbone} is unknown; expected one of {', '.join(sorted(backbones))}."
-        )
     asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
     method = OmegaConf.merge(
         OmegaConf.structured(TrainConfig),
         {
-            "backbone": OmegaConf.load(backbones[arguments.backbone]),
+            "backbone": find_backbone(arguments.backbone),
             "auxiliary": OmegaConf.load(conf_folder() / "auxiliary" / "visa.yaml"),
             "targets": arguments.names,
         },
@@ -209,9 +191,8 @@ def _day(used: float | None) -> str | None:
 
 def _verify(arguments: argparse.Namespace) -> int:
     files = [entry.path for folder in stores(_root(arguments)) for entry in entries(folder)]
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        step = bar.add_task("", total=len(files))
+    with counted_progress() as bar:
+        step = bar.add_task("verifying", total=len(files))
         damaged = verify(files, lambda: bar.advance(step))
     for damage in damaged:
         print(f"error: {damage.reason}", file=sys.stderr)

@@ -65,7 +65,7 @@ def show_results(
     """The closing page of a run: one table, and where the files are."""
     learnt = "not trained" if run.auxiliary == NOTHING else f"trained on {run.auxiliary}"
     described = title or f"{run.variant}, {learnt}, backbone {backbone.name}, seed {run.seed}"
-    if backbone.origin.startswith("random"):
+    if backbone.is_random:
         described += " (RANDOM backbone weights: the numbers mean nothing)"
     elif backbone.name.startswith(PACKAGED):
         described += " (DEMONSTRATION backbone: no claim about CoPS with a real CLIP)"

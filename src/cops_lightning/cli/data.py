@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cops_lightning.core.errors import CopsError
+from cops_lightning.cli.commands import exit_code
+from cops_lightning.core.progress import counted_progress
 from cops_lightning.data.archive import unpack
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.check import Decoded, Report, check
@@ -46,14 +46,7 @@ Exit code: 0 where all is well, 1 where something is off."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except CopsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return exit_code(lambda: int(arguments.run(arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,11 +145,10 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _checked(name: str, root: str | Path | None, deep: bool, quiet: bool) -> Report:
-    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not deep) as progress:
+    with counted_progress(deep and not quiet) as progress:
 
         def shown(results: Iterable[Decoded], total: int) -> Iterable[Decoded]:
-            return progress.track(results, total=total)
+            return progress.track(results, total=total, description="decoding")
 
         return check(name, root, data_root=os.environ.get(DATA_ROOT), deep=deep, progress=shown)
 

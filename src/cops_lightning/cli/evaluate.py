@@ -7,10 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.cli.console import plain, register_data, show_results
 from cops_lightning.cli.jobs import launch, register_resolvers
-from cops_lightning.compose import build_caching, build_corruption, build_model, build_trainer, find_targets, tracking
+from cops_lightning.compose import build_caching, build_data, build_model, build_trainer, find_targets, tracking
 from cops_lightning.config import TrainConfig, conf_folder, register
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import CopsDataModule, find_spec
+from cops_lightning.data import find_spec
 from cops_lightning.engine.checkpoint import METHOD, Checkpoint, Stamp, read_checkpoint
 from cops_lightning.engine.evaluation import HeatMaps, evaluate
 from cops_lightning.engine.protocol import require_unseen
@@ -50,17 +50,7 @@ def score(config: DictConfig, folder: Path, record: RunRecord) -> None:
     settings = {name: plain(method[name]) for name in METHOD}
     stamp = checkpoint.stamp or Stamp(backbone.name, backbone.fingerprint, settings, trained_on)
     task = CopsTask(model, stamp)
-    data = CopsDataModule(
-        None,
-        targets,
-        model.image_size,
-        config.seed,
-        eval_batch_size=config.data.eval_batch_size,
-        workers=config.data.workers,
-        limit=config.data.limit,
-        mask_threshold=config.data.mask_threshold.value,
-        corruption=build_corruption(config.corruption, config.seed),
-    )
+    data = build_data(config.data, config.corruption, config.seed, None, targets, model.image_size)
     run = Run(record.run_id, config.study, config.variant or method.variant, config.seed, auxiliary)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
     with tracking(config.logger, folder, run, record.content) as tracker:

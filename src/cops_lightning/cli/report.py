@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.errors import CopsError
 from cops_lightning.procedural.writer import TARGETS
 from cops_lightning.report.analysis import Metric, prepare
@@ -44,11 +45,7 @@ Exit code: 0 where a report was written, 1 where it could not be."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        return report(arguments)
-    except CopsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: report(arguments))
 
 
 def report(arguments: argparse.Namespace) -> int:

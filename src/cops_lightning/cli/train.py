@@ -9,9 +9,8 @@ from cops_lightning.cli.console import plain, register_data, show_results
 from cops_lightning.cli.jobs import launch, register_resolvers
 from cops_lightning.compose import (
     UNTRAINED,
-    build_augmentation,
     build_caching,
-    build_corruption,
+    build_data,
     build_model,
     build_trainer,
     find_dataset,
@@ -19,7 +18,6 @@ from cops_lightning.compose import (
     tracking,
 )
 from cops_lightning.config import conf_folder, register
-from cops_lightning.data import CopsDataModule
 from cops_lightning.detector import FeatureDetector
 from cops_lightning.engine.checkpoint import METHOD, Stamp
 from cops_lightning.engine.diagnostics import diagnose
@@ -63,19 +61,7 @@ def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
         settings = {**{name: plain(config[name]) for name in METHOD}, "variant": config.variant, "seed": config.seed}
         stamp = Stamp(backbone.name, backbone.fingerprint, settings, trained_on)
         task = CopsTask(model, stamp, config.optim.lr, tuple(config.optim.betas))
-    data = CopsDataModule(
-        auxiliary,
-        targets,
-        model.image_size,
-        config.seed,
-        config.data.batch_size,
-        config.data.eval_batch_size,
-        config.data.workers,
-        config.data.limit,
-        config.data.mask_threshold.value,
-        build_augmentation(config.data),
-        build_corruption(config.corruption, config.seed),
-    )
+    data = build_data(config.data, config.corruption, config.seed, auxiliary, targets, model.image_size)
     run = Run(record.run_id, config.study, config.variant, config.seed, source)
     options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
     caching = build_caching(config.cache, config.data) if isinstance(model, FeatureDetector) else []

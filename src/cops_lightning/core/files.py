@@ -1,11 +1,11 @@
 """Writing files so that a reader, or a killed job, sees all of one or none."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
@@ -15,7 +15,8 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises, the temporary file is removed and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Not the process's number: threads share it, and so do processes of several machines that share a folder.
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield partial
         partial.replace(path)

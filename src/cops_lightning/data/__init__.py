@@ -20,6 +20,7 @@ from cops_lightning.data.dataset import (
     Preprocess,
     StreamedDataset,
     collate,
+    loader,
     normalise,
 )
 from cops_lightning.data.images import read_image, read_mask
@@ -84,6 +85,7 @@ __all__ = [
     "collate",
     "find_spec",
     "load_index",
+    "loader",
     "normalise",
     "read_image",
     "read_index",

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.distributed as dist
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cops_lightning.core.errors import ProtocolError
+from cops_lightning.core.processes import rank, world_size
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Batch, Sample
 from cops_lightning.data.corruption import Corruption
-from cops_lightning.data.dataset import AnomalyDataset, Augment, Item, MaskThreshold, collate
+from cops_lightning.data.dataset import AnomalyDataset, Augment, Item, MaskThreshold, loader
 from cops_lightning.data.index import DatasetIndex
 from cops_lightning.data.resolve import load_index
 
@@ -47,7 +47,7 @@ class SharedBatches(Sampler[list[int]]):
 
     def __init__(self, sampler: EpochShuffle, batch_size: int) -> None:
         self.sampler, self.batch_size = sampler, batch_size
-        self.rank, self.processes = process_place()
+        self.rank, self.processes = rank(), world_size()
 
     def __iter__(self) -> Iterator[list[int]]:
         order = list(self.sampler)
@@ -65,11 +65,6 @@ class SharedBatches(Sampler[list[int]]):
     def own(self, batch_idx: int, of: int | None = None) -> int:
         """Images of a batch that this process, or process `of`, has to answer for."""
         return len(range(self.rank if of is None else of, self.whole(batch_idx), self.processes))
-
-
-def process_place() -> tuple[int, int]:
-    """Which process this is, from 0, and how many there are."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 class CopsDataModule(LightningDataModule):
@@ -118,11 +113,10 @@ class CopsDataModule(LightningDataModule):
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """Batches of every target, in the order given; of several processes, each gets every so manieth image."""
-        rank, processes = process_place()
         return [
             self._loader(
                 self.tested(target),
-                sampler=range(rank, len(target.test), processes),
+                sampler=range(rank(), len(target.test), world_size()),
                 batch_size=self.eval_batch_size,
             )
             for target in self.targets
@@ -144,15 +138,8 @@ class CopsDataModule(LightningDataModule):
     def _loader(self, dataset: Dataset[Item], **batching: Any) -> DataLoader[Batch]:
         # Cached features are mapped into memory: a worker could only copy them once more.
         workers = 0 if dataset in self.cached.values() else self.workers
-        loader: DataLoader[Any] = DataLoader(
-            dataset,
-            **batching,
-            num_workers=workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-        )
-        return loader
+        pinned = torch.cuda.is_available()
+        return loader(dataset, workers, pin_memory=pinned, persistent_workers=workers > 0, **batching)
 
 
 def thinned(index: DatasetIndex, limit: int) -> DatasetIndex:

@@ -1,5 +1,6 @@
 """Samples to tensors: the preprocessing of CLIP for images, the rule of the method for masks."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torch import distributed as dist
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.processes import rank, world_size
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample, Split
 from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.images import Pixels, ReadingError, read_image, read_mask
@@ -136,8 +137,7 @@ class StreamedDataset(IterableDataset[Item]):
     def __iter__(self) -> Iterator[Item]:
         worker = get_worker_info()
         which, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        shard = (rank * workers + which, ranks * workers)
+        shard = (rank() * workers + which, world_size() * workers)
         return map(self.preprocess, stream_samples(self.path, shard=shard))
 
 
@@ -164,3 +164,16 @@ def collate(items: Sequence[Item]) -> Batch:
         tuple(item.sample for item in items),
         Features(*(torch.stack(part) for part in zip(*features, strict=True))) if features else None,
     )
+
+
+def loader(dataset: Dataset[Item], workers: int, **options: Any) -> DataLoader[Batch]:
+    """Batches of a dataset, decoded by so many processes; `options` are those of torch's DataLoader."""
+    made: DataLoader[Any] = DataLoader(
+        dataset,
+        num_workers=workers,
+        collate_fn=collate,
+        # A job of joblib's launcher has a default way to start processes that torch's workers cannot use.
+        multiprocessing_context=multiprocessing.get_all_start_methods()[0] if workers else None,
+        **options,
+    )
+    return made

@@ -14,13 +14,13 @@ import torch
 import xxhash
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cops_lightning.backbone.clip import FrozenClip
 from cops_lightning.core.errors import CacheError, CopsError
+from cops_lightning.core.processes import rank, world_size
+from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.types import Batch, Features, Sample
 from cops_lightning.data import (
     PREPROCESSING_VERSION,
@@ -29,9 +29,9 @@ from cops_lightning.data import (
     DatasetIndex,
     Item,
     MaskThreshold,
-    collate,
+    loader,
 )
-from cops_lightning.engine.distributed import from_all, from_first, rank, world_size
+from cops_lightning.engine.distributed import from_all, from_first
 from cops_lightning.engine.task import EncoderCount, ScoringTask
 from cops_lightning.features import DTYPES, FOLDER, GB, FeatureKey, FeatureStore, FileHashes, make_room
 
@@ -193,9 +193,8 @@ class FeatureCache:
 
     def _fill(self, dataset: AnomalyDataset, plan: Plan, name: str) -> None:
         total = plan.images + len(plan.unmasked)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         shown = self.encoding.progress and total > 0 and rank() == 0
-        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        with counted_progress(shown) as bar:
             step = bar.add_task(f"encoding {name}", total=total)
 
             def tick(images: int) -> None:
@@ -241,14 +240,12 @@ class FeatureCache:
             tick(len(batch))
 
     def _batches(self, dataset: AnomalyDataset, places: Sequence[int]) -> DataLoader[Batch]:
-        loader: DataLoader[Batch] = DataLoader(
-            Subset(dataset, places),  # type: ignore[arg-type]
+        return loader(
+            Subset(dataset, places),
+            min(self.encoding.workers, len(places)),
             batch_size=self.encoding.batch_size,
-            num_workers=min(self.encoding.workers, len(places)),
-            collate_fn=collate,
             pin_memory=self.encoding.device.type == "cuda",
         )
-        return loader
 
     def _kept(self, raw: Features) -> Features:
         dtype = DTYPES[self.store.key.dtype]

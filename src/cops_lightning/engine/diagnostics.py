@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from lightning import Trainer
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from cops_lightning.core.files import replacing
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Batch, Features, Sample
-from cops_lightning.data import CopsDataModule, DatasetIndex, collate
+from cops_lightning.data import CopsDataModule, DatasetIndex, loader
 from cops_lightning.data.datamodule import thinned
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.model import CoPS
@@ -80,16 +80,10 @@ def observe(model: CoPS, data: CopsDataModule, index: DatasetIndex, extent: Exte
     served = data.cached.get(index.name) or data.dataset(index)
     if any(index is target for target in data.targets):
         served = data.tested(index)
-    loader: DataLoader[Any] = DataLoader(
-        Subset(served, [at for at, sample in enumerate(index.test) if sample.key in chosen]),
-        batch_size=data.eval_batch_size,
-        num_workers=data.workers,
-        collate_fn=collate,
-    )
+    subset = Subset(served, [at for at, sample in enumerate(index.test) if sample.key in chosen])
     samples: list[Sample] = []
     images, patches, drawn = [], [], []
-    for batch in loader:
-        assert isinstance(batch, Batch)
+    for batch in loader(subset, data.workers, batch_size=data.eval_batch_size):
         features = _encoded(model, batch.to(device))
         samples += batch.samples
         images.append(features.image.float().cpu().numpy())

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning import Trainer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from cops_lightning.core.files import replacing
+from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.types import MetricRow
 from cops_lightning.data import AnomalyDataset, CopsDataModule, read_image
 from cops_lightning.engine.task import ScoredImage, ScoringTask
@@ -63,8 +63,7 @@ def evaluate(
 
 
 def _metrics(suite: MetricSuite, shown: bool) -> list[MetricRow]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not shown, transient=True) as bar:
+    with counted_progress(shown) as bar:
         step = bar.add_task(f"metrics of {suite.target}", total=None)
         return suite.compute(lambda done, total: bar.update(step, completed=done, total=total))
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from cops_lightning.core.processes import world_size
 from cops_lightning.core.types import Features, Masks, Share
 from cops_lightning.data.datamodule import SharedBatches
-from cops_lightning.engine.distributed import world_size
 from cops_lightning.scoring.losses import count_pixels
 
 

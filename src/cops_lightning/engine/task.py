@@ -9,12 +9,13 @@ from lightning import LightningModule
 from torch import Tensor
 
 from cops_lightning.core.errors import CheckpointError
+from cops_lightning.core.processes import world_size
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Batch, Features, Noise, Sample
 from cops_lightning.core.weights import mismatches
 from cops_lightning.detector import Detector, FeatureDetector
 from cops_lightning.engine.checkpoint import STAMP, Stamp
-from cops_lightning.engine.distributed import from_all, world_size
+from cops_lightning.engine.distributed import from_all
 from cops_lightning.engine.sharing import mean_over_processes, share_of
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.model import CoPS

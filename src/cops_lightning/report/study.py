@@ -115,10 +115,10 @@ def _summary(collection: Collection, frame: pd.DataFrame) -> tuple[str, ...]:
 
 def _cautions(collection: Collection, frame: pd.DataFrame) -> tuple[str, ...]:
     found = []
-    backbones = {job: collection.jobs[job].record.get("backbone", {}) for job in collection.used}
-    if any(str(backbone.get("origin", "")).startswith("random") for backbone in backbones.values()):
+    used = [collection.jobs[job] for job in collection.used]
+    if any(job.is_random for job in used):
         found.append("Some runs have a backbone with random weights: their numbers mean nothing.")
-    if any(str(backbone.get("name", "")).startswith("packaged:") for backbone in backbones.values()):
+    if any(job.backbone.startswith("packaged:") for job in used):
         found.append("Some runs have a packaged demonstration backbone: no claim about CoPS with a real CLIP.")
     if collection.left_out:
         found.append(f"Results of {len(collection.left_out)} runs were left out, see the last section.")
