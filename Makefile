@@ -7,7 +7,7 @@ REAL := 'targets=[procedural,mvtec,magnetic_tile,brainmri]' data.root=$(DATA)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format types check demo demo-first demo-second wheel clean
+.PHONY: help setup test lint format check demo demo-first demo-second studies wheel clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -53,6 +53,17 @@ demo-first: setup
 
 demo-second: setup
 	$(BIN)/cops-train -m experiment=demo model=cops seed=0,1 report.heatmaps=3 $(REAL)
+
+studies: setup  ## four studies over the packaged backbone and their report: about 25 minutes on two cores
+	$(STUDY)=seed_variance
+	$(STUDY)=auxiliary_choice seed=0,1,2
+	$(STUDY)=static_prompts report.diagnostics=false
+	$(STUDY)=ablations seed=0,1,2 report.diagnostics=false
+	$(BIN)/cops-report runs/studies --out runs/studies/report --title 'Four studies over the demonstration backbone'
+
+# In one folder, so that what two studies share is computed once.
+STUDY = OMP_NUM_THREADS=1 $(BIN)/cops-train -m study=studies hydra/launcher=processes report.heatmaps=0 \
+	data.eval_batch_size=64 experiment
 
 wheel: setup  ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
