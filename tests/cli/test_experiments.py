@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from cops_lightning.cli.jobs import count_jobs
 from cops_lightning.config import conf_folder, register
 from cops_lightning.engine.provenance import run_id
 
@@ -46,5 +47,6 @@ def test_every_job_of_an_experiment_composes_and_is_another_run(name):
     parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in swept(name).items()])
     choices = [[f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] for o in parsed]
     jobs = [configured(f"experiment={name}", *chosen) for chosen in itertools.product(*choices)]
+    assert count_jobs(compose("train", [f"experiment={name}"], return_hydra_config=True)) == len(jobs)
     assert len({run_id(job) for job in jobs}) == len(jobs)
     assert {job["study"] for job in jobs} == {name.removesuffix("_procedural")}

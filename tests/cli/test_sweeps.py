@@ -51,6 +51,7 @@ def swept(tmp_path_factory, run_command) -> dict:
 def test_a_failed_job_is_counted_and_the_sweep_goes_on(swept):
     assert counts(swept["result"].stdout) == {"done": 1, "skipped": 0, "failed": 1}
     assert swept["result"].returncode == 1
+    assert "2 of 2 jobs ended." in swept["result"].stdout
     assert sorted(record["status"] for record in records(swept["here"]).values()) == ["done", "failed"]
 
 

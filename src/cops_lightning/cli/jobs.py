@@ -14,9 +14,10 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import get_valid_filename
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -75,21 +76,21 @@ def launch(config: DictConfig, job: Job) -> float | None:
                     f"Another process is at work in {folder}. Wait for it, or choose another hydra.run.dir."
                 )
             return objective(config, folder)
-    notes = SweepSummary.notes
+    sweep = Sweep.current
     number = HydraConfig.get().job.num
-    if config.fail_fast and any(note.outcome == "failed" for note in read_notes(notes)):
-        write_note(notes, number, Note(str(folder), "not run"))
+    if config.fail_fast and any(note.outcome == "failed" for note in read_notes(sweep.notes)):
+        write_note(sweep.notes, number, Note(str(folder), "not run"))
         return math.nan
-    write_note(notes, number, Note(str(folder), "lost"))
+    write_note(sweep.notes, number, Note(str(folder), "lost"))
     try:
         outcome = attempt(config, folder, job)
         value = None if outcome == "elsewhere" else objective(config, folder)
+        note = Note(str(folder), outcome)
     except Exception as error:
-        reason = described(error)
-        print(f"error: {reason}\n  in {folder}", file=sys.stderr)
-        write_note(notes, number, Note(str(folder), "failed", reason))
-        return math.nan
-    write_note(notes, number, Note(str(folder), outcome))
+        note, value = Note(str(folder), "failed", described(error)), math.nan
+        print(f"error: {note.error}\n  in {folder}", file=sys.stderr)
+    write_note(sweep.notes, number, note)
+    print(sweep.progress())
     return value
 
 
@@ -184,29 +185,61 @@ def _job_name(*, _root_: DictConfig) -> str:
     return f"{name}-seed{settings['seed']}-{run_id(settings)}"
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """What the jobs of a sweep know of it: where their notes go, how many jobs there are, and when it began."""
+
+    notes: Path = Path()
+    jobs: int = 0
+    began: float = 0.0
+
+    current: ClassVar["Sweep"]
+
+    def progress(self) -> str:
+        """How many jobs have ended, and how long the rest will take at the pace so far."""
+        ended = sum(note.outcome != "lost" for note in read_notes(self.notes))
+        minutes = (time.time() - self.began) / max(1, ended) * (self.jobs - ended) / 60
+        left = f", about {minutes:.0f} min left" if minutes >= 1 else ""
+        return f"{ended} of {self.jobs} jobs ended{left}."
+
+
+Sweep.current = Sweep()
+
+
+def count_jobs(config: DictConfig) -> int:
+    """How many jobs a multirun has: the product of what it sweeps over, or the trials of a search."""
+    trials = config.hydra.sweeper.get("n_trials")
+    if trials is not None:
+        return int(trials)
+    swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*swept, *config.hydra.overrides.task])
+    # A key on the command line takes the place of the experiment's.
+    choices = {o.get_key_element(): len(list(o.sweep_iterator())) if o.is_sweep_override() else 1 for o in overrides}
+    return math.prod(choices.values())
+
+
 class SweepSummary(Callback):
     """Counts the jobs of a sweep at its end, and makes the exit code 1 if any failed.
 
     Jobs leave notes in a folder that all of them, on whichever machine they run, know by way of this object.
     """
 
-    notes: Path = Path()
-
     def __init__(self) -> None:
-        self.folder = Path()
+        self.sweep = Sweep()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Give the sweep a folder for notes."""
         name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{uuid.uuid4().hex[:8]}"
-        self.folder = Path(config.hydra.sweep.dir).absolute() / NOTES / name
+        notes = Path(config.hydra.sweep.dir).absolute() / NOTES / name
+        self.sweep = Sweep(notes, count_jobs(config), time.time())
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Tell the job, in whose process this is called, where its note goes."""
-        SweepSummary.notes = self.folder
+        """Tell the job, in whose process this is called, of its sweep."""
+        Sweep.current = self.sweep
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the counts and what failed. Raises SystemExit(1) if any job failed."""
-        notes = read_notes(self.folder)
+        notes = read_notes(self.sweep.notes)
         show_summary(notes, Path(config.hydra.sweep.dir))
         if any(note.outcome in ("failed", "lost") for note in notes):
             raise SystemExit(1)

@@ -1,6 +1,9 @@
 """Explicit state tokens (ESTS): normal and anomalous prototypes extracted from an image's patch features."""
 
+import math
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -30,11 +33,24 @@ class PrototypeExtractor(nn.Module):
         self.mlp.add_module("c_proj", nn.Linear(width, width))
 
     def forward(self, queries: Float[Tensor, "k d"], patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b k d"]:
-        """Prototypes of every image."""
-        q = queries.expand(len(patches), -1, -1)
-        keys = self.ln_1(patches)
-        q = q + self.attn(self.ln_1(q), keys, keys, need_weights=False)[0]
-        prototypes: Tensor = q + self.mlp(self.ln_2(q))
+        """Prototypes of every image.
+
+        Keys and values of the many patches are never projected. A score is q . W_k x = (W_k^T q) . x, so the few
+        queries are projected instead; what adds the same to all scores of a query (the bias of keys, LayerNorm's bias)
+        leaves its softmax as it is; and as weights sum to 1, W_v and LayerNorm's scale and bias act on the mixed patch.
+        """
+        k, d = queries.shape
+        heads, norm = self.attn.num_heads, self.ln_1
+        w_q, w_k, w_v = self.attn.in_proj_weight.chunk(3)
+        b_q, _, b_v = self.attn.in_proj_bias.chunk(3)
+        q = F.linear(norm(queries), w_q, b_q).view(k, heads, -1) / math.sqrt(d // heads)
+        asked = torch.einsum("khe,hed->hkd", q, w_k.view(heads, -1, d)) * norm.weight
+        x = F.layer_norm(patches, (d,), eps=norm.eps)
+        weights = torch.softmax(x @ asked.flatten(0, 1).T, dim=1)
+        mixed = (weights.transpose(1, 2) @ x * norm.weight + norm.bias).unflatten(1, (heads, k))
+        values = torch.einsum("bhkd,hed->bkhe", mixed, w_v.view(heads, -1, d)).flatten(2) + b_v
+        found = queries + self.attn.out_proj(values)
+        prototypes: Tensor = found + self.mlp(self.ln_2(found))
         return prototypes
 
 
@@ -49,4 +65,5 @@ class ExplicitStates(nn.Module):
 
     def forward(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b 2 k d"]:
         """Prototypes, normal first."""
-        return torch.stack([self.extractor(self.t_n, patches), self.extractor(self.t_a, patches)], dim=1)
+        both: Tensor = self.extractor(torch.cat([self.t_n, self.t_a]), patches)
+        return both.unflatten(1, (2, -1))

@@ -45,7 +45,7 @@ from cops_lightning.report.page import (
     upper_first,
 )
 from cops_lightning.report.published import SOURCE
-from cops_lightning.report.tables import SUMMARY
+from cops_lightning.report.tables import NOTHING, SUMMARY
 from cops_lightning.statistics import format_p, holm, state_p
 
 FULL = "cops"
@@ -104,9 +104,10 @@ def _summary(collection: Collection, frame: pd.DataFrame) -> tuple[str, ...]:
     states = Counter(job.status for job in collection.jobs)
     runs = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     seeds, targets = frame["seed"].nunique(), frame["target"].nunique()
+    auxiliaries = len(set(frame["auxiliary"]) - {NOTHING})
     return (
         f"{plural(len(collection.jobs), 'run')} ({runs}); {plural(frame['method'].nunique(), 'method')}, "
-        f"{plural(seeds, 'seed')}, {plural(frame['auxiliary'].nunique(), 'auxiliary dataset')}, "
+        f"{plural(seeds, 'seed')}, {plural(auxiliaries, 'auxiliary dataset')}, "
         f"{plural(targets, 'target')}; backbone {', '.join(sorted(set(frame['backbone'])))}.",
         "Values are in percent, differences in points. A dataset's value is the mean over its categories. Spreads and "
         "intervals are over seeds unless said otherwise; intervals are at 95 %, tests two-sided at level 0.05.",
