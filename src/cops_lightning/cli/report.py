@@ -15,7 +15,13 @@ from cops_lightning.report.analysis import Metric, prepare
 from cops_lightning.report.collect import collect
 from cops_lightning.report.comparison import comparison_table
 from cops_lightning.report.page import write_page
-from cops_lightning.report.study import ALL_METRICS, DEFAULT_METRICS, build_report
+from cops_lightning.report.study import (
+    ALL_METRICS,
+    DEFAULT_METRICS,
+    build_report,
+    count_verdicts,
+    divide_verdicts,
+)
 
 KNOWN = {f"{level}/{metric}": (level, metric) for level, metric in ALL_METRICS}
 
@@ -63,8 +69,13 @@ def report(arguments: argparse.Namespace) -> int:
     print(page.summary[0])
     for caution in page.warnings:
         print(f"caution: {caution}")
-    for comparison in comparisons:
-        print(f"- {comparison.verdict}")
+    told, folded = divide_verdicts(comparisons)
+    if comparisons:
+        print(count_verdicts(comparisons))
+    for verdict in told:
+        print(f"- {verdict}")
+    if folded:
+        print(f"- {len(folded)} claims that are not shown stand in the report.")
     print(f"Report: {arguments.out / 'report.html'} ({time.monotonic() - began:.1f} s)")
     return 0
 

@@ -63,13 +63,15 @@ class Plot:
 
 @dataclass(frozen=True)
 class Section:
-    """One heading of the report. `warnings` stand out."""
+    """One heading of the report. `warnings` stand out; `folded` are items behind a click, which `fold` leads to."""
 
     name: str
     title: str
     text: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
+    fold: str = ""
+    folded: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
 

@@ -51,7 +51,7 @@ from cops_lightning.statistics import format_p, holm, state_p
 FULL = "cops"
 DEFAULT_METRICS: tuple[Metric, ...] = (("image", "auroc"), ("pixel", "auroc"), ("pixel", "aupro"))
 ALL_METRICS: tuple[Metric, ...] = tuple((level, metric) for level, metric, _ in SUMMARY)
-MOST_FORESTS, MOST_LATENTS = 12, 4
+MOST_FORESTS, MOST_LATENTS, MOST_VERDICTS = 12, 4, 12
 
 
 def build_report(
@@ -140,7 +140,27 @@ def _verdicts(comparisons: Sequence[Comparison], methods: Sequence[str]) -> Sect
         "adjusted by Holm over the claims of a metric. With fewer it is shown only if the paired t-test over seeds "
         "finds it on every dataset, adjusted by Holm over datasets. Not shown does not mean equal.",
     )
-    return Section("verdicts", "Verdicts", text, items=tuple(c.verdict for c in comparisons))
+    told, folded = divide_verdicts(comparisons)
+    fold = f"{plural(len(folded), 'claim')} that {'is' if len(folded) == 1 else 'are'} not shown"
+    return Section("verdicts", "Verdicts", (count_verdicts(comparisons), *text), items=told, fold=fold, folded=folded)
+
+
+def count_verdicts(comparisons: Sequence[Comparison]) -> str:
+    """One sentence on how many claims came out how."""
+    counts = Counter(c.decision for c in comparisons)
+    parts = (
+        f"{counts['shown']} shown",
+        f"{counts['partly']} on single datasets only",
+        f"{counts['opposite']} the other way round",
+        f"{counts['not shown']} not shown",
+    )
+    return f"Of {plural(len(comparisons), 'claim')}: {', '.join(parts)}."
+
+
+def divide_verdicts(comparisons: Sequence[Comparison]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The verdicts to be read first, and the rest: of many, those that found nothing."""
+    found = tuple(c.verdict for c in comparisons if c.decision != "not shown" or len(comparisons) <= MOST_VERDICTS)
+    return found, tuple(c.verdict for c in comparisons if c.verdict not in found)
 
 
 def _results(frame: pd.DataFrame, table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[Metric]) -> Section:
