@@ -125,7 +125,10 @@ def test_of_many_claims_those_that_found_something_come_first_and_the_others_are
     effects = {"cops": 0.1, "static_prompts": 0.0} | {f"variant{number}": 0.1 for number in range(12)}
     write_study(tmp_path / "runs", effects, seeds=3, targets=TARGETS[:2])
     printed = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path).stdout
-    assert "Of 13 claims: 1 shown, 0 on single datasets only, 0 the other way round, 12 not shown." in printed
+    assert (
+        "Of 13 claims: 1 shown, 0 with a difference on single datasets only, 0 the other way round, 12 not shown."
+        in printed
+    )
     assert "\n- cops is better than static_prompts in image AUROC: shown" in printed
     assert "\n- 12 claims that are not shown stand in the report." in printed
     assert "<summary>12 claims that are not shown</summary>" in (tmp_path / "report" / "report.html").read_text()
@@ -147,6 +150,18 @@ def test_with_few_datasets_a_claim_must_hold_on_each_of_them(tmp_path, call_main
     result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert "in image AUROC: shown" in result.stdout
     assert "on each of 2 datasets, Holm-adjusted; 6 datasets are needed to speak of others" in result.stdout
+
+
+def test_a_difference_on_one_dataset_of_two_is_told_with_its_direction(tmp_path, call_main):
+    for seed, noise in enumerate((0.0, 0.01, 0.02)):
+        for variant, a, b in (("cops", 0.6 + noise, 0.7), ("better", 0.8 + noise / 2, 0.7 + noise)):
+            values = {"target0": a, "target1": b}
+            write_run(tmp_path / "runs" / f"{variant}{seed}", values, variant, seed)
+    asked = ("--metric", "image/auroc", "--compare")
+    printed = call_main("cops-report", "runs", *asked, "cops", "better", cwd=tmp_path).stdout
+    assert "cops is better than better in image AUROC: not shown; single datasets show the opposite" in printed
+    printed = call_main("cops-report", "runs", *asked, "better", "cops", cwd=tmp_path).stdout
+    assert "better is better than cops in image AUROC: not shown in general, only on single datasets" in printed
 
 
 def test_untrained_methods_are_compared_under_every_auxiliary_dataset(tmp_path, call_main):

@@ -35,6 +35,11 @@ from cops_lightning.statistics.paired import NEEDS_WILCOXON
 ALPHA = 0.05
 Metric = tuple[Level, str]
 Decision = Literal["shown", "opposite", "partly", "not shown"]
+# What to say of differences on single datasets alone, by whether A was the better one.
+PARTLY = {
+    (True,): "not shown in general, only on single datasets",
+    (False,): "not shown; single datasets show the opposite",
+}
 NAMES = {"auroc": "AUROC", "ap": "AP", "f1_max": "F1-max", "aupro": "AUPRO"}
 
 
@@ -213,10 +218,11 @@ def decide(comparison: Comparison) -> Comparison:
             elif decision in ("shown", "opposite"):
                 basis = f"paired t over {fewest} or more seeds on each of {n} datasets, Holm-adjusted"
             basis += f"; {NEEDS_WILCOXON} datasets are needed to speak of others" if n < NEEDS_WILCOXON else ""
+    single = {row.paired.difference.mean > 0 for row in c.conditions if _found(row)}
     words = {
         "shown": "shown",
         "opposite": f"not shown; the opposite is shown, {c.b} is better",
-        "partly": "not shown in general, only on single datasets",
+        "partly": PARTLY.get(tuple(single), "not shown; single datasets contradict each other"),
         "not shown": "not shown",
     }[decision]
     return replace(c, decision=decision, verdict=f"{c.a} is better than {c.b} in {name}: {words} ({size}; {basis}).")

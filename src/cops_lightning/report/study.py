@@ -150,7 +150,7 @@ def count_verdicts(comparisons: Sequence[Comparison]) -> str:
     counts = Counter(c.decision for c in comparisons)
     parts = (
         f"{counts['shown']} shown",
-        f"{counts['partly']} on single datasets only",
+        f"{counts['partly']} with a difference on single datasets only",
         f"{counts['opposite']} the other way round",
         f"{counts['not shown']} not shown",
     )
