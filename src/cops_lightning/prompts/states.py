@@ -47,7 +47,7 @@ class PrototypeExtractor(nn.Module):
         asked = torch.einsum("khe,hed->hkd", q, w_k.view(heads, -1, d)) * norm.weight
         x = F.layer_norm(patches, (d,), eps=norm.eps)
         weights = torch.softmax(x @ asked.flatten(0, 1).T, dim=1)
-        mixed = (weights.transpose(1, 2) @ x * norm.weight + norm.bias).unflatten(1, (heads, k))
+        mixed = (weights.transpose(1, 2) @ x * norm.weight + norm.bias).view(-1, heads, k, d)
         values = torch.einsum("bhkd,hed->bkhe", mixed, w_v.view(heads, -1, d)).flatten(2) + b_v
         found = queries + self.attn.out_proj(values)
         prototypes: Tensor = found + self.mlp(self.ln_2(found))
@@ -66,4 +66,4 @@ class ExplicitStates(nn.Module):
     def forward(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b 2 k d"]:
         """Prototypes, normal first."""
         both: Tensor = self.extractor(torch.cat([self.t_n, self.t_a]), patches)
-        return both.unflatten(1, (2, -1))
+        return both.view(len(patches), 2, *self.t_n.shape)

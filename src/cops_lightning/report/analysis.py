@@ -36,7 +36,7 @@ ALPHA = 0.05
 Metric = tuple[Level, str]
 Decision = Literal["shown", "opposite", "partly", "not shown"]
 # What to say of differences on single datasets alone, by whether A was the better one.
-PARTLY = {
+PARTLY: dict[tuple[bool, ...], str] = {
     (True,): "not shown in general, only on single datasets",
     (False,): "not shown; single datasets show the opposite",
 }
