@@ -54,7 +54,7 @@ demo-first: setup
 demo-second: setup
 	$(BIN)/cops-train -m experiment=demo model=cops seed=0,1 report.heatmaps=3 $(REAL)
 
-studies: setup  ## four studies over the packaged backbone and their report: about 25 minutes on two cores
+studies: setup  ## four studies over the packaged backbone and their report: some 20 minutes on two cores
 	$(STUDY)=seed_variance
 	$(STUDY)=auxiliary_choice seed=0,1,2
 	$(STUDY)=static_prompts report.diagnostics=false
