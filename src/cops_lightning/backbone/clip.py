@@ -23,8 +23,6 @@ HEADS_AT_512 = 8
 PERIOD_TOKEN = 269
 # Entries of OpenAI's JIT archives that are sizes, not weights.
 ARCHIVE_SIZES = ("input_resolution", "context_length", "vocab_size")
-
-
 RANDOM = "random"  # whose weights nobody trained
 
 

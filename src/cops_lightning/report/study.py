@@ -159,8 +159,10 @@ def count_verdicts(comparisons: Sequence[Comparison]) -> str:
 
 def divide_verdicts(comparisons: Sequence[Comparison]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The verdicts to be read first, and the rest: of many, those that found nothing."""
-    found = tuple(c.verdict for c in comparisons if c.decision != "not shown" or len(comparisons) <= MOST_VERDICTS)
-    return found, tuple(c.verdict for c in comparisons if c.verdict not in found)
+    if len(comparisons) <= MOST_VERDICTS:
+        return tuple(c.verdict for c in comparisons), ()
+    found = tuple(c.verdict for c in comparisons if c.decision != "not shown")
+    return found, tuple(c.verdict for c in comparisons if c.decision == "not shown")
 
 
 def _results(frame: pd.DataFrame, table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[Metric]) -> Section:
