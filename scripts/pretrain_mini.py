@@ -1,6 +1,7 @@
 """Pre-train, measure and export the packaged backbone `mini`: a small CLIP, from scratch, on procedural images.
 
     python scripts/pretrain_mini.py train RUN --steps 6000         # or stop early: `touch RUN/decay`
+    python scripts/pretrain_mini.py train SECOND --stage objects --start FOLDER --seed 1 --steps 2500
     python scripts/pretrain_mini.py export RUN FOLDER              # as open_clip's local-dir: reads it
     python scripts/pretrain_mini.py measure FOLDER --split test    # beside random weights and a hand-crafted detector
 
@@ -33,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cops_lightning.backbone.surgery import encode_image
@@ -54,18 +55,58 @@ from cops_lightning.procedural.sampling import Streams, render_pair
 
 IMAGE, PATCH = 112, 8
 GRID = IMAGE // PATCH
-# What a step sees, in turn: windows of so many patches per side. Small ones are cheap and show the most images.
-FIRST_STEPS, FIRST_WINDOWS = 2100, (6, 6, 8)
-WINDOWS = (6, 8, 10)
-LAST_STEPS, LAST_WINDOWS = 500, (10, GRID)
 TAU = 0.07  # CoPS's constant temperature
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 UNSAID = -1
 POOLS = (1, 3, 5)  # windows over which CoPS averages patch features
 WARM_UP, LOG_EVERY = 150, 25  # steps
-VOCABULARY, CHECKPOINT, WEIGHTS_FILE = "bpe_vocabulary.txt.gz", "checkpoint.pt", "open_clip_model.safetensors"
+VOCABULARY, CHECKPOINT, RECIPE = "bpe_vocabulary.txt.gz", "checkpoint.pt", "recipe.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
 MERGES = 1500  # CLIP's most frequent merges are kept, and those that the captions need
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run sees and weighs. `open` and `named` are drawn from alike often, an entry of either with equal chance.
+
+    `windows` are sides in patches that steps see in turn: those of the first steps, of the middle, and of the last
+    steps. Small ones are cheap and show the most images; the whole grid is what is looked at in the end.
+    """
+
+    open: tuple[str, ...]
+    named: tuple[str, ...]
+    windows: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    first_steps: int
+    last_steps: int
+    weights: dict[str, float]
+
+    def window(self, step: int, end: int) -> int:
+        """The window of a step of a run that ends at `end`."""
+        first, middle, last = self.windows
+        turn = first if step < self.first_steps else last if step >= end - self.last_steps else middle
+        return turn[step % len(turn)]
+
+
+WEIGHTS = {"state": 1.0, "contrast": 0.3, "values": 1.0, "pooled": 0.5, "original": 0.4, "early": 0.4}
+NAMED = {
+    kind: tuple(c.name for c in categories("pretrain") if c.kind == kind and c.name not in OPEN_CATEGORIES)
+    for kind in ("texture", "object", "medical")
+}
+STAGES = {
+    # From scratch: everything alike.
+    "all": Stage(
+        ("abstract texture", "abstract object"),
+        (*NAMED["texture"], *NAMED["object"], *NAMED["medical"]),
+        ((6, 6, 8), (6, 8, 10), (10, GRID)), 2100, 500, WEIGHTS,
+    ),
+    # Then what was learnt least: objects, most of them regular; whole images; the highest patches, which scores read.
+    "objects": Stage(
+        ("abstract texture", "abstract object", *["abstract component"] * 4),
+        (*NAMED["texture"], *NAMED["object"] * 3, *NAMED["medical"] * 3),
+        ((10, GRID), (10, GRID), (GRID,)), 0, 400, WEIGHTS | {"peak": 0.3},
+    ),
+}  # fmt: skip
 
 
 # ---- vocabulary ------------------------------------------------------------------------------------------------------
@@ -136,9 +177,8 @@ class Rendered:
     said: np.ndarray
 
 
-def render(seed: int, step: int, pairs: int, vocabulary: str) -> Rendered:
+def render(seed: int, step: int, pairs: int, vocabulary: str, stage: Stage) -> Rendered:
     """Batch number `step`. Half of the pairs come from the open grammar; a quarter of all defects do."""
-    named = [c for c in categories("pretrain") if c.name not in OPEN_CATEGORIES]
     everything, defects = list(CATEGORIES), list(DEFECTS)
     images, masks = np.empty((2, pairs, IMAGE, IMAGE, 3), np.uint8), np.empty((pairs, IMAGE, IMAGE), np.uint8)
     good, bad = [], []
@@ -146,8 +186,8 @@ def render(seed: int, step: int, pairs: int, vocabulary: str) -> Rendered:
     for i in range(pairs):
         index = step * pairs + i
         rng = Streams.of(seed, "pretrain", index).scene
-        open_ = CATEGORIES[OPEN_CATEGORIES[int(rng.integers(len(OPEN_CATEGORIES)))]]
-        category = open_ if rng.random() < 0.5 else named[int(rng.integers(len(named)))]
+        open_ = stage.open[int(rng.integers(len(stage.open)))]
+        category = CATEGORIES[open_ if rng.random() < 0.5 else stage.named[int(rng.integers(len(stage.named)))]]
         light = LIGHTING[("easy", "easy", "medium", "hard")[int(rng.integers(4))]]
         choices = (OPEN_DEFECT,) if rng.random() < 0.25 else defects_of(category)
         pair = render_pair(seed, category, index, choices, light)
@@ -168,9 +208,9 @@ def render(seed: int, step: int, pairs: int, vocabulary: str) -> Rendered:
 class Batches:
     """Batches in order of steps, rendered ahead by other processes."""
 
-    def __init__(self, seed: int, first: int, pairs: int, vocabulary: Path, workers: int):
+    def __init__(self, seed: int, first: int, pairs: int, vocabulary: Path, stage: Stage, workers: int):
         self.pool = ProcessPoolExecutor(workers)
-        self.args, self.next_step = (pairs, str(vocabulary)), first
+        self.args, self.next_step = (pairs, str(vocabulary), stage), first
         self.seed, self.waiting = seed, deque[Future]()
         for _ in range(3 * workers):
             self._order()
@@ -215,7 +255,9 @@ def heads(x: Tensor, n: int) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention, written out: on a CPU in bfloat16 the fused kernel takes twice as long."""
+    """Softmax attention; on a CPU in bfloat16 written out, as the fused kernel takes twice as long there."""
+    if q.dtype == torch.float32 or q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v)
     return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1).to(v.dtype) @ v
 
 
@@ -302,7 +344,17 @@ def prepare(batch: Rendered, rng: torch.Generator, window: int) -> tuple[Tensor,
     return (images.float() / 255 - MEAN) / STD, torch.cat([torch.zeros_like(target), target]), where
 
 
-WEIGHTS = {"state": 1.0, "contrast": 0.3, "values": 1.0, "pooled": 0.5, "original": 0.4, "early": 0.4}
+def peak(patches: Tensor, axis: Tensor, state: Tensor) -> Tensor:
+    """Cross-entropy of the image's state as told by the mean of its four most anomalous patches."""
+    logits = torch.einsum("bpd,bd->bp", F.normalize(patches.float(), dim=-1), axis) / TAU
+    return F.binary_cross_entropy_with_logits(logits.topk(4).values.mean(1), state)
+
+
+@cache
+def native(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16; a CPU that only emulates it takes many times as long."""
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {"avx512_bf16": True}
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def objective(
@@ -312,7 +364,7 @@ def objective(
     pixels, target, where = prepare(batch, rng, window)
     tokens = tokenize(tokenizer, batch.captions[0] + batch.captions[1]).to(device)
     early, pool = int(torch.randint(3, 6, (1,), generator=rng)), 3 + 2 * int(torch.randint(2, (1,), generator=rng))
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=native(device)):
         views = look(clip, pixels.to(device), None if where is None else where.to(device), early)
         texts = speak(clip, tokens)
     pairs, target = len(batch.masks), target.to(device)
@@ -333,6 +385,7 @@ def objective(
         "contrast": contrast(logits, true) + contrast(logits.T, true.T) + 0.25 * contrast(plain_logits, true),
         "values": dense(views.values, axis, target),
         "pooled": dense(pooled(views.values, pool), axis, target),
+        "peak": peak(pooled(views.values, 3), axis, state),
         "original": dense(views.original, axis, target),
         "early": dense(views.early, axis, target),
         "accuracy": ((margin > 0) == (state > 0)).float().mean().detach(),
@@ -340,6 +393,36 @@ def objective(
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
+
+
+class Muon(torch.optim.Optimizer):
+    """`torch.optim.Muon` (match_rms_adamw), which knows bfloat16 only, in float32 where bfloat16 is emulated."""
+
+    COEFFICIENTS, STEPS, MOMENTUM = (3.4445, -4.7750, 2.0315), 5, 0.95
+
+    def __init__(self, params: list[nn.Parameter], lr: float, weight_decay: float):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                mean = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                mean.lerp_(p.grad, 1 - self.MOMENTUM)
+                update = self.orthogonal(p.grad.lerp(mean, self.MOMENTUM))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-0.2 * group["lr"] * math.sqrt(max(p.shape)))
+
+    def orthogonal(self, x: Tensor) -> Tensor:
+        """About the nearest semi-orthogonal matrix, by Newton and Schulz's iteration."""
+        a, b, c = self.COEFFICIENTS
+        tall = x.shape[0] > x.shape[1]
+        y = (x.T if tall else x).to(torch.bfloat16 if native(x.device) else torch.float32)
+        y = y / y.norm().clamp(min=1e-7)
+        for _ in range(self.STEPS):
+            gram = y @ y.T
+            y = torch.addmm(y, torch.addmm(gram, gram, gram, beta=b, alpha=c), y, beta=a)
+        return (y.T if tall else y).to(x.dtype)
 
 
 def optimizers(clip: CLIP, rate: float, kind: str) -> list[torch.optim.Optimizer]:
@@ -354,7 +437,7 @@ def optimizers(clip: CLIP, rate: float, kind: str) -> list[torch.optim.Optimizer
     ]
     out: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=min(rate, 1e-3), betas=(0.9, 0.98))]
     if chosen:
-        out.append(torch.optim.Muon(blocks, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"))
+        out.append(Muon(blocks, lr=rate, weight_decay=0.05))
     for optimizer in out:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
@@ -385,25 +468,23 @@ class Progress:
         return warm * (1 - into / options.decay_steps)
 
 
-def windows_at(step: int, end: int) -> tuple[int, ...]:
-    """Sides of the windows that the steps around this one see in turn."""
-    if step < FIRST_STEPS:
-        return FIRST_WINDOWS
-    return LAST_WINDOWS if step >= end - LAST_STEPS else WINDOWS
-
-
 def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     device, run = torch.device(options.device), options.run
     run.mkdir(parents=True, exist_ok=True)
     vocabulary, checkpoint = run / VOCABULARY, run / CHECKPOINT
+    stage = STAGES[options.stage]
+    if options.start and not vocabulary.exists():
+        shutil.copyfile(options.start / VOCABULARY, vocabulary)
     if not vocabulary.exists():
         write_vocabulary(vocabulary)
     tokenizer = SimpleTokenizer(bpe_path=str(vocabulary))
     config = architecture(tokenizer.vocab_size)
     clip = CLIP(**config)
     nn.init.constant_(clip.logit_scale, math.log(1 / TAU))
+    if options.start:
+        clip.load_state_dict(load_file(options.start / WEIGHTS_FILE))
     clip.to(device)
     steppers, progress = optimizers(clip, options.rate, options.optimizer), Progress(0, options.decay_at)
     if checkpoint.exists():
@@ -412,9 +493,13 @@ def train(options: argparse.Namespace) -> None:
         for optimizer, state in zip(steppers, content["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         progress = Progress(content["step"], options.decay_at if content["decay_at"] is None else content["decay_at"])
-    said = {key: getattr(options, key) for key in ("steps", "decay_steps", "seed", "pairs", "rate", "optimizer")}
+    said = {
+        key: getattr(options, key) for key in ("stage", "steps", "decay_steps", "seed", "pairs", "rate", "optimizer")
+    }
+    if options.start:
+        said["start"] = json.loads((options.start / RECIPE).read_text())
     print(json.dumps({"options": said, "from step": progress.step}), flush=True)
-    batches = Batches(options.seed, progress.step, options.pairs, vocabulary, options.workers)
+    batches = Batches(options.seed, progress.step, options.pairs, vocabulary, stage, options.workers)
     began, first, means = time.perf_counter(), progress.step, Counter[str]()
     while True:
         planned = progress.step >= options.steps - options.decay_steps
@@ -427,10 +512,8 @@ def train(options: argparse.Namespace) -> None:
         for group in (group for optimizer in steppers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * progress.factor(options)
         rng = torch.Generator().manual_seed(options.seed * 1_000_003 + progress.step)
-        windows = windows_at(progress.step, end)
-        window = windows[progress.step % len(windows)]
-        terms = objective(clip, tokenizer, batches.take(), rng, window, device)
-        loss = sum(WEIGHTS[name] * value for name, value in terms.items() if name in WEIGHTS)
+        terms = objective(clip, tokenizer, batches.take(), rng, stage.window(progress.step, end), device)
+        loss = sum(weight * terms[name] for name, weight in stage.weights.items())
         clip.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
@@ -478,7 +561,7 @@ def export(options: argparse.Namespace) -> None:
         "generator version": VERSION,
         "sha256": hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest(),
     }
-    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+    (folder / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n")
     print(json.dumps(recipe, indent=2))
 
 
@@ -575,6 +658,8 @@ def main() -> None:
     command.set_defaults(call=train)
     add = command.add_argument
     add("run", type=Path, help="folder of the run: vocabulary and checkpoint")
+    add("--stage", choices=tuple(STAGES), default="all", help="what is seen and weighed")
+    add("--start", type=Path, help="folder of an exported model to go on from, instead of random weights")
     add("--steps", type=int, required=True, help="length of the run, decay included")
     add("--decay-steps", type=int, default=300)
     add("--decay-at", type=int, help="start the decay at this step instead of in time for --steps")

@@ -147,6 +147,7 @@ _PRETRAIN = (
 _OPEN = (
     _pretrain("texture", "abstract texture", (), textures.any_texture),
     _pretrain("object", "abstract object", (), objects.any_object),
+    _pretrain("object", "abstract component", (), objects.any_component),
 )
 _AUXILIARY = (
     _auxiliary("texture", "brick wall", ("bricks",), textures.brick_wall),

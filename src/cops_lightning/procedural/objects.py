@@ -660,3 +660,105 @@ def any_object(rng: Generator) -> Scene:
     if chance(rng, 0.15):  # black surroundings, as in scans
         return Scene(blend(plain((0.03, 0.03, 0.03)), picture, subject), subject)
     return _finish(rng, below, picture, subject, rng.uniform(0.1, 0.6))
+
+
+def _ordered_sites(rng: Generator) -> Sequence[tuple[float, float, float, float]]:
+    """Where like parts of a well-made object sit: centre, ring, grid, row or mirrored pair. x, y, size and turn."""
+    kind = whole(rng, 0, 5)
+    if kind == 0:
+        return [(0.0, 0.0, rng.uniform(0.15, 0.7), 0.0)]
+    if kind <= 2:
+        count, radius = whole(rng, 2, 12), rng.uniform(0.3, 0.8)
+        size, phase = min(rng.uniform(0.1, 0.35), 2.4 * radius / count), choose(rng, (0.0, np.pi / 4, np.pi / 2))
+        turns = phase + np.arange(count) * TAU / count
+        return [(float(radius * np.cos(a)), float(radius * np.sin(a)), size, float(a)) for a in turns]
+    if kind == 3:
+        columns, rows, wide, high = whole(rng, 2, 6), whole(rng, 1, 5), rng.uniform(0.4, 0.8), rng.uniform(0.2, 0.7)
+        size = rng.uniform(0.3, 0.45) * min(2 * wide / columns, 2 * high / rows)
+        return [(float(x), float(y), size, 0.0) for x in _spread(columns, wide) for y in _spread(rows, high)]
+    if kind == 4:
+        count, wide, y = whole(rng, 2, 9), rng.uniform(0.5, 0.9), rng.uniform(-0.6, 0.6)
+        return [(float(x), y, rng.uniform(0.5, 0.9) * wide / count, 0.0) for x in _spread(count, wide)]
+    x, y, size = rng.uniform(0.2, 0.75), rng.uniform(-0.6, 0.6), rng.uniform(0.08, 0.3)
+    return [(-x, y, size, np.pi), (x, y, size, 0.0)]
+
+
+def _simple_outline(rng: Generator) -> Points:
+    """Mostly what things are made of: discs, ellipses, rectangles and bars; now and then any outline."""
+    if chance(rng, 0.35):
+        return _outline(rng)
+    flat, kind = choose(rng, (1.0, rng.uniform(0.25, 1))), whole(rng, 0, 2)
+    if kind == 0:
+        return contour(np.ones_like) * [1, flat]
+    if kind == 1:
+        return 0.9 * np.array([[-1, -flat], [1, -flat], [1, flat], [-1, flat]])
+    power = rng.uniform(3, 8)
+    return contour(lambda a: (np.abs(np.cos(a)) ** power + np.abs(np.sin(a)) ** power) ** (-1 / power)) * [1, flat]
+
+
+def _spread(count: int, reach: Number) -> np.ndarray:
+    """The middles of `count` equal cells between -reach and reach."""
+    return reach * ((2 * np.arange(count) + 1) / count - 1)
+
+
+def _limbs(rng: Generator, pose: Pose) -> Plane:
+    """Coverage of legs on one or two sides, or of teeth all around."""
+    cover, kind, long, thick = np.zeros((SIDE, SIDE), np.float32), whole(rng, 0, 2), rng.uniform(0.2, 0.5), 0.0
+    if kind == 2:
+        count = whole(rng, 5, 20)
+        thick = rng.uniform(0.25, 0.5) * TAU / count
+        for angle in np.arange(count) * TAU / count:
+            tooth = Pose(pose.centre, pose.radius, pose.angle + float(angle))
+            cover = np.maximum(cover, tooth.box(0.5, -thick / 2, 0.9 + 0.5 * long, thick / 2))
+        return cover
+    count, wide = whole(rng, 2, 9), rng.uniform(0.4, 0.9)
+    thick = rng.uniform(0.3, 0.7) * wide / count
+    for x in _spread(count, wide):
+        sides = (1,) if kind == 0 else (-1, 1)
+        for side in sides:
+            ends = sorted((side * 0.3, side * (0.7 + long)))
+            cover = np.maximum(cover, pose.box(float(x) - thick, ends[0], float(x) + thick, ends[1]))
+    return cover
+
+
+def any_component(rng: Generator) -> Scene:
+    """A well-made object of the open grammar: parts in rings, grids, rows and mirrored pairs, some nested, some unlike.
+
+    Whatever is irregular in it is a defect, which the looser `any_object` does not promise.
+    """
+    below, tone0 = ground(rng)
+    if chance(rng, 0.25):
+        below = any_texture(rng).picture
+        tone0 = below.mean((0, 1))
+    scan = chance(rng, 0.15)
+    shades = ("gray", "silver", "white") if scan else ()
+    tone, pose = colour_unlike(rng, tone0, shades), Pose.draw(rng, 38, 58)
+    subject, picture = pose.polygon(_simple_outline(rng)), _fill(rng, pose, tone)
+    if chance(rng, 0.3):
+        limbs = _limbs(rng, pose)
+        if chance(rng, 0.6):
+            picture = paint(picture, colour_unlike(rng, tone, shades), limbs * (1 - subject))
+        subject = np.maximum(subject, limbs)
+    if chance(rng, 0.35):  # a rim that follows a circle or a square
+        x, y = pose.local()
+        depth = np.hypot(x, y) if chance(rng, 0.6) else np.maximum(np.abs(x), np.abs(y))
+        rim = step(rng.uniform(0.03, 0.1) - np.abs(depth - rng.uniform(0.4, 0.95)), 0.03)
+        picture = paint(picture, np.clip(tone * rng.uniform(0.4, 1.5), 0, 1), rim)
+    for _ in range(whole(rng, 1, 3)):
+        shape, inner, ink = _simple_outline(rng), _simple_outline(rng), colour_unlike(rng, tone, shades)
+        nested, core, cut = chance(rng, 0.45), colour_unlike(rng, ink, shades), chance(rng, 0.2)
+        unlike, depth = chance(rng, 0.25), rng.uniform(0.35, 0.75)
+        for px, py, size, turn in _ordered_sites(rng):
+            part = Pose(tuple(pose([[px, py]])[0].tolist()), pose.radius * size, pose.angle + turn)
+            cover = part.polygon(shape)
+            if cut:
+                subject = subject * (1 - cover)
+                continue
+            picture = paint(picture, colour(rng, shades) if unlike else ink, cover)
+            if nested:
+                picture = paint(picture, core, part.polygon(depth * inner))
+    if chance(rng, 0.5):
+        picture = scaled(picture, 0.88 + 0.24 * noise(rng, rng.uniform(20, SIDE)))
+    if scan:
+        return Scene(blend(plain((0.03, 0.03, 0.03)), picture, subject), subject)
+    return _finish(rng, below, picture, subject, rng.uniform(0.1, 0.6))

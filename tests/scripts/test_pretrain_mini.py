@@ -1,0 +1,105 @@
+"""The script that pre-trains `mini`, run as its docstring says, with steps of two pairs."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from torch import nn
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "pretrain_mini.py"
+SMALL = ("--pairs", "2", "--decay-steps", "2", "--threads", "1", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("pretrain_mini", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def command(*words) -> list[str]:
+    return [sys.executable, str(SCRIPT), *map(str, words)]
+
+
+def run(*words) -> None:
+    subprocess.run(command(*words), check=True, capture_output=True)
+
+
+def checkpoint(folder: Path) -> dict:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> Path:
+    """The run folder of a first stage of six steps."""
+    folder = tmp_path_factory.mktemp("pretraining") / "first"
+    run("train", folder, "--steps", 6, *SMALL)
+    return folder
+
+
+def test_a_run_that_was_killed_goes_on_to_the_weights_of_one_left_alone(first, tmp_path):
+    words = ("train", tmp_path, "--steps", 6, "--save-every", 1, *SMALL)
+    with subprocess.Popen(command(*words), stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (tmp_path / "checkpoint.pt").exists():
+            time.sleep(0.02)
+        process.kill()
+    assert 1 <= checkpoint(tmp_path)["step"] < 6
+    run(*words)
+    whole, resumed = checkpoint(first), checkpoint(tmp_path)
+    assert whole["step"] == resumed["step"] == 6
+    for name, value in whole["clip"].items():
+        assert torch.equal(value, resumed["clip"][name]), name
+
+
+def test_a_second_stage_goes_on_from_an_exported_model_and_remembers_it(first, tmp_path):
+    exported, again = tmp_path / "exported", tmp_path / "again"
+    run("export", first, exported)
+    second = ("--stage", "objects", "--start", exported, "--seed", 1, "--rate", 0, "--steps", 1)
+    run("train", tmp_path / "second", *second, *SMALL)
+    run("export", tmp_path / "second", again)
+    earlier, later = (json.loads((folder / "recipe.json").read_text()) for folder in (exported, again))
+    assert later["options"]["stage"] == "objects"
+    assert later["options"]["start"] == earlier
+    # At a rate of 0 nothing moves: the weights are those of the start, read through open_clip.
+    old, new = (open_clip.create_model(f"local-dir:{folder}").state_dict() for folder in (exported, again))
+    for name, value in old.items():
+        assert torch.equal(value, new[name]), name
+
+
+def test_muon_steps_as_torchs_does_to_the_rounding_of_bfloat16(script):
+    """Five iterations in bfloat16 are good to about 1 %; a wrong factor or momentum would differ by far more."""
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in ((96, 32), (32, 32), (32, 64))]
+    ours, theirs = ([nn.Parameter(value.clone()) for value in start] for _ in range(2))
+    mine = script.Muon(ours, lr=0.01, weight_decay=0.05)
+    reference = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        mine.step()
+        reference.step()
+    for a, b, value in zip(ours, theirs, start, strict=True):
+        assert (a - b).norm() < 0.05 * (b - value).norm()
+
+
+def test_windows_grow_until_whole_images_are_seen(script):
+    stage = script.STAGES["all"]
+    seen = [stage.window(step, 4800) for step in range(4800)]
+    assert set(seen[: stage.first_steps]) == {6, 8}
+    assert set(seen[stage.first_steps : -stage.last_steps]) == {6, 8, 10}
+    assert set(seen[-stage.last_steps :]) == {10, script.GRID}
+
+
+def test_no_stage_shows_an_auxiliary_or_test_category(script):
+    for stage in script.STAGES.values():
+        assert {script.CATEGORIES[name].split for name in (*stage.open, *stage.named)} == {"pretrain"}
