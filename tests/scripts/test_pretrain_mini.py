@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import open_clip
@@ -60,12 +61,12 @@ def test_a_run_that_was_killed_goes_on_to_the_weights_of_one_left_alone(first, t
         assert torch.equal(value, resumed["clip"][name]), name
 
 
-def test_a_second_stage_goes_on_from_an_exported_model_and_remembers_it(first, tmp_path):
+def test_a_second_stage_goes_on_from_an_exported_model_and_remembers_it(script, first, tmp_path):
     exported, again = tmp_path / "exported", tmp_path / "again"
-    run("export", first, exported)
+    script.export(Namespace(run=first, folder=exported))
     second = ("--stage", "objects", "--start", exported, "--seed", 1, "--rate", 0, "--steps", 1)
     run("train", tmp_path / "second", *second, *SMALL)
-    run("export", tmp_path / "second", again)
+    script.export(Namespace(run=tmp_path / "second", folder=again))
     earlier, later = (json.loads((folder / "recipe.json").read_text()) for folder in (exported, again))
     assert later["options"]["stage"] == "objects"
     assert later["options"]["start"] == earlier

@@ -541,6 +541,20 @@ def transistor(rng: Generator) -> Scene:
 # ---- open: no name, any look -----------------------------------------------------------------------------------------
 
 
+def _backdrop(rng: Generator) -> tuple[Picture, Colour]:
+    """What an object lies on, and its mean colour: a plain ground, or now and then a texture."""
+    below, tone = ground(rng)
+    if chance(rng, 0.25):
+        below = any_texture(rng).picture
+        tone = below.mean((0, 1))
+    return below, tone
+
+
+def _superellipse(power: Number) -> Points:
+    """An outline of unit radius between a cross (power below 1), a disc (2) and a square (many)."""
+    return contour(lambda a: (np.abs(np.cos(a)) ** power + np.abs(np.sin(a)) ** power) ** (-1 / power))
+
+
 def _outline(rng: Generator) -> Points:
     """A closed outline of about unit radius: polygon, star, wave, superellipse, cross, crescent, or irregular."""
     kind = whole(rng, 0, 7)
@@ -554,8 +568,7 @@ def _outline(rng: Generator) -> Points:
         return contour(lambda a: 1 - depth + depth * np.cos(waves * a))
     if kind == 3:
         power, flat = rng.uniform(0.5, 6), rng.uniform(0.35, 1)
-        points = contour(lambda a: (np.abs(np.cos(a)) ** power + np.abs(np.sin(a)) ** power) ** (-1 / power))
-        return points * [1, flat]
+        return _superellipse(power) * [1, flat]
     if kind == 4:
         arm = rng.uniform(0.2, 0.5)
         cross = [[1, arm], [arm, arm], [arm, 1], [-arm, 1], [-arm, arm], [-1, arm]]
@@ -620,10 +633,7 @@ def _sites(rng: Generator) -> Sequence[tuple[float, float, float]]:
 
 def any_object(rng: Generator) -> Scene:
     """An object of the open grammar: a body, parts that are alike or all different, holes, lines and a background."""
-    below, tone0 = ground(rng)
-    if chance(rng, 0.25):
-        below = any_texture(rng).picture
-        tone0 = below.mean((0, 1))
+    below, tone0 = _backdrop(rng)
     tone, pose = colour_unlike(rng, tone0), Pose.draw(rng, 36, 60)
     subject = pose.polygon(_outline(rng))
     picture = _fill(rng, pose, tone)
@@ -692,8 +702,7 @@ def _simple_outline(rng: Generator) -> Points:
         return contour(np.ones_like) * [1, flat]
     if kind == 1:
         return 0.9 * np.array([[-1, -flat], [1, -flat], [1, flat], [-1, flat]])
-    power = rng.uniform(3, 8)
-    return contour(lambda a: (np.abs(np.cos(a)) ** power + np.abs(np.sin(a)) ** power) ** (-1 / power)) * [1, flat]
+    return _superellipse(rng.uniform(3, 8)) * [1, flat]
 
 
 def _spread(count: int, reach: Number) -> np.ndarray:
@@ -703,7 +712,7 @@ def _spread(count: int, reach: Number) -> np.ndarray:
 
 def _limbs(rng: Generator, pose: Pose) -> Plane:
     """Coverage of legs on one or two sides, or of teeth all around."""
-    cover, kind, long, thick = np.zeros((SIDE, SIDE), np.float32), whole(rng, 0, 2), rng.uniform(0.2, 0.5), 0.0
+    cover, kind, long = np.zeros((SIDE, SIDE), np.float32), whole(rng, 0, 2), rng.uniform(0.2, 0.5)
     if kind == 2:
         count = whole(rng, 5, 20)
         thick = rng.uniform(0.25, 0.5) * TAU / count
@@ -714,8 +723,7 @@ def _limbs(rng: Generator, pose: Pose) -> Plane:
     count, wide = whole(rng, 2, 9), rng.uniform(0.4, 0.9)
     thick = rng.uniform(0.3, 0.7) * wide / count
     for x in _spread(count, wide):
-        sides = (1,) if kind == 0 else (-1, 1)
-        for side in sides:
+        for side in (1,) if kind == 0 else (-1, 1):
             ends = sorted((side * 0.3, side * (0.7 + long)))
             cover = np.maximum(cover, pose.box(float(x) - thick, ends[0], float(x) + thick, ends[1]))
     return cover
@@ -726,10 +734,7 @@ def any_component(rng: Generator) -> Scene:
 
     Whatever is irregular in it is a defect, which the looser `any_object` does not promise.
     """
-    below, tone0 = ground(rng)
-    if chance(rng, 0.25):
-        below = any_texture(rng).picture
-        tone0 = below.mean((0, 1))
+    below, tone0 = _backdrop(rng)
     scan = chance(rng, 0.15)
     shades = ("gray", "silver", "white") if scan else ()
     tone, pose = colour_unlike(rng, tone0, shades), Pose.draw(rng, 38, 58)
