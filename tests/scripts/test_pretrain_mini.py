@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,10 +51,10 @@ def first(tmp_path_factory) -> Path:
 
 def test_a_run_that_was_killed_goes_on_to_the_weights_of_one_left_alone(first, tmp_path):
     words = ("train", tmp_path, "--steps", 6, "--save-every", 1, *SMALL)
-    with subprocess.Popen(command(*words), stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, start_new_session=True) as process:
         while process.poll() is None and not (tmp_path / "checkpoint.pt").exists():
             time.sleep(0.02)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with the processes that render
     assert 1 <= checkpoint(tmp_path)["step"] < 6
     run(*words)
     whole, resumed = checkpoint(first), checkpoint(tmp_path)
