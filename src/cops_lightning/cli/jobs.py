@@ -108,7 +108,7 @@ def attempt(config: DictConfig, folder: Path, job: Job) -> Outcome:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
             job(config, folder, RunRecord(folder, settings, config.seed, entry, written=False))
         return "done"
-    with claimed(folder) as mine, terminable():
+    with claimed(folder) as mine, terminable() as asked_to_stop:
         if not mine:
             return "elsewhere"
         entry = read_entry(folder, run_id(settings))
@@ -122,13 +122,16 @@ def attempt(config: DictConfig, folder: Path, job: Job) -> Outcome:
         record = RunRecord(folder, settings, config.seed, entry)
         try:
             job(config, folder, record)
-        except Exception as error:
-            leave_traceback(folder, error)
-            record.finish("failed", described(error))
-            raise
         except BaseException as error:
+            ordinary = isinstance(error, Exception)
+            if ordinary and not asked_to_stop.is_set():
+                leave_traceback(folder, error)
+                record.finish("failed", described(error))
+                raise
             record.finish("interrupted", described(error))
             print(f"Interrupted. The same command goes on from the last epoch in {folder}", file=sys.stderr)
+            if ordinary:  # what the signal raised came out of a library as something else
+                raise SystemExit(SIGTERM_EXIT) from error
             raise
         (folder / TRACEBACK).unlink(missing_ok=True)
         record.finish("done")
@@ -136,10 +139,14 @@ def attempt(config: DictConfig, folder: Path, job: Job) -> Outcome:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM ends the block as an exception does, so that what happened is recorded; the exit code is 143."""
+def terminable() -> Iterator[threading.Event]:
+    """SIGTERM ends the block as an exception does, so that what happened is recorded; the exit code is 143.
+
+    The event is set once the signal came.
+    """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # where a launcher runs jobs in threads
-        yield
+        yield asked
         return
     owner = os.getpid()
 
@@ -147,11 +154,12 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if os.getpid() != owner:  # a worker that was forked from us
             os.kill(os.getpid(), signal.SIGTERM)
+        asked.set()
         raise SystemExit(SIGTERM_EXIT)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
 
