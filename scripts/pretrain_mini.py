@@ -304,9 +304,14 @@ def contrast(logits: Tensor, true: Tensor) -> Tensor:
     return per_row[count > 0].mean()
 
 
+def patch_logits(patches: Tensor, axis: Tensor) -> Tensor:
+    """How anomalous each patch is, as a logit; `axis` is anomalous minus normal text, per image."""
+    return torch.einsum("bpd,bd->bp", F.normalize(patches.float(), dim=-1), axis) / TAU
+
+
 def dense(patches: Tensor, axis: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy and dice of the patches' states; `axis` is anomalous minus normal text, per image."""
-    logits = torch.einsum("bpd,bd->bp", F.normalize(patches.float(), dim=-1), axis) / TAU
+    """Cross-entropy and dice of the patches' states."""
+    logits = patch_logits(patches, axis)
     anomalous = logits.sigmoid()[len(target) // 2 :]
     marked = target[len(target) // 2 :]
     overlap = (2 * (anomalous * marked).sum(1) + 1) / (anomalous.sum(1) + marked.sum(1) + 1)
@@ -346,7 +351,7 @@ def prepare(batch: Rendered, rng: torch.Generator, window: int) -> tuple[Tensor,
 
 def peak(patches: Tensor, axis: Tensor, state: Tensor) -> Tensor:
     """Cross-entropy of the image's state as told by the mean of its four most anomalous patches."""
-    logits = torch.einsum("bpd,bd->bp", F.normalize(patches.float(), dim=-1), axis) / TAU
+    logits = patch_logits(patches, axis)
     return F.binary_cross_entropy_with_logits(logits.topk(4).values.mean(1), state)
 
 
