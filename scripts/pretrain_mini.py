@@ -37,11 +37,9 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cops_lightning.backbone.surgery import encode_image
-from cops_lightning.baselines.handcrafted import odd_places, odd_share
-from cops_lightning.metrics.ranking import ranking_scores
-from cops_lightning.procedural.captions import ANOMALOUS, NORMAL, TEMPLATES, caption_pair, phrases
-from cops_lightning.procedural.catalog import (
+from cops_lightning.clip.surgery import encode_image
+from cops_lightning.demo.captions import ANOMALOUS, NORMAL, TEMPLATES, caption_pair, phrases
+from cops_lightning.demo.catalog import (
     CATEGORIES,
     DEFECTS,
     LIGHTING,
@@ -50,8 +48,10 @@ from cops_lightning.procedural.catalog import (
     categories,
     defects_of,
 )
-from cops_lightning.procedural.dataset import VERSION, Example, ProceduralDataset
-from cops_lightning.procedural.sampling import Streams, render_pair
+from cops_lightning.demo.dataset import VERSION, Example, ProceduralDataset
+from cops_lightning.demo.sampling import Streams, render_pair
+from cops_lightning.metrics.ranking import ranking_scores
+from cops_lightning.models.baselines.pixel_statistics import odd_places, odd_share
 
 IMAGE, PATCH = 112, 8
 GRID = IMAGE // PATCH

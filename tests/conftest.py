@@ -7,7 +7,7 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from cops_lightning.model import CoPS
+from cops_lightning.models.cops.model import CoPS
 
 # Machines are noisy: no test is judged by its time.
 hypothesis.settings.register_profile("untimed", deadline=None)

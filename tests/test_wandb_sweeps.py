@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from cops_lightning.config import conf_folder, register
+from cops_lightning.demo.writer import TARGETS
 from cops_lightning.metrics.suite import COLUMNS
-from cops_lightning.procedural.writer import TARGETS
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments" / "wandb_sweeps").glob("*.yaml"))

@@ -10,11 +10,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
-from cops_lightning.backbone.image import parse_precision
-from cops_lightning.backbone.weights import BackboneSource, load_backbone
-from cops_lightning.baselines.clip import PlainClip
-from cops_lightning.baselines.handcrafted import Brightness, HandCrafted
-from cops_lightning.baselines.winclip import WinClip
+from cops_lightning.callbacks.feature_cache import CacheOptions, FeatureCaching
+from cops_lightning.callbacks.training_curves import TrainingCurves
+from cops_lightning.clip.image_encoder import parse_precision
+from cops_lightning.clip.weights import BackboneSource, load_backbone
 from cops_lightning.config import (
     AuxiliaryConfig,
     BackboneConfig,
@@ -31,16 +30,18 @@ from cops_lightning.config import (
 )
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import BENCHMARK, CopsDataModule, Corruption, DatasetIndex, find_spec, load_index
-from cops_lightning.detector import Detector
-from cops_lightning.engine.caching import CacheOptions, FeatureCaching
-from cops_lightning.engine.checkpoint import WholeFiles
-from cops_lightning.engine.ledger import CHECKPOINT
+from cops_lightning.demo import VERSION, write_mvtec
+from cops_lightning.demo.writer import DATASETS, TARGETS
 from cops_lightning.features import GB
-from cops_lightning.model import Components, CoPS, Preset, Readings, Sizes
-from cops_lightning.procedural import VERSION, write_mvtec
-from cops_lightning.procedural.writer import DATASETS, TARGETS
+from cops_lightning.loggers import CsvSink, Sink, TensorBoardSink, Tracker
+from cops_lightning.models.baselines.clip import PlainClip
+from cops_lightning.models.baselines.pixel_statistics import Brightness, HandCrafted
+from cops_lightning.models.baselines.winclip import WinClip
+from cops_lightning.models.checkpoint import WholeFiles
+from cops_lightning.models.cops.model import Components, CoPS, Preset, Readings, Sizes
+from cops_lightning.models.detector import Detector
 from cops_lightning.report.tables import Run
-from cops_lightning.tracking import CsvSink, Sink, TensorBoardSink, Tracker, TrainingCurves
+from cops_lightning.runs.state import CHECKPOINT
 
 
 @runtime_checkable
@@ -280,7 +281,7 @@ def _open_sink(config: LoggerConfig, folder: Path, run: Run, record: Mapping[str
             return TensorBoardSink(folder, record)
         case _:
             # Imported where used: it takes seconds.
-            from cops_lightning.tracking.weights_and_biases import WandbRun, WandbSink
+            from cops_lightning.loggers.weights_and_biases import WandbRun, WandbSink
 
             provenance = {key: value for key, value in record.items() if key != "config"}
             targets = [found["name"] for found in record.get("data", ()) if found["role"] == "target"]

@@ -10,7 +10,7 @@ import torch
 from cops_lightning.benchmark.baseline import PlainProgram, plain_metrics
 from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
-from cops_lightning.model import PRESETS, CoPS
+from cops_lightning.models.cops.model import PRESETS, CoPS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from conftest import TINY
-from cops_lightning.backbone import image as image_module
-from cops_lightning.backbone.image import ImageEncoder
-from cops_lightning.backbone.weights import clip_from_state
 from cops_lightning.benchmark.baseline import PlainProgram
 from cops_lightning.benchmark.measure import OperationCounter, Way, largest_difference, matrix_peak, measure
+from cops_lightning.clip import image_encoder as image_module
+from cops_lightning.clip.image_encoder import ImageEncoder
+from cops_lightning.clip.weights import clip_from_state
 
 CPU = torch.device("cpu")
 IMAGE, PATCH, WIDTH, LAYERS, JOINT = 48, 8, 64, 2, 48

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cops_lightning.callbacks.diagnostics import DRAW_COLUMNS
 from cops_lightning.core.types import MEAN, MetricRow
-from cops_lightning.engine.diagnostics import DRAW_COLUMNS
 from cops_lightning.report import ResultRow, Run, write_results
 
 METRICS = (("image", "auroc"), ("image", "ap"), ("image", "f1_max"), ("pixel", "auroc"), ("pixel", "aupro"))

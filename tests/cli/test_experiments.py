@@ -8,9 +8,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from cops_lightning.cli.jobs import count_jobs
 from cops_lightning.config import conf_folder, register
-from cops_lightning.engine.provenance import run_id
+from cops_lightning.runs.jobs import count_jobs
+from cops_lightning.runs.record import run_id
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 QUESTIONS = Path(__file__).parents[2] / "experiments"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data.archive import Limits, unpack
+from cops_lightning.data.tools.archive import Limits, unpack
 
 
 def zipped(path: Path, *members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:

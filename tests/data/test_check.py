@@ -13,8 +13,8 @@ import pytest
 
 from cops_lightning.cli.data import main
 from cops_lightning.data.catalog import BENCHMARK, CATALOG
-from cops_lightning.data.check import check
-from cops_lightning.data.spec import Counts
+from cops_lightning.data.readers.spec import Counts
+from cops_lightning.data.tools.check import check
 from data.conftest import MakeTree, tiny, write_image
 
 Console = pytest.CaptureFixture[str]
@@ -25,8 +25,8 @@ def small_btad(monkeypatch: pytest.MonkeyPatch) -> None:
     """A BTAD of two categories of three images, so that a complete one can be planted."""
     counts = {"01": Counts(1, 1, 1), "02": Counts(1, 1, 1)}
     rows = dict(CATALOG) | {"btad": replace(CATALOG["btad"], counts=counts)}
-    monkeypatch.setattr("cops_lightning.data.resolve.spec_or_none", rows.get)
-    monkeypatch.setattr("cops_lightning.data.check.spec_or_none", rows.get)
+    monkeypatch.setattr("cops_lightning.data.readers.resolve.spec_or_none", rows.get)
+    monkeypatch.setattr("cops_lightning.data.tools.check.spec_or_none", rows.get)
     monkeypatch.setattr("cops_lightning.cli.data.find_spec", rows.__getitem__)
 
 

@@ -9,7 +9,7 @@ from cops_lightning import data
 from cops_lightning.core.errors import ProtocolError
 from cops_lightning.core.types import Sample
 from cops_lightning.data import BENCHMARK, DatasetIndex, PublishedDataset
-from cops_lightning.data.datamodule import CopsDataModule, EpochShuffle, thinned
+from cops_lightning.data.datamodules import CopsDataModule, EpochShuffle, thinned
 
 
 def index(name: str, categories: dict[str, tuple[int, int]], root: str = "/data") -> DatasetIndex:

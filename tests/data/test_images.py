@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data.images import image_size, read_image, read_mask
+from cops_lightning.data.readers.images import image_size, read_image, read_mask
 from data.conftest import write_image
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.data import StreamedDataset, collate, load_index, stream_samples, write_index
-from cops_lightning.data.check import check
-from cops_lightning.data.index_file import INDEX_NAME
+from cops_lightning.data.readers.index_file import INDEX_NAME
+from cops_lightning.data.tools.check import check
 from data.conftest import MakeTree
 
 PLACES = [
@@ -31,7 +31,7 @@ def root(make_tree: MakeTree) -> Path:
 def test_an_index_in_the_folder_of_a_dataset_spares_the_walk(root: Path, monkeypatch: pytest.MonkeyPatch):
     walked = load_index("mvtec", root)
     write_index(walked, root / INDEX_NAME)
-    monkeypatch.setattr("cops_lightning.data.tree.Tree.walk", None)
+    monkeypatch.setattr("cops_lightning.data.readers.tree.Tree.walk", None)
     loaded = load_index("mvtec", root)
     assert (loaded.train, loaded.test, loaded.has_masks) == (walked.train, walked.test, walked.has_masks)
     assert loaded.fingerprint() == walked.fingerprint()

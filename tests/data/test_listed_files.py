@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cops_lightning.data import CATALOG, load_index
-from cops_lightning.data.check import check
+from cops_lightning.data.tools.check import check
 from data.conftest import write
 
 Plant = Callable[[Path, str], Path]

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data.layouts import read_folders
-from cops_lightning.data.spec import DatasetSpec, Folders
-from cops_lightning.data.templates import Template
-from cops_lightning.data.tree import Tree
+from cops_lightning.data.readers.layouts import read_folders
+from cops_lightning.data.readers.spec import DatasetSpec, Folders
+from cops_lightning.data.readers.templates import Template
+from cops_lightning.data.readers.tree import Tree
 
 
 def images(place: str, *files: str) -> list[str]:

@@ -15,17 +15,17 @@ from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 from torch import Tensor
 
-from cops_lightning.backbone.surgery import patch_tokens, split_heads
+from cops_lightning.clip.surgery import patch_tokens, split_heads
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise
 from cops_lightning.metrics import PixelScores
 from cops_lightning.metrics.regions import FPR_LIMIT
-from cops_lightning.model import CoPS
-from cops_lightning.prompts.classes import ImplicitClasses
-from cops_lightning.prompts.states import ExplicitStates
-from cops_lightning.scoring.alignment import TEMPERATURE
-from cops_lightning.scoring.losses import DICE_SMOOTH, FOCUS, SMOOTHING
-from cops_lightning.scoring.maps import SIGMA
+from cops_lightning.models.alignment import TEMPERATURE
+from cops_lightning.models.anomaly_map import SIGMA
+from cops_lightning.models.cops.class_tokens import ImplicitClasses
+from cops_lightning.models.cops.losses import DICE_SMOOTH, FOCUS, SMOOTHING
+from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.cops.state_tokens import ExplicitStates
 
 
 class PlainProgram:

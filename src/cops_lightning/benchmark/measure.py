@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
-from cops_lightning.backbone.image import Linear, onednn_product, onednn_takes, pack
+from cops_lightning.clip.image_encoder import Linear, onednn_product, onednn_takes, pack
 
 Outputs = tuple[Tensor, ...]
 PEAK_REPEATS = 5

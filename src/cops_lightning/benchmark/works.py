@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from cops_lightning.backbone.clip import FrozenClip
-from cops_lightning.backbone.image import Precision
 from cops_lightning.benchmark.baseline import PlainProgram, plain_metrics
 from cops_lightning.benchmark.measure import Outputs, Way
+from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.clip.image_encoder import Precision
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Features
 from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
-from cops_lightning.model import PRESETS, CoPS, Sizes
+from cops_lightning.models.cops.model import PRESETS, CoPS, Sizes
 
 BASELINE = "baseline"
 # As the paper trains: the reconstruction loss is on with this preset, so that every loss is measured.

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cops_lightning.backbone.clip import RANDOM
-from cops_lightning.backbone.image import DTYPES, parse_precision
-from cops_lightning.backbone.weights import BackboneSource, load_backbone
 from cops_lightning.benchmark.measure import Measured, largest_difference, matrix_peak, measure
 from cops_lightning.benchmark.works import BASELINE, WORKS, Setting
 from cops_lightning.cli.commands import exit_code
+from cops_lightning.clip.frozen_clip import RANDOM
+from cops_lightning.clip.image_encoder import DTYPES, parse_precision
+from cops_lightning.clip.weights import BackboneSource, load_backbone
 from cops_lightning.config import find_backbone
 from cops_lightning.core.devices import find_device
 from cops_lightning.core.errors import ConfigError

@@ -106,11 +106,11 @@ def _root(arguments: argparse.Namespace) -> Path:
 
 def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
+    from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache
     from cops_lightning.compose import build_model, find_targets
     from cops_lightning.config import DataConfig
     from cops_lightning.core.devices import find_device
-    from cops_lightning.engine.caching import CacheOptions, Encoding, FeatureCache
-    from cops_lightning.engine.task import EncoderCount
+    from cops_lightning.models.module import EncoderCount
 
     data = DataConfig(root=arguments.data_root, cache=arguments.cache)
     indices = find_targets(arguments.names, "", data)

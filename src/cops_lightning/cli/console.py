@@ -11,13 +11,13 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from cops_lightning.backbone.clip import BackboneRecord
-from cops_lightning.backbone.weights import PACKAGED
+from cops_lightning.clip.frozen_clip import BackboneRecord
+from cops_lightning.clip.weights import PACKAGED
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
 from cops_lightning.data import DatasetIndex
-from cops_lightning.engine.provenance import RunRecord
 from cops_lightning.report.tables import NOTHING, Run, summary_table
+from cops_lightning.runs.record import RunRecord
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.progress import counted_progress
-from cops_lightning.data.archive import unpack
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
-from cops_lightning.data.check import Decoded, Report, check
-from cops_lightning.data.elpv import write_elpv
-from cops_lightning.data.index_file import INDEX_NAME, write_index
-from cops_lightning.data.resolve import load_index
+from cops_lightning.data.readers.index_file import INDEX_NAME, write_index
+from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.data.tools.archive import unpack
+from cops_lightning.data.tools.check import Decoded, Report, check
+from cops_lightning.data.tools.elpv import write_elpv
 
 DATA_ROOT = "COPS_DATA_ROOT"  # the environment variable that conf/ reads too
 
@@ -198,7 +198,7 @@ def _make(arguments: argparse.Namespace) -> int:
             print(f"{count} images in {arguments.destination / material / 'test' / state}")
         return 0
     # Imported where used: OpenCV takes a moment, and the other commands do without.
-    from cops_lightning.procedural import write_all
+    from cops_lightning.demo import write_all
 
     counts = arguments.train, arguments.normal, arguments.anomalous, arguments.seed
     there = {path.name for path in arguments.destination.glob("*")}

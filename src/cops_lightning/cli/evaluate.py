@@ -5,19 +5,19 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from cops_lightning.callbacks.results import HeatMaps, evaluate
 from cops_lightning.cli.console import plain, register_data, show_results
-from cops_lightning.cli.jobs import launch, register_resolvers
 from cops_lightning.compose import build_caching, build_data, build_model, build_trainer, find_targets, tracking
 from cops_lightning.config import TrainConfig, conf_folder, register
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import find_spec
-from cops_lightning.engine.checkpoint import METHOD, Checkpoint, Stamp, read_checkpoint
-from cops_lightning.engine.evaluation import HeatMaps, evaluate
-from cops_lightning.engine.protocol import require_unseen
-from cops_lightning.engine.provenance import RunRecord
-from cops_lightning.engine.task import CopsTask
-from cops_lightning.model import CoPS
+from cops_lightning.data.protocol import require_unseen
+from cops_lightning.models.checkpoint import METHOD, Checkpoint, Stamp, read_checkpoint
+from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.module import CopsTask
 from cops_lightning.report.tables import Run
+from cops_lightning.runs.jobs import launch, register_resolvers
+from cops_lightning.runs.record import RunRecord
 
 register()
 register_resolvers()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.errors import CopsError
-from cops_lightning.procedural.writer import TARGETS
+from cops_lightning.demo.writer import TARGETS
 from cops_lightning.report.analysis import Metric, prepare
 from cops_lightning.report.collect import collect
 from cops_lightning.report.comparison import comparison_table

@@ -5,8 +5,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from cops_lightning.callbacks.diagnostics import diagnose
+from cops_lightning.callbacks.results import HeatMaps, evaluate
 from cops_lightning.cli.console import plain, register_data, show_results
-from cops_lightning.cli.jobs import launch, register_resolvers
 from cops_lightning.compose import (
     UNTRAINED,
     build_caching,
@@ -18,15 +19,14 @@ from cops_lightning.compose import (
     tracking,
 )
 from cops_lightning.config import conf_folder, register
-from cops_lightning.detector import FeatureDetector
-from cops_lightning.engine.checkpoint import METHOD, Stamp
-from cops_lightning.engine.diagnostics import diagnose
-from cops_lightning.engine.evaluation import HeatMaps, evaluate
-from cops_lightning.engine.protocol import require_unseen, trained_categories
-from cops_lightning.engine.provenance import RunRecord
-from cops_lightning.engine.task import CopsTask, ScoringTask
-from cops_lightning.model import CoPS
+from cops_lightning.data.protocol import require_unseen, trained_categories
+from cops_lightning.models.checkpoint import METHOD, Stamp
+from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.detector import FeatureDetector
+from cops_lightning.models.module import CopsTask, ScoringTask
 from cops_lightning.report.tables import NOTHING, Run
+from cops_lightning.runs.jobs import launch, register_resolvers
+from cops_lightning.runs.record import RunRecord
 
 register()
 register_resolvers()

@@ -23,14 +23,14 @@ from cops_lightning.data.dataset import (
     loader,
     normalise,
 )
-from cops_lightning.data.images import read_image, read_mask
-from cops_lightning.data.index import DatasetIndex
-from cops_lightning.data.index_file import read_index, stream_samples, write_index
-from cops_lightning.data.resolve import load_index
-from cops_lightning.data.spec import Counts, DatasetSpec, Domain, Folders, Table
+from cops_lightning.data.readers.images import read_image, read_mask
+from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.index_file import read_index, stream_samples, write_index
+from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.data.readers.spec import Counts, DatasetSpec, Domain, Folders, Table
 
 if TYPE_CHECKING:
-    from cops_lightning.data.datamodule import (
+    from cops_lightning.data.datamodules import (
         BTAD,
         ISIC,
         MPDD,
@@ -98,5 +98,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """The data modules, imported when first asked for: Lightning takes seconds, and most users of data need none."""
     if name in __all__:
-        return getattr(importlib.import_module("cops_lightning.data.datamodule"), name)
+        return getattr(importlib.import_module("cops_lightning.data.datamodules"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data.spec import Counts, DatasetSpec, Folders, Table
+from cops_lightning.data.readers.spec import Counts, DatasetSpec, Folders, Table
 
 _MVTEC_MASKS = ("{category}/ground_truth/{defect}/{stem}_mask", "{category}/ground_truth/{defect}/{stem}")
 _CATEGORY_FOLDERS = Folders("category folders", ("{category}/{split:train|test}/{defect}/{stem}",), _MVTEC_MASKS)

@@ -7,7 +7,7 @@ import numpy as np
 
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import named_generator
-from cops_lightning.data.images import Pixels
+from cops_lightning.data.readers.images import Pixels
 
 # The five strengths of ImageNet-C (Hendrycks and Dietterich, arXiv:1903.12261), chosen for images of 224 px.
 LEVELS: dict[str, tuple[float, ...]] = {

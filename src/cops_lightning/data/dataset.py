@@ -17,9 +17,9 @@ from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.processes import rank, world_size
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample, Split
 from cops_lightning.data.corruption import Corruption
-from cops_lightning.data.images import Pixels, ReadingError, read_image, read_mask
-from cops_lightning.data.index import DatasetIndex
-from cops_lightning.data.index_file import require_header, stream_samples
+from cops_lightning.data.readers.images import Pixels, ReadingError, read_image, read_mask
+from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.index_file import require_header, stream_samples
 
 # Raised when the same file gives other tensors than before: part of what cached features are named by.
 PREPROCESSING_VERSION = 1

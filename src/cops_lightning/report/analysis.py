@@ -11,8 +11,7 @@ from scipy import stats
 from cops_lightning.core.types import MEAN, Level
 from cops_lightning.report.collect import Collection, read_scores
 from cops_lightning.report.published import departures, published
-from cops_lightning.report.tables import NOTHING
-from cops_lightning.statistics import (
+from cops_lightning.report.stats import (
     AurocComparison,
     Interval,
     Outcome,
@@ -30,7 +29,8 @@ from cops_lightning.statistics import (
     split_variance,
     state_p,
 )
-from cops_lightning.statistics.paired import NEEDS_WILCOXON
+from cops_lightning.report.stats.paired import NEEDS_WILCOXON
+from cops_lightning.report.tables import NOTHING
 
 ALPHA = 0.05
 Metric = tuple[Level, str]

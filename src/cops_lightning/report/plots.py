@@ -24,7 +24,7 @@ from cops_lightning.report.analysis import (
     datasets_of,
     metric_name,
 )
-from cops_lightning.statistics import mean_interval, state_p
+from cops_lightning.report.stats import mean_interval, state_p
 
 # Okabe and Ito's palette, which people with any colour vision tell apart; markers differ too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

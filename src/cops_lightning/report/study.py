@@ -45,8 +45,8 @@ from cops_lightning.report.page import (
     upper_first,
 )
 from cops_lightning.report.published import SOURCE
+from cops_lightning.report.stats import format_p, holm, state_p
 from cops_lightning.report.tables import NOTHING, SUMMARY
-from cops_lightning.statistics import format_p, holm, state_p
 
 FULL = "cops"
 DEFAULT_METRICS: tuple[Metric, ...] = (("image", "auroc"), ("pixel", "auroc"), ("pixel", "aupro"))

@@ -1,1 +1,0 @@
-"""Images and prompts to features: a frozen CLIP whose image tower also offers the value path."""

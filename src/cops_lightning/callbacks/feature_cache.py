@@ -1,0 +1,331 @@
+"""Features of whole datasets from the cache: what is missing is encoded once, then training and testing only read."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xxhash
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.core.distributed import from_all, from_first
+from cops_lightning.core.errors import CacheError, CopsError
+from cops_lightning.core.processes import rank, world_size
+from cops_lightning.core.progress import counted_progress
+from cops_lightning.core.types import Batch, Features, Sample
+from cops_lightning.data import (
+    PREPROCESSING_VERSION,
+    AnomalyDataset,
+    CopsDataModule,
+    DatasetIndex,
+    Item,
+    MaskThreshold,
+    loader,
+)
+from cops_lightning.features import DTYPES, FOLDER, GB, FeatureKey, FeatureStore, FileHashes, make_room
+from cops_lightning.models.module import EncoderCount, ScoringTask
+
+HASHES = "hashes.sqlite"
+WRITES_AHEAD = 2  # batches whose features wait to be written while the encoder goes on
+HEADER = 512  # upper bound of a file's own bytes
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where features are kept: `folder` is the root of all stores, `budget` bounds their bytes, `dtype` their type."""
+
+    folder: Path
+    dtype: str = "fp32"
+    budget: int = 50 * GB
+
+
+class Names(NamedTuple):
+    """Under which an image's features and its mask are kept; `mask` is None where there is no mask file."""
+
+    image: str
+    mask: str | None
+
+
+class Plan(NamedTuple):
+    """Names of all images of a dataset, the batches of places to encode, and the places that lack only their mask."""
+
+    names: list[Names]
+    unencoded: list[tuple[int, ...]]
+    unmasked: list[int]
+
+    @property
+    def images(self) -> int:
+        """How many images are to be encoded."""
+        return sum(map(len, self.unencoded))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How missing features are computed: on which device, and how images are loaded."""
+
+    device: torch.device
+    batch_size: int = 8
+    workers: int = 0
+    progress: bool = False
+
+
+class CachedDataset(Dataset[Item]):
+    """One dataset as features and masks, mapped into memory: no image is decoded."""
+
+    def __init__(self, store: FeatureStore, samples: Sequence[Sample], names: Sequence[Names], has_masks: bool) -> None:
+        self.store, self.samples, self.names, self.has_masks = store, samples, names, has_masks
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, place: int) -> Item:
+        names = self.names[place]
+        return Item(None, self._mask(names.mask), self.samples[place], self.store.read(names.image))
+
+    def _mask(self, name: str | None) -> Tensor | None:
+        side = self.store.key.image_size
+        if not self.has_masks:
+            return None
+        if name is None:
+            return torch.zeros(side, side)
+        bits = np.unpackbits(self.store.read_mask(name).numpy(), count=side * side)
+        return torch.from_numpy(bits.reshape(side, side)).float()
+
+
+class FeatureCache:
+    """Features of one frozen encoder at one image size, for any dataset.
+
+    With several processes all must make the same calls; they share the work.
+    """
+
+    def __init__(self, options: CacheOptions, backbone: FrozenClip, image_size: int, encoding: Encoding) -> None:
+        key = FeatureKey(
+            backbone.record.fingerprint,
+            backbone.image_encoder,
+            image_size,
+            PREPROCESSING_VERSION,
+            backbone.precision,
+            options.dtype,
+            (image_size // backbone.patch_size) ** 2,
+            backbone.width,
+        )
+        self.options, self.backbone, self.encoding = options, backbone, encoding
+        self.store = FeatureStore(options.folder / FOLDER, key)
+        self.hashes = FileHashes(options.folder / FOLDER / HASHES)
+
+    def dataset(self, index: DatasetIndex, mask_threshold: MaskThreshold, count: EncoderCount) -> CachedDataset:
+        """The test split of a dataset from the cache, after encoding what is missing; `count` is told how much.
+
+        Raises CacheError where there is no room or no right to write, and DatasetError at the first image or mask that
+        cannot be read.
+        """
+        decoded = AnomalyDataset(index, self.store.key.image_size, mask_threshold=mask_threshold)
+        first = rank() == 0
+        with ExitStack() as stack:
+            failure, plan = None, Plan([], [], [])
+            if first:
+                try:
+                    self.store.create()
+                    stack.enter_context(self.store.building(lambda: _say_waiting(index.name)))
+                    plan = self._plan(decoded)
+                except CacheError as error:
+                    failure = str(error)
+            failure, plan = from_first((failure, plan))
+            if failure is not None:
+                raise CacheError(failure)
+            own_failure = None
+            try:
+                self._fill(decoded, plan, index.name)
+            except CopsError as error:
+                own_failure = error
+            # All must end alike: a process that goes on alone would wait for the others for ever.
+            failures = [error for error in from_all(own_failure) if error is not None]
+            if failures:
+                raise failures[0]
+        if first:
+            count.encoded += plan.images
+            count.from_cache += len({names.image for names in plan.names}) - plan.images
+        return CachedDataset(self.store, decoded.samples, plan.names, index.has_masks)
+
+    def _plan(self, dataset: AnomalyDataset) -> Plan:
+        names = self._names(dataset)
+        images: dict[str, int] = {}
+        unmasked: dict[str, int] = {}
+        for place, (image, mask) in enumerate(names):
+            images.setdefault(image, place)
+            if mask is not None and not self.store.holds_mask(mask):
+                unmasked.setdefault(mask, place)
+        missing = {place for image, place in images.items() if not self.store.holds(image)}
+        # Whole batches, always the same: an encoder rounds an image by its place in its batch, and a build that was
+        # cut off in the midst of a batch has to end with the bytes of one that was not.
+        places, size = tuple(images.values()), self.encoding.batch_size
+        batches = [places[start : start + size] for start in range(0, len(places), size)]
+        unencoded = [batch for batch in batches if not missing.isdisjoint(batch)]
+        key = self.store.key
+        needed = len(missing) * (key.entry_bytes + HEADER) + len(unmasked) * (key.image_size**2 // 8 + HEADER)
+        keep = {name for pair in names for name in pair if name is not None}
+        make_room(self.store, needed, keep, self.options.budget)
+        self.store.touch([pair.image for pair in names], [pair.mask for pair in names if pair.mask is not None])
+        encoded = set(chain.from_iterable(unencoded))
+        return Plan(names, unencoded, sorted(set(unmasked.values()) - encoded))
+
+    def _names(self, dataset: AnomalyDataset) -> list[Names]:
+        masked = [sample for sample in dataset.samples if sample.mask is not None and dataset.preprocess.has_masks]
+        files = [sample.image for sample in dataset.samples]
+        digests = self.hashes.of([*files, *(sample.mask for sample in masked if sample.mask is not None)])
+        images, masks = digests[: len(files)], iter(digests[len(files) :])
+        with_mask = set(masked)
+        return [
+            # The image is part of a mask's name because a mask is checked against the size of its image.
+            Names(image, _mask_name(image, next(masks), dataset.preprocess.threshold) if sample in with_mask else None)
+            for image, sample in zip(images, dataset.samples, strict=True)
+        ]
+
+    def _fill(self, dataset: AnomalyDataset, plan: Plan, name: str) -> None:
+        total = plan.images + len(plan.unmasked)
+        shown = self.encoding.progress and total > 0 and rank() == 0
+        with counted_progress(shown) as bar:
+            step = bar.add_task(f"encoding {name}", total=total)
+
+            def tick(images: int) -> None:
+                bar.advance(step, images * world_size())
+
+            self._encode(dataset, plan.unencoded, plan.names, tick)
+            self._mask(dataset, plan.unmasked, plan.names, tick)
+
+    def _encode(
+        self,
+        dataset: AnomalyDataset,
+        batches: Sequence[Sequence[int]],
+        names: Sequence[Names],
+        tick: Callable[[int], None],
+    ) -> None:
+        own_batches = batches[rank() :: world_size()]
+        share = list(chain.from_iterable(own_batches))
+        if not share:
+            return
+        self.backbone.to(self.encoding.device)
+        pending: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            # Only the last batch of all may be short, so a loader over the places of whole batches gives these batches.
+            for places, batch in zip(own_batches, self._batches(dataset, share), strict=True):
+                assert batch.images is not None
+                images = batch.images.to(self.encoding.device, non_blocking=True)
+                raw = self.backbone.encode_image(images)
+                own = [names[place] for place in places]
+                pending.append(writer.submit(self._write, own, self._kept(raw), batch))
+                if len(pending) > WRITES_AHEAD:
+                    pending.popleft().result()
+                tick(len(batch))
+            for write in pending:
+                write.result()
+
+    def _mask(
+        self, dataset: AnomalyDataset, places: Sequence[int], names: Sequence[Names], tick: Callable[[int], None]
+    ) -> None:
+        share, done = places[rank() :: world_size()], 0
+        for batch in self._batches(dataset, share):
+            self._write_masks([names[place] for place in share[done : done + len(batch)]], batch)
+            done += len(batch)
+            tick(len(batch))
+
+    def _batches(self, dataset: AnomalyDataset, places: Sequence[int]) -> DataLoader[Batch]:
+        return loader(
+            Subset(dataset, places),
+            min(self.encoding.workers, len(places)),
+            batch_size=self.encoding.batch_size,
+            pin_memory=self.encoding.device.type == "cuda",
+        )
+
+    def _kept(self, raw: Features) -> Features:
+        dtype = DTYPES[self.store.key.dtype]
+        return Features(raw.image.to(dtype).cpu(), raw.patches.to(dtype).cpu())
+
+    def _write(self, names: Sequence[Names], features: Features, batch: Batch) -> None:
+        for place, (own, sample) in enumerate(zip(names, batch.samples, strict=True)):
+            image, patches = features.image[place], features.patches[place]
+            if not (image.isfinite().all() and patches.isfinite().all()):
+                raise CacheError(
+                    f"The features of {sample.image} are not finite in {self.store.key.dtype}, computed in "
+                    f"{self.store.key.precision}. Use cache.dtype=fp32 and backbone.precision=fp32."
+                )
+            if not self.store.holds(own.image):
+                self.store.write(own.image, image, patches)
+        self._write_masks(names, batch)
+
+    def _write_masks(self, names: Sequence[Names], batch: Batch) -> None:
+        if batch.masks is None:
+            return
+        for own, mask in zip(names, batch.masks, strict=True):
+            if own.mask is not None and not self.store.holds_mask(own.mask):
+                self.store.write_mask(own.mask, torch.from_numpy(np.packbits(mask.numpy() > 0.5)))
+
+
+class FeatureCaching(Callback):
+    """Before training and before testing, replaces the data module's images by features from the cache.
+
+    Where there is no room for them, or images are augmented, it says so and leaves the images.
+    """
+
+    def __init__(self, options: CacheOptions) -> None:
+        self.options = options
+        self._leases = ExitStack()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Encode what is missing of the datasets of this stage."""
+        data, task = trainer.datamodule, pl_module  # type: ignore[attr-defined]
+        assert isinstance(data, CopsDataModule)
+        assert isinstance(task, ScoringTask)
+        wanted = [data.auxiliary] if stage == "fit" else data.targets
+        if stage == "fit" and data.augment is not None:
+            _say("Training images are augmented, so their features differ in every epoch: they are not cached.")
+            wanted = []
+        if stage != "fit" and data.corruption is not None:
+            _say("The targets are corrupted: their features are not cached.")
+            wanted = []
+        cache = FeatureCache(
+            self.options,
+            task.model.backbone,
+            data.image_size,
+            Encoding(
+                trainer.strategy.root_device,
+                data.eval_batch_size,
+                data.workers,
+                trainer.progress_bar_callback is not None,
+            ),
+        )
+        for index in wanted:
+            if index is not None and index.name not in data.cached:
+                try:
+                    data.cached[index.name] = cache.dataset(index, data.mask_threshold, task.count)
+                except CacheError as error:
+                    _say(f"The features of {index.name} are not cached: {error}")
+        if data.cached and rank() == 0:
+            self._leases.enter_context(cache.store.in_use())
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Others may give back the store's space now."""
+        self._leases.close()
+
+
+def _mask_name(image: str, mask: str, threshold: int) -> str:
+    return xxhash.xxh3_128_hexdigest(f"{image} {mask} above {threshold}".encode())
+
+
+def _say(sentence: str) -> None:
+    if rank() == 0:
+        print(sentence)
+
+
+def _say_waiting(name: str) -> None:
+    print(f"Another process adds features to the cache; waiting for it before looking for those of {name}.")

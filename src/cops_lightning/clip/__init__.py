@@ -1,0 +1,1 @@
+"""The frozen backbone: CLIP weights, image encoder, text encoder."""

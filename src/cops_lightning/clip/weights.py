@@ -1,0 +1,328 @@
+"""Where CLIP weights come from, which file formats they have, and what they are known to be."""
+
+import copy
+import difflib
+import hashlib
+import json
+import os
+import pickle
+import socket
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import open_clip
+import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import ENDPOINT
+from open_clip.model import CLIP
+from open_clip.pretrained import download_pretrained
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from cops_lightning.clip.frozen_clip import (
+    ARCHIVE_SIZES,
+    RANDOM,
+    SUITABLE,
+    BackboneRecord,
+    FrozenClip,
+    architecture_of,
+    build_clip,
+    refuse_unsuitable,
+)
+from cops_lightning.clip.image_encoder import Precision
+from cops_lightning.core.errors import CopsError, WeightsError
+from cops_lightning.core.types import StateDict
+
+WEIGHTS_VARIABLE = "COPS_CLIP_WEIGHTS"
+LOCAL_DIRECTORY = "local-dir:"
+PACKAGED = "packaged:"
+PACKAGE = Path(__file__).parents[1]
+FROM_WEIGHTS = "from_weights"
+OWN = "own"
+LOCAL_CONFIG = "open_clip_config.json"
+LOCAL_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class BackboneSource:
+    """Which CLIP to load.
+
+    name: an open_clip model, `local-dir:FOLDER` as open_clip writes one, `packaged:NAME` for one that comes with this
+        library, or `from_weights` to read the architecture off an OpenAI-format file.
+    pretrained: whose weights they are: an open_clip tag such as `openai`; `own` for weights that you vouch for; or
+        `random`, the only way to get random weights.
+    weights: a local file. Without it, the file that the environment variable COPS_CLIP_WEIGHTS names, else open_clip's
+        download of the tag.
+    seed: of random weights.
+    precision, compiled: how the image tower computes; see `image.ImageEncoder`.
+    """
+
+    name: str
+    pretrained: str
+    weights: Path | None = None
+    seed: int = 0
+    precision: Precision = "fp32"
+    compiled: bool = False
+
+
+def load_backbone(source: BackboneSource) -> FrozenClip:
+    """The frozen CLIP of `source`. With a local file nothing touches the network.
+
+    Raises WeightsError for an unknown or unsuitable model, for weights that are absent, damaged, of another
+    architecture or trained with another activation, and when there is neither a file nor a network.
+    """
+    architecture = None if source.name == FROM_WEIGHTS else _architecture(source.name)
+    if source.pretrained == RANDOM:
+        return _random_clip(source, architecture)
+    if architecture is not None:
+        _check_activation(source, architecture)
+    path = _find_file(source)
+    state = _plain_state(read_state(path))
+    checksum = _sha256(path)
+    published = _published_by_openai().get(checksum)
+    if architecture is not None:
+        _check_file(source, architecture, path, published)
+    record = BackboneRecord(
+        source.name, f"file {path.name}", fingerprint(state), checksum, published_by_openai=published is not None
+    )
+    return build_clip(architecture or architecture_of(state), state, record, source.precision, source.compiled)
+
+
+def clip_from_state(clip: StateDict | str | Path) -> FrozenClip:
+    """CLIP from an OpenAI-format state dict, or from a file with one; the architecture is read off the shapes.
+
+    Raises WeightsError if it is not the state dict of a ViT that CoPS can use.
+    """
+    if isinstance(clip, str | Path):
+        return load_backbone(BackboneSource(FROM_WEIGHTS, "openai", Path(clip)))
+    state = {name: torch.as_tensor(value) for name, value in clip.items()}
+    record = BackboneRecord("the given CLIP", "the given mapping", fingerprint(state))
+    return build_clip(architecture_of(state), state, record)
+
+
+def read_state(path: Path, error: type[CopsError] = WeightsError) -> dict[str, Any]:
+    """The mapping stored in a file: OpenAI's JIT archive, safetensors, or a pickled state dict read as weights only.
+
+    Raises `error` if the file is absent, damaged, or holds anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise error(f"There is no file {path}. Give the path of an existing weights file.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if _is_jit_archive(path):
+            with warnings.catch_warnings():
+                # OpenAI publishes JIT archives; torch announces that it will stop writing them.
+                warnings.simplefilter("ignore")
+                return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as reason:
+        said = [line for line in str(reason).strip().splitlines() if line]
+        raise error(
+            f"{path} cannot be read as weights ({said[0] if said else type(reason).__name__}). Expected a JIT archive, "
+            "safetensors, or a mapping saved by torch.save with tensors only; if it is damaged, get the file anew."
+        ) from None
+    if not isinstance(content, Mapping):
+        raise error(f"{path} holds a {type(content).__name__}; expected a mapping of names to tensors.")
+    return dict(content)
+
+
+def fingerprint(state: StateDict) -> str:
+    """SHA-256 over names, shapes and values in fp32: the same weights give the same text in every file format."""
+    digest = hashlib.sha256()
+    for name in sorted(set(state) - set(ARCHIVE_SIZES)):
+        value = state[name].detach().cpu().float().contiguous()
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _is_jit_archive(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def _plain_state(content: dict[str, Any]) -> StateDict:
+    """The CLIP state dict inside a file: open_clip's training checkpoints nest it and prefix its names."""
+    nested = content.get("state_dict")
+    inner = dict(nested) if isinstance(nested, Mapping) else content
+    state = {name.removeprefix("module."): value for name, value in inner.items()}
+    strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor | int)]
+    if strangers:
+        raise WeightsError(
+            f"The weights hold {type(state[strangers[0]]).__name__} values under {strangers[0]}; expected CLIP's state "
+            "dict, names to tensors."
+        )
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _architecture(name: str) -> dict[str, Any]:
+    """open_clip's configuration of a model, refused early where its text tower is of another kind."""
+    folder = local_folder(name)
+    if folder is not None:
+        file = folder / LOCAL_CONFIG
+        try:
+            config = json.loads(file.read_text())["model_cfg"]
+        except (OSError, ValueError, KeyError) as reason:
+            raise WeightsError(
+                f"{file} cannot be read ({reason!r}). Expected a folder in open_clip's local-dir layout: "
+                f"{LOCAL_CONFIG} with model_cfg, beside {LOCAL_WEIGHTS[0]}."
+            ) from None
+    else:
+        config = open_clip.get_model_config(name)
+        if config is None:
+            near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(near)}? " if near else ""
+            raise WeightsError(f"open_clip has no model {name}. {hint}open_clip.list_models() prints all names.")
+    config = copy.deepcopy(config)
+    text, vision = config.get("text_cfg", {}), config.get("vision_cfg", {})
+    kinds = {
+        "its text tower is a Hugging Face model": "hf_model_name" in text,
+        "it has a tokenizer of its own": "hf_tokenizer_name" in text,
+        "its text tower is not CLIP's own": config.pop("custom_text", False) or "multimodal_cfg" in config,
+        "its image tower comes from timm": "timm_model_name" in vision,
+    }
+    for kind, applies in kinds.items():
+        if applies:
+            raise WeightsError(f"{name} cannot carry CoPS: {kind}. {SUITABLE}")
+    architecture = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu") if key in config}
+    with torch.device("meta"):
+        refuse_unsuitable(CLIP(**architecture), name)
+    return architecture
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder of a model that is stored in open_clip's local-dir layout, None for any other name."""
+    if name.startswith(PACKAGED):
+        return PACKAGE / "demo" / name.removeprefix(PACKAGED)
+    if name.startswith(LOCAL_DIRECTORY):
+        return Path(name.removeprefix(LOCAL_DIRECTORY)).expanduser()
+    return None
+
+
+def _random_clip(source: BackboneSource, architecture: dict[str, Any] | None) -> FrozenClip:
+    if architecture is None or source.weights is not None:
+        raise WeightsError(
+            f"Random weights were asked for, yet the backbone is {source.name} with weights {source.weights}. "
+            "Give an open_clip model name and no weights file, or another `pretrained`."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(source.seed)
+        clip = CLIP(**architecture)
+    record = BackboneRecord(source.name, f"{RANDOM} weights, seed {source.seed}", fingerprint(clip.state_dict()))
+    return FrozenClip(clip, record, source.precision, source.compiled)
+
+
+def _find_file(source: BackboneSource) -> Path:
+    """The weights file: given, beside a local model's configuration, from the environment, or downloaded."""
+    if source.weights is not None:
+        return source.weights.expanduser()
+    folder = local_folder(source.name)
+    if folder is not None:
+        found = [folder / name for name in LOCAL_WEIGHTS if (folder / name).is_file()]
+        if not found:
+            raise WeightsError(f"{folder} has no weights; expected {' or '.join(LOCAL_WEIGHTS)} beside {LOCAL_CONFIG}.")
+        return found[0]
+    if named := os.environ.get(WEIGHTS_VARIABLE):
+        return Path(named).expanduser()
+    ways_out = (
+        f"Give a local file by backbone.weights=FILE or the environment variable {WEIGHTS_VARIABLE}, or run once where "
+        "open_clip can download it"
+    )
+    if source.name == FROM_WEIGHTS or source.pretrained == OWN:
+        raise WeightsError(f"No weights file was given for the backbone {source.name}. {ways_out}.")
+    published = open_clip.get_pretrained_cfg(source.name, _tag(source))
+    if cached := _cached(published):
+        return cached
+    try:
+        _require_network()
+        return Path(download_pretrained(published))
+    except Exception as reason:
+        # Whatever the network stack raises, the ways out are the same two.
+        said = [line for line in str(reason).strip().splitlines() if line]
+        raise WeightsError(
+            f"The weights of {source.name} ({source.pretrained}) are not here, and downloading them failed "
+            f"({said[0] if said else type(reason).__name__}). {ways_out}."
+        ) from None
+
+
+def _cached(published: dict[str, Any]) -> Path | None:
+    """The file that an earlier download of this tag left in the Hugging Face cache."""
+    if repository := published.get("hf_hub", "").rstrip("/"):
+        for name in LOCAL_WEIGHTS:
+            found = try_to_load_from_cache(repository, name)
+            if isinstance(found, str):
+                return Path(found)
+    return None
+
+
+def _require_network() -> None:
+    """Raise OSError at once where the hub cannot be reached; its own client would retry for most of a minute."""
+    if not getproxies():
+        host = urlsplit(ENDPOINT).hostname
+        socket.create_connection((host, 443), timeout=10).close()
+
+
+def _tag(source: BackboneSource) -> str:
+    tags = open_clip.list_pretrained_tags_by_model(source.name)
+    if source.pretrained not in tags:
+        raise WeightsError(
+            f"open_clip knows no weights {source.pretrained!r} for {source.name}; expected one of "
+            f"{', '.join(tags) or 'none'}, or {OWN} with a weights file, or {RANDOM}."
+        )
+    return source.pretrained
+
+
+def _check_activation(source: BackboneSource, architecture: dict[str, Any]) -> None:
+    """Refuse a model that computes another activation than the weights of its tag were trained with."""
+    if source.pretrained != OWN and local_folder(source.name) is None:
+        trained = open_clip.get_pretrained_cfg(source.name, _tag(source))
+        _require_activation(source, architecture, f"{source.pretrained!r}", bool(trained.get("quick_gelu", False)))
+
+
+def _check_file(
+    source: BackboneSource, architecture: dict[str, Any], path: Path, published: tuple[str, ...] | None
+) -> None:
+    """Refuse OpenAI's weights under another model's name, or in a model without their QuickGELU."""
+    if published is not None and source.name not in published:
+        raise WeightsError(
+            f"{path} is OpenAI's {published[0]}, yet the backbone is {source.name}. Set backbone.name={published[-1]}."
+        )
+    if published is not None or _is_jit_archive(path):
+        _require_activation(source, architecture, f"in {path.name}, an OpenAI archive,", quick_gelu=True)
+
+
+def _require_activation(source: BackboneSource, architecture: dict[str, Any], what: str, quick_gelu: bool) -> None:
+    if quick_gelu != bool(architecture.get("quick_gelu", False)):
+        plain = source.name.removesuffix("-quickgelu")
+        trained, computed = ("QuickGELU", "GELU") if quick_gelu else ("GELU", "QuickGELU")
+        raise WeightsError(
+            f"The weights {what} were trained with {trained}, yet the model {source.name} computes {computed}. "
+            f"Set backbone.name={f'{plain}-quickgelu' if quick_gelu else plain}."
+        )
+
+
+@cache
+def _published_by_openai() -> dict[str, tuple[str, ...]]:
+    """SHA-256 of each file that OpenAI publishes (it is part of the address) and open_clip's names for the model."""
+    names: dict[str, tuple[str, ...]] = {}
+    for model in open_clip.list_pretrained_models_by_tag("openai"):
+        url = open_clip.get_pretrained_url(model, "openai")
+        if url:
+            checksum = url.split("/")[-2]
+            names[checksum] = (*names.get(checksum, ()), model)
+    return names
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

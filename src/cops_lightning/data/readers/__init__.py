@@ -1,0 +1,1 @@
+"""From files on disk to checked samples: layouts, listings, specs, and the index that they produce."""

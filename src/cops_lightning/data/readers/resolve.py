@@ -1,0 +1,181 @@
+"""From a name or a path to a checked index: the one place where the kinds of sources are told apart."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.types import Sample
+from cops_lightning.data.catalog import OWN_LAYOUTS, spec_or_none, unknown_dataset
+from cops_lightning.data.readers.explain import explain, too_low
+from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.index_file import INDEX_NAME, read_header, read_index
+from cops_lightning.data.readers.layouts import Entry, Reading
+from cops_lightning.data.readers.listings import TABLE_SUFFIXES, on_disk, read_meta, read_table
+from cops_lightning.data.readers.recognise import best_reading
+from cops_lightning.data.readers.spec import DatasetSpec, Table
+from cops_lightning.data.readers.spec_file import read_spec_file
+from cops_lightning.data.readers.tree import Tree, nearest_existing, subfolders
+
+
+def load_index(
+    source: str | Path,
+    root: str | Path | None = None,
+    *,
+    data_root: str | Path | None = None,
+    paths: Mapping[str, str | Path] | None = None,
+) -> DatasetIndex:
+    """Index a dataset that is given by name or by path.
+
+    `source` is a name of the catalog, or a path to a folder, a meta.json, a CSV or JSON-lines table, an index file or a
+    YAML spec. A name is looked for in `root`, else in `paths[name]`, else in `data_root`; each may be the folder of the
+    dataset, a file that lists it, or a folder that holds it under a usual name. For a file, `root` is where its paths
+    start, by default its own folder or what the file says; the other two do not matter to it.
+
+    Raises DatasetError where nothing is found, where the layout is not known, and where images and masks do not pair.
+    """
+    found = locate(source, root, data_root=data_root, paths=paths)
+    if isinstance(found, DatasetIndex):
+        return found
+    if problems := found.reading.problems:
+        more = f" (Further problems: {len(problems) - 1}; `cops-data check` lists them.)" if len(problems) > 1 else ""
+        raise DatasetError(f"{found.spec.name} in {found.root}: {problems[0]}{more}")
+    return found.index()
+
+
+@dataclass(frozen=True)
+class Located:
+    """A dataset that was found and read, before anything is made of its problems."""
+
+    spec: DatasetSpec
+    root: Path
+    reading: Reading
+
+    def index(self) -> DatasetIndex:
+        """The samples, in the order of the published categories, then of paths."""
+        spec, reading = self.spec, self.reading
+        order = {category: place for place, category in enumerate(spec.categories)}
+        entries = sorted(reading.entries, key=lambda e: (order.get(e.category, 0), e.category, e.image))
+        samples = [_sample(spec.name, self.root, entry) for entry in entries]
+        notes = list(reading.notes)
+        if reading.unclaimed:
+            notes.append(
+                f"Image files in no place of this layout, left out: {len(reading.unclaimed)}, "
+                f"first {reading.unclaimed[0]}."
+            )
+        return DatasetIndex(
+            spec.name,
+            self.root,
+            reading.layout,
+            tuple(sample for sample in samples if sample.split == "train"),
+            tuple(sample for sample in samples if sample.split == "test"),
+            reading.has_masks,
+            spec.mask_threshold,
+            tuple(notes),
+        )
+
+
+def locate(
+    source: str | Path,
+    root: str | Path | None = None,
+    *,
+    data_root: str | Path | None = None,
+    paths: Mapping[str, str | Path] | None = None,
+    exact: bool = False,
+    walk: bool = False,
+) -> Located | DatasetIndex:
+    """Find and read a dataset as `load_index` does, but leave the problems inside it to the caller.
+
+    With `exact`, the folder given must be that of the dataset itself; with `walk`, no index file in it is believed.
+    """
+    path = Path(source)
+    if isinstance(source, str) and path.name == source and not path.suffix:
+        if (spec := spec_or_none(source)) is not None:
+            given = root if root is not None else _given(spec, paths or {}, data_root)
+            return _locate_published(spec, path if given is None and path.is_dir() else given, exact, walk)
+        if not path.exists():
+            raise unknown_dataset(source)
+    if not path.exists():
+        raise DatasetError(f"{path} does not exist. {nearest_existing(path)}")
+    if path.is_dir():
+        if not walk and (path / INDEX_NAME).is_file():
+            return read_index(path / INDEX_NAME, path)  # whatever name it gives the dataset
+        return _recognise(DatasetSpec(path.resolve().name, OWN_LAYOUTS), path, exact, walk)
+    if path.suffix.lower() in {".yaml", ".yml"}:
+        spec, own_root = read_spec_file(path)
+        (layout,) = spec.layouts
+        base = own_root if root is None else Path(root)
+        if isinstance(layout, Table):
+            return _not_empty(Located(spec, base, read_table(base / layout.file, layout, spec, on_disk(base))))
+        return _recognise(spec, base, exact, walk=True)  # an index file there may stem from another description
+    name = path.resolve().parent.name if path.stem == "meta" else path.stem
+    return _listed(DatasetSpec(name, ()), path, None if root is None else Path(root))
+
+
+def _given(spec: DatasetSpec, paths: Mapping[str, str | Path], data_root: str | Path | None) -> str | Path | None:
+    """Where a published dataset is said to lie; `paths` may use any usual spelling of its name."""
+    return next((path for name, path in paths.items() if spec_or_none(name) is spec), data_root)
+
+
+def _locate_published(spec: DatasetSpec, given: str | Path | None, exact: bool, walk: bool) -> Located | DatasetIndex:
+    if given is None:
+        raise DatasetError(
+            f"Where is {spec.name}? Give its folder, or a data root that holds it under a usual name such as "
+            f"'{spec.folders[0]}'."
+        )
+    root = Path(given)
+    found = _listed(spec, root, None) if root.is_file() else _recognise(spec, root, exact, walk)
+    if isinstance(found, DatasetIndex) and found.name != spec.name:
+        raise DatasetError(f"{root} is an index of {found.name}, not of {spec.name}. Give the index of {spec.name}.")
+    return found
+
+
+def _listed(spec: DatasetSpec, path: Path, root: Path | None) -> Located | DatasetIndex:
+    """A dataset given by the file that lists it."""
+    base = path.parent if root is None else root
+    if path.suffix.lower() == ".json":
+        return _not_empty(Located(spec, base, read_meta(path, spec, on_disk(base))))
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise DatasetError(
+            f"{path} is no dataset. Expected a folder, or a file that ends in .json, .csv, .jsonl or .yaml."
+        )
+    if read_header(path) is not None:
+        return read_index(path, root)
+    return _not_empty(
+        Located(spec, base, read_table(path, Table(f"table {path.name}", path.name), spec, on_disk(base)))
+    )
+
+
+def _not_empty(found: Located) -> Located:
+    if not found.reading.entries and not found.reading.problems:
+        raise DatasetError(f"{found.spec.name} in {found.root} lists no images. Expected at least one.")
+    return found
+
+
+def _recognise(spec: DatasetSpec, root: Path, exact: bool, walk: bool) -> Located | DatasetIndex:
+    """Read the folder in the layout that explains most of its images, or say what the nearest layout misses."""
+    for folder in _usual_folders(spec, root, exact):
+        header = None if walk or not (folder / INDEX_NAME).is_file() else read_header(folder / INDEX_NAME)
+        if header is not None and header.name == spec.name:
+            return read_index(folder / INDEX_NAME, folder)
+        if (reading := best_reading(spec, tree := Tree.walk(folder))) is not None:
+            if spec.counts and reading.lacks_all_masks and (low := too_low(spec, tree, most=1)) is not None:
+                raise DatasetError(f"{spec.name}: {low}")
+            return Located(spec, folder, reading)
+    raise DatasetError(f"{spec.name}: {explain(spec, tree)}")
+
+
+def _usual_folders(spec: DatasetSpec, root: Path, exact: bool) -> Iterator[Path]:
+    """Folders in the root that usually hold the dataset, innermost first, then the root itself."""
+    usual = {name.casefold() for name in (spec.wrappers if exact else (*spec.folders, *spec.wrappers))}
+    if usual and root.is_dir():
+        for name in subfolders(root):
+            if name.casefold() in usual:
+                yield from _usual_folders(spec, root / name, exact)
+    yield root
+
+
+def _sample(name: str, root: Path, entry: Entry) -> Sample:
+    key = f"{name}/{entry.category}/{entry.image}"
+    mask = None if entry.mask is None else root / entry.mask
+    return Sample(name, entry.category, entry.split, entry.defect, root / entry.image, mask, entry.anomalous, key)

@@ -1,0 +1,158 @@
+"""Is a dataset on disk what it should be? Everything that is off is listed, not only the first."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.types import Sample, Split
+from cops_lightning.data.catalog import spec_or_none
+from cops_lightning.data.readers.images import read_image, read_mask
+from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.index_file import INDEX_NAME, read_header
+from cops_lightning.data.readers.resolve import Located, locate
+from cops_lightning.data.readers.spec import Counts, DatasetSpec
+
+Decoded = tuple[str, str]  # what is wrong with a sample, if anything, and its mask, if that is blank
+Progress = Callable[[Iterable[Decoded], int], Iterable[Decoded]]
+Tally = Mapping[str, Mapping[Split, tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found. `problems` make a dataset unfit or other than published; `notes` do not.
+
+    `layout`, `root` and `fingerprint` are None where no dataset was found. `found` holds, by category and split, the
+    numbers of normal and of anomalous images; `expected` is empty for a set of one's own.
+    """
+
+    dataset: str
+    layout: str | None = None
+    root: Path | None = None
+    fingerprint: str | None = None
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    found: Tally = field(default_factory=dict)
+    expected: Mapping[str, Counts] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: dataset, layout, fingerprint, problems and the counts found in each category."""
+        return {
+            "dataset": self.dataset,
+            "layout": self.layout,
+            "fingerprint": self.fingerprint,
+            "problems": list(self.problems),
+            "categories": {
+                name: {split: {"normal": counts[0], "anomalous": counts[1]} for split, counts in splits.items()}
+                for name, splits in self.found.items()
+            },
+        }
+
+
+def check(
+    source: str | Path,
+    root: str | Path | None = None,
+    *,
+    data_root: str | Path | None = None,
+    deep: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Read a dataset from its folders, whatever index file lies there, and compare it with what was published.
+
+    `root` must be the folder of the dataset itself; without one it is looked for in `data_root`. With `deep` every
+    image and mask is decoded and compared in size; `progress` may wrap that loop, given its length.
+    """
+    spec = spec_or_none(source) if isinstance(source, str) else None
+    try:
+        located = locate(source, root, data_root=data_root, exact=root is not None, walk=True)
+        index = located if isinstance(located, DatasetIndex) else located.index()
+        fingerprint = index.fingerprint()
+    except DatasetError as error:
+        expected = spec.counts if spec else {}
+        return Report(spec.name if spec else str(source), problems=(str(error),), expected=expected)
+    problems = [] if isinstance(located, DatasetIndex) else list(located.reading.problems)
+    spec = located.spec if isinstance(located, Located) else spec_or_none(index.name)
+    notes = list(index.notes)
+    if spec is not None and spec.counts:
+        problems += _count_problems(index, spec, notes)
+    problems += [f"{path} is empty. Replace the file." for path in _files(index) if path.stat().st_size == 0]
+    kept = index.root / INDEX_NAME
+    header = read_header(kept) if kept.is_file() else None
+    if header is not None and header.fingerprint != fingerprint:
+        problems.append(f"{kept} is out of date. Write it again with `cops-data index`, or remove it.")
+    if deep:
+        unreadable, blank = _decode_all(index, progress)
+        problems += unreadable
+        if blank:
+            notes.append(f"Blank masks of images that are labelled anomalous: {len(blank)}, first {blank[0]}.")
+    found, expected = index.counts(), spec.counts if spec else {}
+    return Report(index.name, index.layout, index.root, fingerprint, tuple(problems), tuple(notes), found, expected)
+
+
+def _count_problems(index: DatasetIndex, spec: DatasetSpec, notes: list[str]) -> Iterator[str]:
+    """Where the numbers of images differ from the published ones."""
+    found = index.counts()
+    missing = [category for category in spec.categories if category not in found]
+    if missing:
+        yield (
+            f"categories missing: {len(missing)} of {len(spec.categories)}, namely {', '.join(missing)}. "
+            "Unpack the whole archive, or use the categories that are there."
+        )
+    train_expected = any(counts.train for counts in spec.counts.values())
+    if train_expected and not index.train:
+        notes.append("There are no training images. CoPS does not use them: it trains on an auxiliary test split.")
+    for category, splits in found.items():
+        counts = spec.counts[category]
+        rows = [("test", "normal", splits["test"][0], counts.normal)]
+        rows.append(("test", "anomalous", splits["test"][1], counts.anomalous))
+        if index.train:
+            rows.append(("train", "normal", splits["train"][0], counts.train))
+            rows.append(("train", "anomalous", splits["train"][1], 0))
+        for split, label, got, expected in rows:
+            if got == expected:
+                continue
+            sentence = f"{category}, {split}: {label} images found: {got}, published: {expected}."
+            if split == "train" and category in spec.unconfirmed_train:
+                notes.append(f"{sentence} That number is not confirmed.")
+            else:
+                yield sentence
+
+
+def _files(index: DatasetIndex) -> Iterator[Path]:
+    for sample in index.train + index.test:
+        yield sample.image
+        if sample.mask is not None:
+            yield sample.mask
+
+
+def _decode_all(index: DatasetIndex, progress: Progress | None) -> tuple[list[str], list[str]]:
+    """Decode everything, on all cores: what is wrong with whom, and which masks are blank."""
+    samples = index.train + index.test
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results: Iterable[Decoded] = pool.map(_decode, samples)
+        if progress is not None:
+            results = progress(results, len(samples))
+        listed = list(results)
+    return [problem for problem, _ in listed if problem], [blank for _, blank in listed if blank]
+
+
+def _decode(sample: Sample) -> Decoded:
+    try:
+        size = read_image(sample.image).size
+        if sample.mask is None:
+            return "", ""
+        mask = read_mask(sample.mask)
+    except DatasetError as error:
+        return str(error), ""
+    if mask.size != size:
+        return f"{sample.mask} has {_pixels(mask.size)}, but its image {sample.image} has {_pixels(size)}.", ""
+    return "", "" if np.asarray(mask).any() else str(sample.mask)
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]} pixels"

@@ -1,1 +1,0 @@
-"""Training and evaluation around the method: Lightning modules, checkpoints, what a run leaves on disk."""

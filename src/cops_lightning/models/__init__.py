@@ -1,0 +1,1 @@
+"""What detects anomalies: one folder per method."""

@@ -1,0 +1,106 @@
+"""Patch neighbourhoods, distances to prototypes, spatial weights, and the step from patch scores to pixel maps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cops_lightning.models.alignment import unit
+
+Upsampling = Literal["nearest", "bilinear"]
+DistanceRange = Literal["image", "batch"]
+
+SIGMA = 4.0
+# scipy.ndimage.gaussian_filter cuts its kernel at this many standard deviations by default.
+TRUNCATE = 4.0
+
+
+def pool_neighbours(patches: Float[Tensor, "b p d"], window: int) -> Float[Tensor, "b p d"]:
+    """Mean over the `window` x `window` neighbourhood on the patch grid; padding zeros count in the mean."""
+    b, p, d = patches.shape
+    side = round(p**0.5)
+    grid = patches.transpose(1, 2).reshape(b, d, side, side)
+    return F.avg_pool2d(grid, window, stride=1, padding=window // 2).flatten(2).transpose(1, 2)
+
+
+def prototype_distances(
+    patches: Float[Tensor, "b p d"], prototypes: Float[Tensor, "b 2 k d"]
+) -> Float[Tensor, "b 2 p"]:
+    """1 - cosine of each patch with the nearest prototype of each state; in [0, 2]."""
+    cosine = torch.einsum("bpd,bskd->bspk", unit(patches), unit(prototypes))
+    return (1 - cosine).amin(dim=-1)
+
+
+def minmax(x: Float[Tensor, "b p"], over: DistanceRange) -> Float[Tensor, "b p"]:
+    """`x` shifted and scaled to [0, 1] per image, or over the whole batch; a constant map becomes 0.
+
+    The released program takes the range over the batch, which agrees with "image" at its batch size of 1 and lets
+    a score depend on its neighbours at any other.
+    """
+    dims = (1,) if over == "image" else (0, 1)
+    low, high = x.amin(dim=dims, keepdim=True), x.amax(dim=dims, keepdim=True)
+    spread = high - low
+    return torch.where(spread > 0, (x - low) / spread.where(spread > 0, 1.0), 0.0)
+
+
+def spatial_weights(distances: Float[Tensor, "b 2 p"], alpha: float, over: DistanceRange) -> Float[Tensor, "b p"]:
+    """How likely a patch is anomalous by its prototypes alone: far from normal, near to anomalous; in [0, 1]."""
+    normal, anomalous = distances.unbind(dim=1)
+    return alpha * minmax(normal, over) + (1 - alpha) * (1 - minmax(anomalous, over))
+
+
+def gaussian_matrix(side: int, sigma: float = SIGMA) -> Float[Tensor, "s s"]:
+    """The linear map of `scipy.ndimage.gaussian_filter1d` with its default reflection, in float64.
+
+    scipy's "reflect" repeats the edge pixel (d c b a | a b c d | d c b a).
+    """
+    radius = int(TRUNCATE * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    kernel /= kernel.sum()
+    source = (torch.arange(side)[:, None] + offsets) % (2 * side)
+    source = torch.where(source < side, source, 2 * side - 1 - source)
+    return torch.zeros(side, side, dtype=torch.float64).scatter_add_(1, source, kernel.expand(side, -1).contiguous())
+
+
+class SmoothUpsampler(nn.Module):
+    """Patch scores to a smoothed pixel map: upsampling then Gaussian is one linear, separable map G M G^T."""
+
+    matrix: Tensor
+
+    def __init__(self, grid: int, patch_size: int, upsampling: Upsampling) -> None:
+        super().__init__()
+        self.grid = grid
+        side = grid * patch_size
+        options = {"align_corners": False} if upsampling == "bilinear" else {}
+        identity = torch.eye(grid, dtype=torch.float64)[None]
+        lift = F.interpolate(identity, size=side, mode="linear" if options else "nearest", **options)[0].T
+        self.register_buffer("matrix", (gaussian_matrix(side) @ lift).float(), persistent=False)
+
+    def forward(self, patch: Float[Tensor, "b p"]) -> Float[Tensor, "b s s"]:
+        """One value per pixel, in the range of the patch values."""
+        matrix = self.matrix.to(patch.device)
+        return matrix @ patch.view(-1, self.grid, self.grid) @ matrix.T
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Anomaly scores of a batch, all in [0, 1]; higher is more anomalous.
+
+    `image` (b,) per image; `patch` (b, p) per patch, spatially weighted; `map` (b, s, s) per pixel after smoothing,
+    computed from `patch` when first read, since the patch values are all that metrics and storage need.
+    """
+
+    image: Float[Tensor, " b"]
+    patch: Float[Tensor, "b p"]
+    expand: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def map(self) -> Float[Tensor, "b s s"]:
+        """Pixel map."""
+        return self.expand(self.patch)

@@ -1,0 +1,39 @@
+"""CLIP with two plain sentences, on the features that CoPS sees: what learning prompts has to beat."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.core.types import Features
+from cops_lightning.models.alignment import image_logits, patch_probabilities
+from cops_lightning.models.anomaly_map import Scores, Upsampling
+from cops_lightning.models.baselines.wording import OBJECT, PLAIN, StatePrompts
+from cops_lightning.models.detector import FeatureDetector
+
+
+class PlainClip(FeatureDetector):
+    """Zero-shot CLIP (arXiv 2103.00020) with one sentence per state, which names the category.
+
+    Image score and patch scores are the probability of the anomalous sentence, of the global feature and of the value
+    path's patches (both as `surgery.encode_image` gives them, patches unpooled), at the temperature of CoPS. With two
+    sentences a temperature changes no order.
+    """
+
+    def __init__(
+        self, backbone: FrozenClip, image_size: int, upsampling: Upsampling = "nearest", names: Mapping[str, str] = {}
+    ) -> None:
+        super().__init__(backbone, image_size, upsampling, pool=1)
+        self.prompts = StatePrompts(backbone, PLAIN, names)
+
+    @torch.no_grad()
+    def score_features(
+        self, features: Features, *, keys: Sequence[str] | None = None, categories: Sequence[str] | None = None
+    ) -> Scores:
+        """Anomaly scores from features; images without a category are of an "object"."""
+        text = self.prompts(categories or [OBJECT] * len(features.image))
+        return Scores(
+            image=image_logits(features.image, text).softmax(dim=-1)[:, 1],
+            patch=patch_probabilities(features.patches, text)[..., 1],
+            expand=self.expand,
+        )

@@ -1,0 +1,70 @@
+"""WinCLIP, zero-shot (arXiv 2303.14814): a prompt ensemble, and windows of several sizes through the image tower."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.clip.windows import encode_windows, square_windows
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.types import Images
+from cops_lightning.models.alignment import image_logits, patch_probabilities
+from cops_lightning.models.anomaly_map import Scores, Upsampling
+from cops_lightning.models.baselines.wording import ENSEMBLE, OBJECT, StatePrompts
+from cops_lightning.models.detector import Detector
+
+# Sides of the windows in patches, as in the paper; the third scale is the whole image.
+SIDES = (2, 3)
+
+
+def harmonic_mean(scores: Sequence[Float[Tensor, "b p"]]) -> Float[Tensor, "b p"]:
+    """Element-wise harmonic mean of positive scores: one low score keeps it low."""
+    return len(scores) / torch.stack([1 / part for part in scores]).sum(dim=0)
+
+
+def spread_windows(scores: Float[Tensor, "b n"], windows: Int[Tensor, "n t"], patches: int) -> Float[Tensor, "b p"]:
+    """Of each patch, the harmonic mean of the scores of the windows that cover it. Every patch must be covered."""
+    covers = scores.new_zeros(len(windows), patches).scatter_(1, windows.to(scores.device), 1.0)
+    return covers.sum(dim=0) / ((1 / scores) @ covers)
+
+
+class WinClip(Detector):
+    """WinCLIP without reference images, over any CLIP that carries CoPS.
+
+    Image score: probability of the anomalous state for CLIP's own global feature. Patch scores: the harmonic mean, over
+    windows of 2 x 2 and 3 x 3 patches and the whole image, of that probability; in a scale, of all windows over a
+    patch. States are the means of the prompt ensemble over the category's name, the temperature is that of CoPS.
+
+    The step from patch scores to pixels is that of CoPS, so that maps differ by their scores alone; the paper
+    interpolates bilinearly (readings.upsampling=bilinear) and does not smooth. Raises ConfigError if the patch grid is
+    smaller than a window.
+    """
+
+    def __init__(
+        self, backbone: FrozenClip, image_size: int, upsampling: Upsampling = "nearest", names: Mapping[str, str] = {}
+    ) -> None:
+        super().__init__(backbone, image_size, upsampling)
+        if self.expand.grid < max(SIDES):
+            raise ConfigError(
+                f"image_size {image_size} gives a grid of {self.expand.grid} x {self.expand.grid} patches, too small "
+                f"for windows of {max(SIDES)} x {max(SIDES)}; use {max(SIDES) * backbone.patch_size} or more."
+            )
+        self.prompts = StatePrompts(backbone, ENSEMBLE, names)
+
+    @torch.no_grad()
+    def score(
+        self, images: Images, *, keys: Sequence[str] | None = None, categories: Sequence[str] | None = None
+    ) -> Scores:
+        """Anomaly scores of images; those without a category are of an "object"."""
+        text = self.prompts(categories or [OBJECT] * len(images))
+        grid, visual = self.expand.grid, self.backbone.clip.visual
+        whole = encode_windows(visual, images, torch.arange(grid * grid)[None])[:, 0]
+        image = image_logits(whole, text).softmax(dim=-1)[:, 1]
+        scales = [image[:, None].expand(-1, grid * grid)]
+        for side in SIDES:
+            windows = square_windows(grid, side)
+            anomalous = patch_probabilities(encode_windows(visual, images, windows), text)[..., 1]
+            scales.append(spread_windows(anomalous, windows, grid * grid))
+        return Scores(image=image, patch=harmonic_mean(scales), expand=self.expand)

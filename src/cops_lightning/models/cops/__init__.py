@@ -1,0 +1,1 @@
+"""CoPS: conditional prompt synthesis (arXiv 2508.03447)."""

@@ -1,1 +1,0 @@
-"""Features to prompts: explicit state tokens, implicit class tokens, and the scaffold that holds both."""

@@ -1,1 +1,0 @@
-"""Features and prompts to scores and losses: alignment, spatial weighting, anomaly maps."""

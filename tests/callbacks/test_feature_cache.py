@@ -1,0 +1,245 @@
+"""The frozen encoder sees each image once, and what is read back gives the numbers that it would have given."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+from PIL import Image
+
+from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
+from cops_lightning.core.errors import CacheError, DatasetError
+from cops_lightning.core.types import Sample
+from cops_lightning.data import CopsDataModule, DatasetIndex
+from cops_lightning.models.checkpoint import Stamp
+from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.module import CopsTask, EncoderCount
+
+# What Lightning itself warns about is no news about this library.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*:UserWarning:lightning")
+
+CPU = Encoding(torch.device("cpu"), batch_size=2)
+
+
+def make_index(root: Path, name: str = "parts", count: int = 6, seed: int = 0) -> DatasetIndex:
+    """Noise of 40 x 40 pixels; every second image has a bright square, and a mask of it."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for number in range(count):
+        pixels, mask = rng.integers(0, 255, (40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
+        anomalous = number % 2 == 1
+        image, truth = root / name / f"{number}.png", root / name / f"{number}_mask.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        if anomalous:
+            mask[5:20, 10 : 15 + number] = 200
+            pixels[mask > 0] = 255
+            Image.fromarray(mask).save(truth)
+        Image.fromarray(pixels).save(image)
+        key = f"{name}/x/{number}.png"
+        samples.append(Sample(name, "x", "test", "d", image, truth if anomalous else None, anomalous, key))
+    return DatasetIndex(name, root / name, "made by the test", (), tuple(samples), has_masks=True)
+
+
+@pytest.fixture
+def index(tmp_path):
+    return make_index(tmp_path)
+
+
+@pytest.fixture
+def options(tmp_path):
+    return CacheOptions(tmp_path / "cache")
+
+
+def cached(model: CoPS, index: DatasetIndex, options: CacheOptions, **changes):
+    """The dataset from the cache, and how many images were encoded for it."""
+    count = EncoderCount()
+    dataset = FeatureCache(options, model.backbone, 48, replace(CPU, **changes)).dataset(index, "dataset", count)
+    return dataset, count
+
+
+def run(model: CoPS, auxiliary: DatasetIndex, target: DatasetIndex, options: CacheOptions | None, tmp_path, **data):
+    """Two epochs of training, then testing: the task, and the losses of every step."""
+    task = CopsTask(model, Stamp("tiny", model.backbone.record.fingerprint, {"seed": 0}, ("parts/x",)))
+    steps: list[float] = []
+    inner = task.training_step
+    task.training_step = lambda *a: steps.append(inner(*a)) or steps[-1]
+    module = CopsDataModule(auxiliary, [target], 48, batch_size=4, eval_batch_size=2, **data)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        callbacks=[] if options is None else [FeatureCaching(options)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(task, module)
+    task.expect_targets([target.name])
+    trainer.test(task, module, verbose=False)
+    return task, torch.stack(steps).detach()
+
+
+@pytest.fixture
+def model_of(tiny_clip_state):
+    """A fresh model over the tiny CLIP."""
+
+    def make(seed: int = 0, auxiliary: str = "mvtec") -> CoPS:
+        return CoPS.from_released(tiny_clip_state, None, auxiliary, 48, seed=seed)
+
+    return make
+
+
+def test_what_is_read_is_what_the_encoder_says(tiny_model, index, options):
+    dataset, _ = cached(tiny_model, index, options)
+    module = CopsDataModule(index, [], 48)
+    for item, plain in zip(dataset, module.dataset(index), strict=True):
+        expected = tiny_model.backbone.encode_image(plain.image[None])
+        torch.testing.assert_close(item.features[0], expected.image[0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(item.features[1], expected.patches[0], atol=1e-6, rtol=0)
+        assert torch.equal(item.mask, plain.mask)
+        assert item.sample == plain.sample
+
+
+def test_training_and_testing_from_the_cache_give_the_numbers_of_a_run_without_it(model_of, tmp_path, options):
+    auxiliary, target = make_index(tmp_path), make_index(tmp_path, "tiles", seed=1)
+    plain, plain_losses = run(model_of(), auxiliary, target, None, tmp_path)
+    task, losses = run(model_of(), auxiliary, target, options, tmp_path)
+    torch.testing.assert_close(losses, plain_losses, atol=1e-6, rtol=1e-6)
+    for image, other in zip(task.scored[0], plain.scored[0], strict=True):
+        assert image.sample == other.sample
+        assert image.score == pytest.approx(other.score, abs=1e-6)
+        torch.testing.assert_close(image.patches, other.patches, atol=1e-6, rtol=0)
+    for row, other in zip(task.suites[0].compute(), plain.suites[0].compute(), strict=True):
+        assert row.value == pytest.approx(other.value, abs=1e-6)
+    assert (task.count.encoded, plain.count.encoded) == (12, 2 * 6 + 6)
+
+
+def test_a_sweep_over_seeds_and_presets_encodes_each_image_once(model_of, tmp_path, options):
+    auxiliary, target = make_index(tmp_path), make_index(tmp_path, "tiles", seed=1)
+    counts = [
+        run(model_of(seed, preset), auxiliary, target, options, tmp_path)[0].count
+        for seed in range(2)
+        for preset in ("visa", "mvtec")
+    ]
+    assert counts == [EncoderCount(12, 0)] + 3 * [EncoderCount(0, 12)]
+
+
+def test_a_second_run_opens_no_image(tiny_model, index, options, monkeypatch):
+    cached(tiny_model, index, options)
+    monkeypatch.setattr("cops_lightning.data.dataset.read_image", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr("cops_lightning.data.dataset.read_mask", lambda path: pytest.fail(f"{path} was opened"))
+    dataset, count = cached(tiny_model, index, options)
+    assert len(list(dataset)) == count.from_cache == 6
+
+
+def test_equal_files_are_encoded_once(tiny_model, index, options):
+    twice = replace(index, test=(*index.test, *(replace(sample, key=f"{sample.key}+") for sample in index.test)))
+    dataset, count = cached(tiny_model, twice, options)
+    assert (len(dataset), count) == (12, EncoderCount(6, 0))
+
+
+def test_an_interrupted_build_goes_on_with_what_is_missing(tiny_model, index, options, monkeypatch):
+    encode, calls = tiny_model.backbone.encode_image, []
+
+    def interrupted(images):
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(images)
+
+    monkeypatch.setattr(tiny_model.backbone, "encode_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cached(tiny_model, index, options)
+    assert cached(tiny_model, index, options)[1] == EncoderCount(2, 4)
+
+
+def test_a_batch_that_was_cut_off_ends_with_the_bytes_of_one_that_was_not(tiny_model, index, options, monkeypatch):
+    whole = [entry.features for entry in cached(tiny_model, index, options)[0]]
+    encode, seen = tiny_model.backbone.encode_image, []
+    monkeypatch.setattr(tiny_model.backbone, "encode_image", lambda images: seen.append(images) or encode(images))
+    dataset, _ = cached(tiny_model, index, options)
+    dataset.store.path(dataset.names[3].image).unlink()
+    again = [entry.features for entry in cached(tiny_model, index, options)[0]]
+    # The images of places 2 and 3 went through the encoder together, as they did at first.
+    assert [len(images) for images in seen] == [2]
+    for before, after in zip(whole, again, strict=True):
+        assert torch.equal(before[0], after[0])
+        assert torch.equal(before[1], after[1])
+
+
+def test_an_image_that_changes_is_encoded_anew_with_its_batch_and_no_other(tiny_model, index, options):
+    before = cached(tiny_model, index, options)[0]
+    Image.new("RGB", (40, 40), "red").save(index.test[0].image)
+    after, count = cached(tiny_model, index, options)
+    assert count == EncoderCount(CPU.batch_size, 6 - CPU.batch_size)
+    assert not torch.equal(before[0].features[1], after[0].features[1])
+    assert torch.equal(before[2].features[1], after[2].features[1])
+
+
+def test_another_mask_rule_reads_masks_anew_and_encodes_nothing(tiny_model, index, options):
+    count = EncoderCount()
+    cache = FeatureCache(options, tiny_model.backbone, 48, CPU)
+    strict = cache.dataset(replace(index, mask_threshold=250), "dataset", count)
+    released = cache.dataset(replace(index, mask_threshold=250), "released", count)
+    assert count == EncoderCount(6, 6)
+    assert strict[1].mask.sum() == 0 < released[1].mask.sum()
+
+
+def test_a_dataset_without_masks_has_none_in_the_cache(tiny_model, index, options):
+    assert cached(tiny_model, replace(index, has_masks=False), options)[0][1].mask is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_is_named_and_the_rest_is_not_lost(tiny_model, index, options, workers):
+    index.test[5].image.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"5\.png cannot be read"):
+        cached(tiny_model, index, options, workers=workers)
+    Image.new("RGB", (40, 40)).save(index.test[5].image)
+    assert cached(tiny_model, index, options)[1].from_cache >= 2
+
+
+def test_features_that_do_not_fit_the_type_are_refused(tiny_model, index, options):
+    tiny_model.backbone.clip.visual.proj.data *= 1e6
+    with pytest.raises(CacheError, match=r"0\.png are not finite in fp16.*cache.dtype=fp32"):
+        cached(tiny_model, index, replace(options, dtype="fp16"))
+
+
+def test_two_jobs_at_once_do_the_work_once(tiny_clip_state, index, options):
+    models = [CoPS.from_released(tiny_clip_state, None, "visa", 48) for _ in range(2)]
+    counts: list[EncoderCount] = []
+    jobs = [threading.Thread(target=lambda m=m: counts.append(cached(m, index, options)[1])) for m in models]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert sorted(count.encoded for count in counts) == [0, 6]
+
+
+def test_without_room_a_run_says_so_and_goes_on_without_the_cache(model_of, index, options, tmp_path, capsys):
+    task, _ = run(model_of(), index, index, replace(options, budget=1000), tmp_path)
+    assert "The features of parts are not cached: The feature cache in" in capsys.readouterr().out
+    assert task.count == EncoderCount(18, 0)
+
+
+def test_augmentation_turns_the_cache_off_for_training_and_says_so(model_of, index, options, tmp_path, capsys):
+    target = make_index(tmp_path, "tiles", seed=1)
+    task, _ = run(model_of(), index, target, options, tmp_path, augment=lambda image, mask: locals())
+    assert "Training images are augmented" in capsys.readouterr().out
+    assert task.count == EncoderCount(2 * 6 + 6, 0)
+
+
+def test_damage_is_found_when_read_and_healed_by_the_next_run(tiny_model, index, options):
+    dataset, _ = cached(tiny_model, index, options)
+    path = dataset.store.path(dataset.names[3].image)
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(CacheError, match="start the run again, and it is computed anew"):
+        list(dataset)
+    again, count = cached(tiny_model, index, options)
+    assert count == EncoderCount(CPU.batch_size, 6 - CPU.batch_size)
+    assert len(list(again)) == 6

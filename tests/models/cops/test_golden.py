@@ -1,0 +1,127 @@
+"""The numbers are those of the authors' released program: tensors it produced on small random weights."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import SHARED
+from cops_lightning.models.cops.model import CoPS, Scores
+
+HERE = Path(__file__).parents[2] / "golden"
+CASES = {"small": HERE / "small", **{name: SHARED / "golden" / name for name in ("aux_visa", "aux_mvtec")}}
+# The preset is named after the dataset trained on; a case says what it was tested on.
+TRAINED_ON = {"visa": "mvtec", "mvtec": "visa"}
+
+
+@dataclass
+class Golden:
+    """One case: sizes, and arrays as fp32 tensors."""
+
+    folder: Path
+
+    @property
+    def sizes(self) -> dict:
+        return json.loads((self.folder / "case.json").read_text())
+
+    def arrays(self, name: str) -> dict[str, Tensor]:
+        loaded = np.load(self.folder / f"{name}.npz")
+        return {
+            key: torch.from_numpy(value if value.dtype == np.int64 else value.astype(np.float32))
+            for key, value in loaded.items()
+        }
+
+    def model(self, weights: dict[str, Tensor] | Path, auxiliary: str) -> CoPS:
+        return CoPS.from_released(self.arrays("clip"), weights, auxiliary, self.sizes["image_size"])
+
+    def inference_model(self) -> CoPS:
+        return self.model(self.folder / "checkpoint.pth", TRAINED_ON[self.sizes["infer_as"]])
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Golden:
+    folder = CASES[request.param]
+    if not folder.is_dir():
+        pytest.skip(f"the large golden case {request.param} is not beside this checkout")
+    return Golden(folder)
+
+
+def close(got: Tensor, expected: Tensor, atol: float = 1e-4) -> None:
+    torch.testing.assert_close(got, expected, atol=atol, rtol=0)
+
+
+def relative(got: Tensor, expected: Tensor) -> float:
+    return float((got - expected).norm() / expected.norm())
+
+
+def test_features_prototypes_and_prompts_are_the_released_ones(case):
+    model, given, expected = case.inference_model(), case.arrays("infer_in"), case.arrays("infer_out")
+    with torch.no_grad():
+        raw = model.backbone.encode_image(given["images"])
+        prototypes = model.states(model.encode(given["images"]).patches)
+        text = model.text_features(prototypes, model.classes.prior_bias(given["latents"]))
+    close(raw.image, expected["image_features"])
+    close(raw.patches, expected["patch_features"])
+    close(prototypes, expected["prototypes"])
+    close(text, expected["text_features"])
+
+
+def test_scores_and_maps_are_the_released_ones(case):
+    given, expected = case.arrays("infer_in"), case.arrays("infer_out")
+    scores = case.inference_model().score(given["images"], given["latents"])
+    close(scores.patch, expected["patch_prob"], atol=1e-5)
+    close(scores.map, expected["anomaly_map"], atol=1e-5)
+    close(scores.image, expected["image_score"], atol=1e-5)
+
+
+def test_a_batch_of_three_equals_three_batches_of_one(case):
+    model, given = case.inference_model(), case.arrays("infer_in")
+    together = model.score(given["images"], given["latents"])
+    alone = [model.score(given["images"][i : i + 1], given["latents"][i : i + 1]) for i in range(3)]
+    for part in ("image", "patch", "map"):
+        close(getattr(together, part), torch.cat([getattr(scores, part) for scores in alone]), atol=1e-6)
+
+
+def test_a_saved_checkpoint_loads_to_the_same_scores_under_the_released_keys(case, tmp_path):
+    model, given = case.inference_model(), case.arrays("infer_in")
+    model.save_released(tmp_path / "again.pth")
+    again = case.model(tmp_path / "again.pth", TRAINED_ON[case.sizes["infer_as"]])
+    first, second = (m.score(given["images"], given["latents"]) for m in (model, again))
+    assert equal(first, second)
+    keys = [
+        torch.load(path, weights_only=True)["prompt_learner"].keys()
+        for path in (tmp_path / "again.pth", case.folder / "checkpoint.pth")
+    ]
+    assert set(keys[0]) == set(keys[1])
+
+
+def equal(a: Scores, b: Scores) -> bool:
+    return torch.equal(a.image, b.image) and torch.equal(a.patch, b.patch) and torch.equal(a.map, b.map)
+
+
+def test_losses_gradients_and_three_adam_steps_are_the_released_ones(case):
+    model = case.model(case.arrays("learner"), case.sizes["train_as"])
+    given, expected = case.arrays("train_in"), case.arrays("train_out")
+    parameters = dict(model.released_parameters())
+    adam = torch.optim.Adam(parameters.values(), lr=1e-3, betas=(0.5, 0.999))
+    for step in range(3):
+        losses = model.losses(*(given[name][step] for name in ("images", "masks", "labels", "noise")))
+        got = torch.stack([losses[column].detach() for column in case.sizes["loss_columns"]])
+        torch.testing.assert_close(got, expected["losses"][step], rtol=1e-4, atol=1e-6)
+        adam.zero_grad()
+        losses["total"].backward()
+        if step == 0:
+            for name, parameter in parameters.items():
+                assert relative(parameter.grad, expected[f"grad/{name}"]) < 1e-3, name
+        adam.step()
+    for name, parameter in parameters.items():
+        assert relative(parameter.detach(), expected[f"param/{name}"]) < 5e-3, name
+
+
+def test_every_released_parameter_was_compared(case):
+    names = {name for name, _ in case.model(case.arrays("learner"), "visa").released_parameters()}
+    assert {key.removeprefix("param/") for key in case.arrays("train_out") if key.startswith("param/")} == names

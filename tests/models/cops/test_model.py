@@ -1,0 +1,159 @@
+"""Laws of the method that hold whatever the weights are; the numbers themselves are in test_golden."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cops_lightning.core.errors import CheckpointError, ConfigError
+from cops_lightning.models.cops.model import PRESETS, CoPS, Preset, Readings
+
+
+def build(state, **options) -> CoPS:
+    return CoPS.from_released(state, None, "visa", 48, **options)
+
+
+def scores_differ(a, b) -> bool:
+    return not torch.allclose(a.map, b.map, atol=1e-7)
+
+
+def test_scores_lie_between_zero_and_one_and_have_the_documented_shapes(tiny_model, images):
+    scores = tiny_model.score(images)
+    assert scores.image.shape == (4,)
+    assert scores.patch.shape == (4, 36)
+    assert scores.map.shape == (4, 48, 48)
+    for part in (scores.image, scores.patch, scores.map):
+        assert part.min() >= 0
+        assert part.max() <= 1
+
+
+def test_a_score_depends_on_its_image_alone_not_on_batch_order_or_what_was_drawn_before(tiny_model, images):
+    # To rounding: a matrix product may add in another order in a batch of another size.
+    together = tiny_model.score(images)
+    torch.rand(100)
+    shuffled = tiny_model.score(images[[2, 0, 3, 1]])
+    torch.testing.assert_close(shuffled.image[0], together.image[2], atol=2e-5, rtol=0)
+    torch.testing.assert_close(tiny_model.score(images[2:3]).map[0], together.map[2], atol=2e-5, rtol=0)
+
+
+def test_the_key_of_an_image_decides_its_draws(tiny_model):
+    named = [tiny_model.draw_latents([key]) for key in ("a", "a", "b")]
+    assert torch.equal(named[0], named[1])
+    assert not torch.equal(named[0], named[2])
+
+
+def test_the_seed_decides_fresh_weights_and_draws(tiny_clip_state, images):
+    first, again, other = (build(tiny_clip_state, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.score(images).map, again.score(images).map)
+    assert scores_differ(first.score(images), other.score(images))
+
+
+def test_fresh_weights_follow_the_released_initialisation(tiny_clip_state):
+    parameters = dict(build(tiny_clip_state).released_parameters())
+    assert parameters["extractor.ln_1.weight"].eq(1).all()
+    assert parameters["extractor.mlp.c_fc.bias"].eq(0).all()
+    assert parameters["ctx_pos"].std().item() == pytest.approx(0.02, rel=0.15)
+    assert parameters["vae_decoder.net.0.weight"].std().item() == pytest.approx(0.02, rel=0.1)
+    # Xavier uniform for a (3D, D) matrix: bound sqrt(6 / 4D).
+    assert parameters["extractor.attn.in_proj_weight"].abs().max() <= (6 / (4 * 48)) ** 0.5
+
+
+def test_only_prompts_queries_extractor_and_vae_train(tiny_model, images, masks, labels):
+    tiny_model.losses(images, masks, labels)["total"].backward()
+    trained = {name for name, parameter in tiny_model.named_parameters() if parameter.grad is not None}
+    assert not any(name.startswith("backbone") for name in trained)
+    assert any(name.startswith("states.extractor") for name in trained)
+
+
+def test_the_total_is_the_weighted_sum_of_its_parts(tiny_model, images, masks, labels):
+    losses = tiny_model.losses(images, masks, labels)
+    parts = (
+        losses["image"] + 4 * losses["patch"] + losses["gather"] + losses["scatter"] + losses["kl"] + losses["recon"]
+    )
+    torch.testing.assert_close(losses["total"], parts)
+
+
+def test_without_masks_pixel_losses_are_absent_rather_than_zero(tiny_model, images, labels):
+    losses = tiny_model.losses(images, None, labels)
+    assert set(losses) == {"total", "image", "kl", "recon"}
+    torch.testing.assert_close(losses["total"], losses["image"] + losses["kl"] + losses["recon"])
+
+
+def test_the_visa_preset_has_no_reconstruction_loss(tiny_clip_state, images, masks, labels):
+    noise = torch.zeros(4, 48)
+    losses = {
+        name: CoPS.from_released(tiny_clip_state, None, name, 48).losses(images, masks, labels, noise)
+        for name in PRESETS
+    }
+    assert losses["visa"]["recon"] == 0 < losses["mvtec"]["recon"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("states", "matched"), ("upsampling", "bilinear"), ("distance_range", "batch")]
+)
+def test_each_reading_of_the_scores_changes_them(option, value, tiny_clip_state, images):
+    latents = torch.randn(4, 10, 48)
+    released = build(tiny_clip_state).score(images, latents)
+    assert scores_differ(released, build(tiny_clip_state, readings=Readings(**{option: value})).score(images, latents))
+
+
+@pytest.mark.parametrize(("option", "value"), [("recon", "matched"), ("states", "matched"), ("deep", "exact")])
+def test_each_reading_of_training_changes_the_loss(option, value, tiny_clip_state, images, masks, labels):
+    totals = []
+    for readings in (Readings(), Readings(**{option: value})):
+        model = CoPS.from_released(tiny_clip_state, None, "mvtec", 48, readings)
+        totals.append(model.losses(images, masks, labels, torch.zeros(4, 48))["total"].item())
+    assert totals[0] != totals[1]
+
+
+def test_global_latents_come_from_torchs_generator_as_in_the_released_program(tiny_clip_state):
+    model = build(tiny_clip_state, readings=Readings(latents="global"))
+    torch.manual_seed(5)
+    expected = torch.randn(4, 10, 48)
+    torch.manual_seed(5)
+    assert torch.equal(model.draw_latents("abcd"), expected)
+
+
+def test_a_mapping_may_leave_out_the_vae_encoder_but_nothing_else(tiny_clip_state, tiny_model):
+    weights = {name: p.detach() + 1 for name, p in tiny_model.released_parameters() if "vae_encoder" not in name}
+    loaded = dict(CoPS.from_released(tiny_clip_state, weights, "visa", 48).released_parameters())
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items())
+    del weights["t_n"]
+    with pytest.raises(CheckpointError, match="missing t_n"):
+        CoPS.from_released(tiny_clip_state, weights, "visa", 48)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"stranger": torch.ones(1)}, "unexpected stranger"),
+        ({"t_a": torch.ones(2, 2)}, r"t_a has shape \(2, 2\), expected \(6, 48\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_and_nothing_is_loaded(damage, message, tiny_model):
+    before = {name: p.detach().clone() for name, p in tiny_model.released_parameters()}
+    with pytest.raises(CheckpointError, match=message):
+        tiny_model.load_released({**{name: value + 1 for name, value in before.items()}, **damage})
+    assert all(torch.equal(p, before[name]) for name, p in tiny_model.released_parameters())
+
+
+def test_a_file_that_is_no_released_checkpoint_says_what_it_holds(tiny_clip_state, tmp_path):
+    torch.save({"model": {}}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"other\.pth is not a released CoPS checkpoint.*model.*prompt_learner"):
+        CoPS.from_released(tiny_clip_state, tmp_path / "other.pth", "visa", 48)
+
+
+def test_an_image_size_that_patches_do_not_divide_names_the_nearest_that_they_do(tiny_clip_state):
+    with pytest.raises(ConfigError, match="50.*patch size 8.*use 48 or 56"):
+        CoPS.from_released(tiny_clip_state, None, "visa", 50)
+
+
+def test_an_unknown_auxiliary_is_refused(tiny_clip_state):
+    with pytest.raises(ConfigError, match="'btad'; expected one of visa, mvtec"):
+        CoPS.from_released(tiny_clip_state, None, "btad", 48)
+
+
+@pytest.mark.parametrize(("name", "value"), [("pool", 4), ("pool", 0), ("alpha", 1.5), ("beta", -0.1)])
+def test_presets_out_of_range_are_refused(name, value):
+    with pytest.raises(ConfigError, match=name):
+        replace(Preset(3, 0.5, 0.5, 1.0), **{name: value})

@@ -1,0 +1,117 @@
+"""Processes that share a batch have together the losses and gradients of one process with all of it."""
+
+import socket
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import distributed as dist
+
+from cops_lightning.core.distributed import from_all, from_first
+from cops_lightning.core.types import Features
+from cops_lightning.data.datamodules import EpochShuffle, SharedBatches
+from cops_lightning.models.cops.model import CoPS, Readings
+from cops_lightning.models.sharing import mean_over_processes, share_of
+
+PROCESSES = 2
+# With batches of 4, 9 images end in a batch of 1: the second process has no image of its own.
+IMAGES, BATCH = 9, 4
+CASES = [(recon, masked) for recon in ("released", "matched") for masked in (True, False)]
+
+
+def share(images: int, batch: int, rank: int, processes: int) -> SharedBatches:
+    shared = SharedBatches(EpochShuffle(images, seed=3), batch)
+    shared.rank, shared.processes = rank, processes
+    return shared
+
+
+@given(images=st.integers(1, 40), batch=st.integers(1, 9), processes=st.integers(1, 5))
+def test_every_image_is_trained_on_once_in_the_batches_of_one_process(images, batch, processes):
+    alone = list(share(images, batch, 0, 1))
+    shares = [share(images, batch, rank, processes) for rank in range(processes)]
+    assert {len(one) for one in shares} == {len(alone)}, "every process makes the same number of steps"
+    for at, (whole, *parts) in enumerate(zip(alone, *shares, strict=True)):
+        counted = [place for one, part in zip(shares, parts, strict=True) for place in part[: one.own(at)]]
+        assert sorted(counted) == sorted(whole)
+        assert all(parts), "no process is left without an image"
+        assert {one.whole(at) for one in shares} == {len(whole)}
+
+
+def problem(state, recon: str, masked: bool):
+    # As released, gradients of deep tokens pass through half precision, which rounds sums of parts in its own way.
+    model = CoPS.from_released(state, None, "mvtec", 48, Readings(recon=recon, deep="exact"))
+    generator = torch.Generator().manual_seed(4)
+    images = torch.randn(IMAGES, 48, generator=generator)
+    patches = torch.randn(IMAGES, 36, 48, generator=generator)
+    masks = torch.zeros(IMAGES, 48, 48)
+    for number in range(0, IMAGES, 2):
+        masks[number, : 5 * number, 10:40] = 1
+    noise = torch.randn(IMAGES, 48, generator=generator)
+    return model, Features(images, patches), masks if masked else None, (torch.arange(IMAGES) + 1) % 2, noise
+
+
+def steps(model, features, masks, labels, noise):
+    """Losses of every batch of an epoch and the gradients they sum up to, as DDP would average them."""
+    batches = SharedBatches(EpochShuffle(IMAGES, seed=0), BATCH)
+    losses = []
+    for at, places in enumerate(batches):
+        part = Features(features.image[places], features.patches[places])
+        own_masks = None if masks is None else masks[places]
+        whole = share_of(batches, at, part, own_masks, 8)
+        found = model.losses_of_features(part, own_masks, labels[places], noise[places], whole)
+        found["total"].backward()
+        losses.append(mean_over_processes({name: value.detach() for name, value in found.items()}))
+    gradients = {name: p.grad for name, p in model.released_parameters() if p.grad is not None}
+    return losses, mean_over_processes(gradients_flat(gradients))
+
+
+def gradients_flat(gradients):
+    return {"all": torch.cat([gradient.flatten() for gradient in gradients.values()])}
+
+
+def work(rank: int, port: int, state, out: str) -> None:
+    dist.init_process_group(
+        "gloo",
+        init_method=f"tcp://127.0.0.1:{port}",
+        rank=rank,
+        world_size=PROCESSES,
+        timeout=timedelta(seconds=120),
+    )
+    found = {
+        "cases": [steps(*problem(state, *case)) for case in CASES],
+        "first": from_first(f"process {rank}"),
+        "all": from_all(rank),
+    }
+    torch.save(found, f"{out}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def shared(tiny_clip_state, tmp_path_factory):
+    """What each process found."""
+    out = tmp_path_factory.mktemp("shared")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(work, (port, tiny_clip_state, str(out)), nprocs=PROCESSES)
+    return [torch.load(out / f"{rank}.pt") for rank in range(PROCESSES)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=["-".join(map(str, case)) for case in CASES])
+def test_two_processes_have_the_losses_and_gradients_of_one(case, shared, tiny_clip_state):
+    losses, gradients = steps(*problem(tiny_clip_state, *case))
+    for found in shared:
+        shared_losses, shared_gradients = found["cases"][CASES.index(case)]
+        for one, other in zip(losses, shared_losses, strict=True):
+            assert set(one) == set(other)
+            for name in one:
+                torch.testing.assert_close(other[name], one[name], rtol=2e-6, atol=1e-6)
+        torch.testing.assert_close(shared_gradients["all"], gradients["all"], rtol=1e-4, atol=1e-5)
+
+
+def test_processes_tell_each_other_values(shared):
+    assert [found["first"] for found in shared] == ["process 0"] * PROCESSES
+    assert [found["all"] for found in shared] == [[0, 1]] * PROCESSES
