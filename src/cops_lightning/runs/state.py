@@ -1,4 +1,4 @@
-"""The ledger of runs: what is done is not done again, and what was interrupted goes on from its last epoch.
+"""The state of a run on disk: what is done is not done again, what was interrupted goes on from its last epoch.
 
 The entry of a run is the run.json in its folder. An entry is believed where it names the same run and says done, and
 results.csv is the file that it was written for; anything else counts as not done.
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from filelock import FileLock, Timeout
 
 RECORD, RESULTS, TRACEBACK = "run.json", "results.csv", "traceback.txt"
@@ -90,6 +89,8 @@ def _record(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Path | None:
+    import torch  # takes seconds, and who only asks for a sweep's notes needs none of it
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever is wrong with the file, it cannot be gone on from
