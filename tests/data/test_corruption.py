@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import CLIP_STD, CopsDataModule, Corruption, load_index
+from cops_lightning.data import CLIP_STD, Corruption, Folder
 from cops_lightning.data.corruption import LEVELS
 
 from .conftest import write_image
@@ -69,8 +69,7 @@ def test_targets_are_corrupted_and_the_images_to_train_on_are_not(tmp_path):
     for folder in ("good", "bad"):
         write_image(tmp_path / "part" / "test" / folder / "0.png", grey)
     write_image(tmp_path / "part" / "ground_truth" / "bad" / "0_mask.png", np.full((64, 64), 255, np.uint8))
-    index = load_index(tmp_path)
-    data = CopsDataModule(index, [index], 64, corruption=Corruption("brightness", 5))
+    data = Folder(tmp_path, image_size=64, corruption=Corruption("brightness", 5))
     trained, tested = next(iter(data.train_dataloader())), next(iter(data.test_dataloader()[0]))
     # Half of full scale more, over the standard deviation of each of CLIP's channels.
     added = (tested.images - trained.images).amax(dim=(0, 2, 3)) * torch.tensor(CLIP_STD)

@@ -12,7 +12,7 @@ from torch import distributed as dist
 
 from cops_lightning.core.distributed import from_all, from_first
 from cops_lightning.core.types import Features
-from cops_lightning.data.datamodules import EpochShuffle, SharedBatches
+from cops_lightning.data.samplers import EpochShuffle, SharedBatches
 from cops_lightning.models.cops.model import CoPS, Readings
 from cops_lightning.models.sharing import mean_over_processes, share_of
 

@@ -1,11 +1,17 @@
 """Writing files so that a reader, or a killed job, sees all of one or none."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+
+def cache_folder(given: str | Path | None = None) -> Path:
+    """Where images are rendered to and features are kept: `given`, else the environment variable COPS_CACHE."""
+    return Path(given or os.environ.get("COPS_CACHE") or "~/.cache/cops_lightning").expanduser()
 
 
 @contextmanager

@@ -35,7 +35,8 @@ class Sample:
     """One image of a dataset, as found on disk.
 
     `mask` is None where the image has no mask file: a normal image (its mask is all zero by definition), or any image
-    of a dataset without masks. `key` names the image independently of where the dataset lies: dataset/category/path.
+    of a dataset without masks. `anomalous` is None where nothing says what the image is. `key` names the image
+    independently of where the dataset lies: dataset/category/path.
     """
 
     dataset: str
@@ -44,8 +45,13 @@ class Sample:
     defect: str
     image: Path
     mask: Path | None
-    anomalous: bool
+    anomalous: bool | None
     key: str
+
+    @property
+    def label(self) -> int:
+        """0 for a normal image, 1 for an anomalous one, -1 for one without a label."""
+        return -1 if self.anomalous is None else int(self.anomalous)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ class Features:
 class Batch:
     """Images of one dataset: preprocessed, or as features that the encoder made of them before (not pooled).
 
-    Either `images` or `features` is None. `masks` holds 0 and 1, and is None for a dataset without masks.
+    Either `images` or `features` is None. `masks` holds 0 and 1, and is None for a dataset without masks. `labels` are
+    those of `Sample.label`.
     """
 
     images: Images | None

@@ -1,9 +1,8 @@
 """Samples to tensors: the preprocessing of CLIP for images, the rule of the method for masks."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,15 +10,13 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.processes import rank, world_size
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample, Split
 from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.readers.images import Pixels, ReadingError, read_image, read_mask
 from cops_lightning.data.readers.index import DatasetIndex
-from cops_lightning.data.readers.index_file import require_header, stream_samples
 
 # Raised when the same file gives other tensors than before: part of what cached features are named by.
 PREPROCESSING_VERSION = 1
@@ -110,7 +107,7 @@ class AnomalyDataset(Dataset[Item]):
         corruption: Corruption | None = None,
     ) -> None:
         threshold = 0 if mask_threshold == "released" else index.mask_threshold
-        self.samples = index.split(split)
+        self.name, self.samples = index.name, index.split(split)
         self.preprocess = Preprocess(size, index.has_masks, threshold, augment, corruption)
 
     def __len__(self) -> int:
@@ -118,27 +115,6 @@ class AnomalyDataset(Dataset[Item]):
 
     def __getitem__(self, place: int) -> Item:
         return self.preprocess(self.samples[place])
-
-
-class StreamedDataset(IterableDataset[Item]):
-    """The images of an index file in its order, read line by line: for lists that are longer than memory.
-
-    The workers of a data loader, and the processes of a distributed run, share the images among them. Raises
-    DatasetError where the file is not an index file, as `cops-data index` writes them.
-    """
-
-    def __init__(
-        self, path: Path, size: int, *, mask_threshold: MaskThreshold = "dataset", augment: Augment | None = None
-    ) -> None:
-        self.path, header = path, require_header(path)
-        threshold = 0 if mask_threshold == "released" else header.mask_threshold
-        self.preprocess = Preprocess(size, header.has_masks, threshold, augment)
-
-    def __iter__(self) -> Iterator[Item]:
-        worker = get_worker_info()
-        which, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        shard = (rank() * workers + which, world_size() * workers)
-        return map(self.preprocess, stream_samples(self.path, shard=shard))
 
 
 def normalise(image: UInt8[Tensor, "s s 3"]) -> Float[Tensor, "3 s s"]:
@@ -149,7 +125,7 @@ def normalise(image: UInt8[Tensor, "s s 3"]) -> Float[Tensor, "3 s s"]:
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stack preprocessed images. `labels` is 1 for an anomalous image."""
+    """Stack preprocessed images."""
     masks = [item.mask for item in items if item.mask is not None]
     if masks and len(masks) < len(items):
         raise DatasetError("A batch mixes images of datasets with and without masks. Load each dataset by itself.")
@@ -160,7 +136,7 @@ def collate(items: Sequence[Item]) -> Batch:
     return Batch(
         torch.stack(images) if images else None,
         torch.stack(masks) if masks else None,
-        torch.tensor([int(item.sample.anomalous) for item in items]),
+        torch.tensor([item.sample.label for item in items]),
         tuple(item.sample for item in items),
         Features(*(torch.stack(part) for part in zip(*features, strict=True))) if features else None,
     )
