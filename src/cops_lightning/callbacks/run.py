@@ -19,7 +19,14 @@ class RunCallback:
 
     def start(self, run: RunInfo) -> None:
         """The run that begins."""
-        self.run = Run(run.run_id, run.method, run.study, run.variant, run.seed, run.auxiliary)
+        self.run = Run(
+            run_id=run.run_id,
+            method=run.method,
+            study=run.study,
+            variant=run.variant,
+            seed=run.seed,
+            auxiliary=run.auxiliary,
+        )
 
     def folder_of(self, trainer: Trainer) -> Path:
         """Where to write."""

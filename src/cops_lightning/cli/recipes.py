@@ -1,23 +1,24 @@
 """What `cops-train` and `cops-eval` do, once the configuration is checked: two recipes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
 
+from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.cli.console import register_data, show_results
+from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import AnomalyDataModule, DatasetIndex, find_spec
-from cops_lightning.data.protocol import require_unseen
-from cops_lightning.loggers.run_info import RunInfo
+from cops_lightning.data.protocol import categories_of, require_unseen
+from cops_lightning.loggers import RunInfo, tracked
 from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
 from cops_lightning.models.detector import FeatureDetector, TrainableDetector
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run
 from cops_lightning.runs.build import (
-    Tracking,
     build_auxiliary,
     build_callbacks,
     build_data,
@@ -37,8 +38,7 @@ def train(job: Job, record: RunRecord) -> None:
     auxiliary = build_auxiliary(config) if learns(job.settings["model"]) else None
     index = _found(auxiliary)
     data = _data(job, auxiliary, index.name if index else NOTHING)
-    trained_on = () if index is None else tuple(f"{index.name}/{category}" for category in index.categories)
-    _require_unseen(data, trained_on)
+    _require_unseen(data, () if index is None else categories_of(index.test))
     register_data(record, "auxiliary", [] if index is None else [index])
     register_data(record, "target", _targets(data))
     if auxiliary is None:
@@ -60,7 +60,9 @@ def score(job: Job, record: RunRecord) -> None:
     data = _data(job, None, auxiliary)
     _require_unseen(data, saved.trained_on)
     register_data(record, "target", _targets(data))
-    module = CopsModule(saved=saved.as_plain(), metrics=job.settings["metrics"], **_given(job))
+    nodes = {"model": saved.own_model, "backbone": saved.own_backbone}
+    model, backbone = (job.settings.get(key) or own() for key, own in nodes.items())
+    module = CopsModule({**model, "seed": job.settings["seed"]}, backbone, metrics=job.settings["metrics"], saved=saved.as_plain())
     if not isinstance(module.model, TrainableDetector):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
     module.model.load_trained(checkpoint.weights)
@@ -85,12 +87,16 @@ def _evaluate(
         targets=tuple(index.name for index in _targets(data)),
         backbone=backbone.name,
         folder=job.folder,
-        config=record.content,
+        config={**job.method_settings, **{key: value for key, value in job.settings.items() if value is not None}},
+        kind="evaluation" if job.settings.get("checkpoint") else "run",
     )
     callbacks, loggers = build_callbacks(job.config), build_loggers(job.config)
     if not isinstance(module.model, FeatureDetector):
         callbacks = [callback for callback in callbacks if "FeatureCaching" not in type(callback).__name__]
-    with Tracking([*loggers, *callbacks], info):
+    for callback in callbacks:
+        if isinstance(callback, RunCallback):
+            callback.start(info)
+    with tracked(loggers, info):
         trainer = build_trainer(job.config, callbacks, loggers, fit)
         if fit:
             trainer.fit(module, data, ckpt_path=record.checkpoint)
@@ -122,16 +128,13 @@ def _targets(data: LightningDataModule) -> list[DatasetIndex]:
 def _require_unseen(data: LightningDataModule, trained_on: Sequence[str]) -> None:
     """Before hours of training rather than after them."""
     if isinstance(data, AnomalyDataModule):
-        require_unseen(data.targets, trained_on, data.auxiliary, data.evaluate_seen)
+        trained = () if data.auxiliary is None else data.auxiliary.test
+        targets = [(target.name, target.test) for target in data.targets]
+        require_unseen(targets, trained_on, trained, data.evaluate_seen)
 
 
 def _identity(job: Job) -> dict[str, Any]:
     return {"seed": job.settings["seed"], "variant": job.variant, "method_settings": job.method_settings}
-
-
-def _given(job: Job) -> dict[str, Mapping[str, Any]]:
-    """Nodes that the command line gives in place of the checkpoint's."""
-    return {key: job.settings[key] for key in ("model", "backbone") if job.settings.get(key)}
 
 
 def _saved(job: Job, checkpoint: Checkpoint) -> Saved:
@@ -146,4 +149,8 @@ def _saved(job: Job, checkpoint: Checkpoint) -> Saved:
         )
     auxiliary = build_auxiliary(job.config)
     spec = find_spec(getattr(auxiliary, "catalog_name", ""))
-    return Saved(trained_on=tuple(f"{spec.name}/{category}" for category in spec.categories))
+    model = default_nodes("model=cops")["model"]
+    return Saved(
+        trained_on=tuple(f"{spec.name}/{category}" for category in spec.categories),
+        model_node={**model, "preset": job.settings["preset"] or default_nodes("preset=visa")["preset"]},
+    )

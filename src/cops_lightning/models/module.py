@@ -86,12 +86,12 @@ class CopsModule(LightningModule):
         optimizer: OptimizerFactory | Node | None = None,
         scheduler: Callable[..., Any] | Node | None = None,
         metrics: Mapping[Level, Mapping[str, Metric]] | Node | None = None,
-        saved: Mapping[str, Any] | None = None,
+        saved: Saved | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.saved = Saved()
         if saved is not None:
-            self.saved = Saved.from_plain(saved)
+            self.saved = saved if isinstance(saved, Saved) else Saved.from_plain(saved)
             if not isinstance(model, Detector):
                 model = self.saved.own_model() if model == "cops" else model
                 backbone = self.saved.own_backbone() if backbone == "mini" else backbone
