@@ -17,13 +17,12 @@ from scipy import stats
 from cops_lightning.report.analysis import (
     Comparison,
     HealthRecord,
-    Metric,
     Ranking,
     ShiftCorrelation,
     VarianceRecord,
     datasets_of,
-    metric_name,
 )
+from cops_lightning.report.metric_names import Metric, metric_name
 from cops_lightning.report.stats import mean_interval, state_p
 
 # Okabe and Ito's palette, which people with any colour vision tell apart; markers differ too.

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,10 @@ from cops_lightning.report import plots
 from cops_lightning.report.analysis import (
     ALPHA,
     Comparison,
-    Metric,
     beside_published,
     compare_all,
     compare_images,
     correlate_shift,
-    metric_name,
     prepare,
     rank_methods,
     read_health,
@@ -29,6 +26,8 @@ from cops_lightning.report.analysis import (
     transfer_matrix,
 )
 from cops_lightning.report.collect import Collection
+from cops_lightning.report.methods import find_method
+from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric, metric_name
 from cops_lightning.report.page import (
     MINUS,
     MISSING,
@@ -37,6 +36,7 @@ from cops_lightning.report.page import (
     Plot,
     Section,
     Table,
+    distinct,
     interval,
     number,
     plural,
@@ -46,11 +46,9 @@ from cops_lightning.report.page import (
 )
 from cops_lightning.report.published import SOURCE
 from cops_lightning.report.stats import format_p, holm, state_p
-from cops_lightning.report.tables import NOTHING, SUMMARY
+from cops_lightning.report.tables import NOTHING
 
 FULL = "cops"
-DEFAULT_METRICS: tuple[Metric, ...] = (("image", "auroc"), ("pixel", "auroc"), ("pixel", "aupro"))
-ALL_METRICS: tuple[Metric, ...] = tuple((level, metric) for level, metric, _ in SUMMARY)
 MOST_FORESTS, MOST_LATENTS, MOST_VERDICTS = 12, 4, 12
 
 
@@ -63,19 +61,27 @@ def build_report(
 ) -> tuple[Page, list[Comparison]]:
     """The page and the comparisons that its verdicts come from.
 
-    `methods` are compared, the first with each other one; by default all, `cops` first. `margin` is the difference, in
-    points, that the table of needed seeds asks for. Raises CopsError for a method that no run has.
+    Args:
+        collection: What was found.
+        methods: Names, labels or starts of hashes of those to compare, the first with each other one; by default all,
+            `cops` first.
+        metrics: What to compare them in.
+        margin: The difference, in points, that the table of needed seeds asks for.
+        title: Heading of the page.
+
+    Raises CopsError for a method that no run has, or that stands for several.
     """
     frame = prepare(collection)
-    chosen = choose_methods(frame, methods)
+    chosen = choose_methods(collection, methods)
     table = summarise(frame)
     comparisons = compare_all(frame, chosen, metrics, margin)
+    full = {method.name for method in collection.methods if method.labels[0] == FULL}
     sections = [
         _verdicts(comparisons, chosen),
         _results(frame, table, chosen, metrics),
         _published(collection, frame),
         *_comparisons(comparisons, frame, collection, chosen, metrics, margin),
-        _ablations(comparisons, table, chosen, metrics),
+        _ablations(comparisons if chosen[0] in full else (), chosen, metrics),
         _auxiliaries(frame, table, chosen, metrics),
         _domain_shift(collection, frame, table, chosen),
         _vae(collection, frame),
@@ -85,37 +91,30 @@ def build_report(
     return Page(title, _summary(collection, frame), _cautions(collection, frame), tuple(sections)), comparisons
 
 
-def choose_methods(frame: pd.DataFrame, asked: Sequence[str] | None) -> list[str]:
-    """The methods to compare, in order. Raises CopsError for one that no run has, naming the nearest that there is."""
-    known = list(dict.fromkeys(frame["method"]))
+def choose_methods(collection: Collection, asked: Sequence[str] | None) -> list[str]:
+    """The names of the methods to compare, in order. Raises CopsError as `find_method` does."""
     if asked is None:
-        return sorted(known, key=lambda name: (name.partition(" ")[0] != FULL, name))
-    for name in asked:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
-            raise CopsError(f"No finished run is of the variant {name!r}; {hint}")
-    if len(set(asked)) < 2:
-        raise CopsError(f"--compare names {', '.join(asked)}; a comparison needs two different variants.")
-    return list(dict.fromkeys(asked))
+        return [m.name for m in sorted(collection.methods, key=lambda m: (m.labels[0] != FULL, m.name))]
+    names = list(dict.fromkeys(find_method(collection.methods, name).name for name in asked))
+    if len(names) < 2:
+        raise CopsError(f"--compare names {', '.join(asked)}; a comparison needs two different methods.")
+    return names
 
 
 def _summary(collection: Collection, frame: pd.DataFrame) -> tuple[str, ...]:
-    states = Counter(job.status for job in collection.jobs)
-    runs = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     seeds, targets = frame["seed"].nunique(), frame["target"].nunique()
     auxiliaries = len(set(frame["auxiliary"]) - {NOTHING})
     return (
-        f"{plural(len(collection.jobs), 'run')} ({runs}); {plural(frame['method'].nunique(), 'method')}, "
-        f"{plural(seeds, 'seed')}, {plural(auxiliaries, 'auxiliary dataset')}, "
-        f"{plural(targets, 'target')}; backbone {', '.join(sorted(set(frame['backbone'])))}.",
+        f"{plural(len(collection.jobs), 'run')} ({_states(collection)}); "
+        f"{plural(len(collection.methods), 'method')}, {plural(seeds, 'seed')}, "
+        f"{plural(auxiliaries, 'auxiliary dataset')}, {plural(targets, 'target')}; backbone {', '.join(sorted(set(frame['backbone'])))}.",
         "Values are in percent, differences in points. A dataset's value is the mean over its categories. Spreads and "
         "intervals are over seeds unless said otherwise; intervals are at 95 %, tests two-sided at level 0.05.",
     )
 
 
 def _cautions(collection: Collection, frame: pd.DataFrame) -> tuple[str, ...]:
-    found = []
+    found = list(collection.notes)
     used = [collection.jobs[job] for job in collection.used]
     if any(job.is_random for job in used):
         found.append("Some runs have a backbone with random weights: their numbers mean nothing.")
@@ -216,7 +215,7 @@ def _wide(rows: pd.DataFrame, further: list[str], intervals: bool = False) -> pd
     rows = rows.assign(cell=cells, column=[metric_name(m) for m in zip(rows["level"], rows["metric"], strict=True)])
     n = rows.groupby(keys, sort=False)["n"].max()
     wide = rows.pivot_table(index=keys, columns="column", values="cell", aggfunc="last", sort=False).reindex(n.index)
-    order = [metric_name(metric) for metric in ALL_METRICS if metric_name(metric) in wide.columns]
+    order = [metric_name(metric) for metric in METRICS if metric_name(metric) in wide.columns]
     wide = wide[order + [column for column in wide.columns if column not in order]].fillna(MISSING)
     wide.insert(0, "n", n.astype(str))
     return wide.reset_index()
@@ -330,17 +329,17 @@ def _comparisons(
         Table("comparison_over_datasets", captions[0], shown_total, total),
         Table("comparison_by_dataset", captions[1], shown_per, per, folded=len(per) > 40),
     ]
-    drawn = [
+    drawn = distinct(
         Plot(
             slug("difference", c.a, c.b, *c.metric),
             f"{c.a} {MINUS} {c.b}, {metric_name(c.metric)}: {_first_words(c)}",
             plots.forest(c),
         )
         for c in comparisons[:MOST_FORESTS]
-    ]
+    )
     section = Section(
         "comparison", f"{methods[0]} against {', '.join(methods[1:]) if len(methods) < 5 else 'the others'}",
-        tables=tuple(tables), plots=tuple(drawn),
+        tables=tuple(tables), plots=drawn,
     )  # fmt: skip
     return [section, *_ranking(frame, methods, metrics), *_images(frame, collection, methods)]
 
@@ -433,11 +432,9 @@ def _times(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _ablations(
-    comparisons: Sequence[Comparison], table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[Metric]
-) -> Section:
+def _ablations(comparisons: Sequence[Comparison], methods: Sequence[str], metrics: Sequence[Metric]) -> Section:
     title, name = "Relative to the full method", "ablations"
-    if not comparisons or methods[0].partition(" ")[0] != FULL:
+    if not comparisons:
         return Section(name, title, ("There is nothing to set against the full method.",))
     by = {(c.b, c.metric): c for c in comparisons}
     rows, raw = [], []
@@ -603,7 +600,7 @@ def _vae(collection: Collection, frame: pd.DataFrame) -> Section:
             means,
         ),
     )
-    return Section(name, title, text, warnings, tables=tables, plots=tuple(drawn))
+    return Section(name, title, text, warnings, tables=tables, plots=distinct(drawn))
 
 
 def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
@@ -662,9 +659,16 @@ def _runs(collection: Collection) -> Section:
         {"folder": str(job.folder), "status": job.status, "why": str(job.record.get("error", "")) or MISSING}
         for job in unfinished
     ]
-    counts = Counter(job.status for job in collection.jobs)
-    text = "; ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    tables = (
-        (Table("unfinished_runs", "Without results", pd.DataFrame(rows)[["folder", "status", "why"]]),) if rows else ()
+    known = pd.DataFrame(
+        {"method": method.name, "hash": method.hash, "labels": ", ".join(method.labels)}
+        for method in collection.methods
     )
-    return Section("runs", "Runs", (f"{text}.",), items=collection.left_out, tables=tables)
+    tables = [Table("methods", "Methods: runs of equal settings, the seed left out", known)]
+    if rows:
+        tables.append(Table("unfinished_runs", "Without results", pd.DataFrame(rows)))
+    return Section("runs", "Runs", (f"{_states(collection)}.",), items=collection.left_out, tables=tuple(tables))
+
+
+def _states(collection: Collection) -> str:
+    counts = Counter(job.status for job in collection.jobs)
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))

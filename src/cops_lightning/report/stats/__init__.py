@@ -1,6 +1,6 @@
 """Whether differences are real: plain functions over arrays, which say so where the data do not suffice."""
 
-from cops_lightning.report.stats.bootstrap import bootstrap_iqm, bootstrap_iqm_difference, interquartile_mean
+from cops_lightning.report.stats.bootstrap import bootstrap_iqm_difference, interquartile_mean
 from cops_lightning.report.stats.images import AurocComparison, bootstrap_images, delong
 from cops_lightning.report.stats.latents import VaeHealth, project, vae_health
 from cops_lightning.report.stats.outcome import Outcome, format_p, state_p
@@ -19,7 +19,6 @@ __all__ = [
     "VaeHealth",
     "VarianceSplit",
     "bootstrap_images",
-    "bootstrap_iqm",
     "bootstrap_iqm_difference",
     "compare_features",
     "compare_pairs",
