@@ -122,7 +122,7 @@ def collect(roots: Sequence[Path]) -> Collection:
             f"None of the {len(jobs)} runs below {', '.join(map(str, roots))} has results (they are: {states}). Wait "
             "for them, or look into run.log of a failed one."
         )
-    frame["backbone"] = frame["job"].map(_backbones({job: jobs[job] for job in frame["job"].unique()}))
+    frame["backbone"] = frame["job"].map(_backbones({job: jobs[job] for job in frame["job"].unique().tolist()}))
     frame["seen"] = frame["auxiliary"] == frame["target"]
     methods, notes = _name_methods(frame, jobs)
     frame, fewer = _largest(frame, jobs)
