@@ -18,7 +18,7 @@ from cops_lightning.report.stats import (
     Outcome,
     Paired,
     RankComparison,
-    VarianceSplit,
+    VarianceComponents,
     bootstrap_images,
     bootstrap_iqm_difference,
     compare_pairs,
@@ -27,8 +27,8 @@ from cops_lightning.report.stats import (
     holm,
     pairs_needed,
     rank_correlation,
-    split_variance,
     state_p,
+    variance_components,
 )
 from cops_lightning.report.stats.paired import NEEDS_WILCOXON
 from cops_lightning.report.tables import NOTHING
@@ -412,11 +412,11 @@ class VarianceRecord:
     datasets: int
     seeds: int
     draws: int
-    split: VarianceSplit
+    components: VarianceComponents
 
 
-def split_all(collection: Collection, frame: pd.DataFrame) -> list[VarianceRecord]:
-    """Variance split of every method with at least 2 seeds, from latent draws where all its runs recorded them."""
+def read_variance(collection: Collection, frame: pd.DataFrame) -> list[VarianceRecord]:
+    """Variance components of every method with at least 2 seeds, from latent draws where all its runs recorded them."""
     records = []
     runs = frame.drop_duplicates("job").set_index("job")
     for (method, auxiliary), part in runs.groupby(["method", "auxiliary"], sort=False):
@@ -438,8 +438,8 @@ def split_all(collection: Collection, frame: pd.DataFrame) -> list[VarianceRecor
         n_draws = table.shape[1] // n_seeds if n_seeds else 0
         if table.empty or n_seeds * n_draws != table.shape[1] or n_seeds < 2 or (len(table) < 2 and n_draws < 2):
             continue
-        split = split_variance(table.to_numpy(dtype=float).reshape(len(table), n_seeds, n_draws))
-        records.append(VarianceRecord(str(method), str(auxiliary), len(table), n_seeds, n_draws, split))
+        components = variance_components(table.to_numpy(dtype=float).reshape(len(table), n_seeds, n_draws))
+        records.append(VarianceRecord(str(method), str(auxiliary), len(table), n_seeds, n_draws, components))
     return records
 
 

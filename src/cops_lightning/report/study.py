@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from cops_lightning.report.analysis import (
     rank_methods,
     read_health,
     read_shift,
-    split_all,
+    read_variance,
     summarise,
     transfer_gaps,
     transfer_matrix,
@@ -102,12 +103,16 @@ def choose_methods(collection: Collection, asked: Sequence[str] | None) -> list[
 
 
 def _summary(collection: Collection, frame: pd.DataFrame) -> tuple[str, ...]:
-    seeds, targets = frame["seed"].nunique(), frame["target"].nunique()
-    auxiliaries = len(set(frame["auxiliary"]) - {NOTHING})
+    counted = {
+        "method": len(collection.methods),
+        "seed": frame["seed"].nunique(),
+        "auxiliary dataset": len(set(frame["auxiliary"]) - {NOTHING}),
+        "target": frame["target"].nunique(),
+    }
     return (
         f"{plural(len(collection.jobs), 'run')} ({_states(collection)}); "
-        f"{plural(len(collection.methods), 'method')}, {plural(seeds, 'seed')}, "
-        f"{plural(auxiliaries, 'auxiliary dataset')}, {plural(targets, 'target')}; backbone {', '.join(sorted(set(frame['backbone'])))}.",
+        f"{', '.join(plural(count, word) for word, count in counted.items())}; "
+        f"backbone {', '.join(sorted(set(frame['backbone'])))}.",
         "Values are in percent, differences in points. A dataset's value is the mean over its categories. Spreads and "
         "intervals are over seeds unless said otherwise; intervals are at 95 %, tests two-sided at level 0.05.",
     )
@@ -572,15 +577,16 @@ def _vae(collection: Collection, frame: pd.DataFrame) -> Section:
         std=("sd over seeds", number(3)),
         count=("n", str),
     )
-    dead = [r for r in records if r.content["collapsed"]]
+    collapsed = [r for r in records if r.content["collapsed"]]
     warnings = tuple(
-        f"{r.method}, trained on {r.auxiliary}, seed {r.seed}: {r.content['verdict']}" for r in dead[:6]
-    ) + ((f"… and {len(dead) - 6} more runs whose VAE has collapsed.",) if len(dead) > 6 else ())
+        f"{r.method}, trained on {r.auxiliary}, seed {r.seed}: {r.content['verdict']}" for r in collapsed[:6]
+    ) + ((f"… and {len(collapsed) - 6} more runs whose VAE has collapsed.",) if len(collapsed) > 6 else ())
     text = (
         "A latent dimension is active if its posterior mean varies over images by more than 0.01. KL and gap are sums "
         "over dimensions: of each image's posterior, and of all images' together, from the prior that is sampled at "
         "inference. Spread of class tokens and of scores is over latent draws.",
-        f"{len(dead)} of {plural(len(records), 'run')} {'have' if len(dead) != 1 else 'has'} a collapsed VAE.",
+        f"{len(collapsed)} of {plural(len(records), 'run')} {'has' if len(collapsed) == 1 else 'have'} a collapsed "
+        "VAE.",
     )
     seen: set[tuple[str, str]] = set()
     drawn: list[Plot] = []
@@ -605,14 +611,14 @@ def _vae(collection: Collection, frame: pd.DataFrame) -> Section:
 
 def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
     title, name = "Where results vary", "variance"
-    records = split_all(collection, frame)
+    records = read_variance(collection, frame)
     if not records:
-        return Section(name, title, ("Splitting variance needs 2 seeds on the same 2 datasets, which no method has.",))
+        return Section(name, title, ("Variance components need 2 seeds on the same 2 datasets, which no method has.",))
     raw = pd.DataFrame(
         {
             "method": r.method, "auxiliary": r.auxiliary, "datasets": r.datasets, "seeds": r.seeds, "draws": r.draws,
-            "var_dataset": r.split.dataset, "var_seed": r.split.seed, "var_interplay": r.split.interplay,
-            "var_draw": r.split.draw, **{f"share_{key}": value for key, value in r.split.shares.items()},
+            **{f"var_{part}": value for part, value in asdict(r.components).items()},
+            **{f"share_{part}": value for part, value in r.components.shares.items()},
         }
         for r in records
     )  # fmt: skip
@@ -620,8 +626,8 @@ def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
     def cells(part: str) -> list[str]:
         found = []
         for r in records:
-            value = getattr(r.split, part)
-            share = r.split.shares.get(part)
+            value = getattr(r.components, part)
+            share = r.components.shares.get(part)
             found.append(MISSING if value is None else f"{value:.2f}" + ("" if share is None else f" ({share:.0%})"))
         return found
 
@@ -634,7 +640,7 @@ def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
             ],
             "dataset": cells("dataset"),
             "seed": cells("seed"),
-            f"seed {TIMES} dataset": cells("interplay"),
+            f"seed {TIMES} dataset": cells("interaction"),
             "latent draw": cells("draw"),
         }
     )
