@@ -15,7 +15,7 @@ from cops_lightning.data import CopsDataModule, load_index
 from cops_lightning.models.cops.model import Components, CoPS
 from cops_lightning.report.tables import Run
 
-RUN = Run("abc", "s", "cops", 0, "parts")
+RUN = Run("abc", "m", "s", "cops", 0, "parts")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from cops_lightning.models.cops.model import CoPS
 from cops_lightning.report.stats import Shift, compare_features, project, vae_health
 from cops_lightning.report.tables import Run
 
-DRAW_COLUMNS = ("run_id", "study", "variant", "seed", "auxiliary", "target", "draw", "level", "metric", "value")
+DRAW_COLUMNS = (*Run.__dataclass_fields__, "target", "draw", "level", "metric", "value")
 
 
 @dataclass(frozen=True)
