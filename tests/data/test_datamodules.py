@@ -2,7 +2,6 @@
 
 import inspect
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import albumentations
@@ -27,7 +26,7 @@ from cops_lightning.data import (
     find_data_module,
 )
 from cops_lightning.data import datamodules as module_under_test
-from cops_lightning.data.datamodules import PUBLISHED, PublishedDataset, held_out, thinned
+from cops_lightning.data.datamodules import PUBLISHED, held_out, thinned
 from cops_lightning.data.samplers import EpochShuffle
 from data.conftest import MakeTree
 
@@ -47,17 +46,17 @@ class Recorder(LightningModule):
         self.image_size, self.weight = image_size, torch.nn.Parameter(torch.zeros(()))
         self.seen: dict[str, list[Any]] = {"train": [], "val": [], "test": [], "predict": []}
 
-    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         self.seen["train"].append(batch)
         return self.weight * len(batch)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.seen["val"].append(batch)
 
-    def test_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.seen["test"].append(batch)
 
-    def predict_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> list[int]:
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> list[int]:
         self.seen["predict"].append(batch)
         return batch.labels.tolist()
 
@@ -69,7 +68,12 @@ class Recorder(LightningModule):
 
 
 def trainer(**options: Any) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     return Trainer(**{"accelerator": "cpu", "max_epochs": 1} | quiet | options)
 
 
@@ -118,7 +122,7 @@ def test_a_trainer_fits_tests_and_predicts_with_one_data_module_that_reads_the_d
     assert sorted(module.keys("train")) == sorted(keys)
     assert module.keys("train") != keys
     assert module.keys("test") == module.keys("predict") == keys
-    assert sum(predictions, []) == [sample.label for sample in images.targets[0].test]
+    assert [label for labels in predictions for label in labels] == [sample.label for sample in images.targets[0].test]
     assert module.seen["val"] == []
     assert module.seen["train"][0].images.shape == (4, 3, 8, 8)
     assert len(reads) == 1
@@ -195,9 +199,9 @@ def test_every_data_module_takes_the_same_settings(given: type[AnomalyDataModule
             assert own[setting.name] == setting
 
 
-@pytest.mark.parametrize("made", [Folder("nowhere"), VisA("nowhere"), ImageFolder("nowhere")])
+@pytest.mark.parametrize("made", [Folder("no/where"), VisA("no/where"), ImageFolder("no/where")])
 def test_nothing_is_looked_for_until_it_is_needed(made: Any):
-    with pytest.raises(DatasetError, match="nowhere does not exist"):
+    with pytest.raises(DatasetError, match="no/where does not exist"):
         trainer().predict(Recorder(), datamodule=made)
 
 
@@ -228,8 +232,8 @@ def test_a_limit_above_the_size_changes_nothing():
 
 
 def test_a_limit_holds_for_training_and_testing(parts: Path):
-    images = Folder(parts, image_size=8, limit=4)
-    assert len(images.train_dataloader().dataset) == len(images.test_dataloader()[0].dataset) == 4
+    images = Folder(parts, image_size=8, limit=5)
+    assert len(images.train_dataloader().dataset) == len(images.test_dataloader()[0].dataset) == 5
 
 
 def test_without_an_image_size_or_a_model_that_has_one_it_is_asked_for(parts: Path):
@@ -280,13 +284,17 @@ def test_every_dataset_of_the_catalogue_has_a_class_that_states_what_the_catalog
         assert f"{normal:,} normal and {anomalous:,} anomalous" in text.replace("no normal", "0 normal")
         assert f"Licence: {spec.licence}. Source: {spec.url}\n" in text
         assert ("no masks" in text) == (not spec.has_masks)
-        assert text.splitlines()[2].strip().startswith(
-            f"{len(spec.counts)} categories" if len(spec.counts) > 1 else "One category"
+        assert (
+            text.splitlines()[2]
+            .strip()
+            .startswith(f"{len(spec.counts)} categories" if len(spec.counts) > 1 else "One category")
         )
 
 
 def test_the_thirteen_are_those_of_the_benchmark():
-    assert {name for name, given in PUBLISHED.items() if "not among the thirteen" not in given.__doc__} == set(BENCHMARK)
+    assert {name for name, given in PUBLISHED.items() if "not among the thirteen" not in given.__doc__} == set(
+        BENCHMARK
+    )
 
 
 def test_a_published_dataset_trains_on_and_tests_its_test_split(tmp_path: Path):
@@ -381,6 +389,11 @@ def test_a_target_that_occurs_twice_is_refused(parts: Path):
 def test_training_without_an_auxiliary_dataset_is_refused():
     with pytest.raises(ProtocolError, match="auxiliary=NAME"):
         CopsDataModule(image_size=48).train_dataloader()
+
+
+def test_testing_without_a_target_is_refused():
+    with pytest.raises(ConfigError, match="no target to test on"):
+        trainer().test(Recorder(), datamodule=CopsDataModule())
 
 
 def test_targets_that_may_be_tested_although_they_were_trained_on_are_named(parts: Path):

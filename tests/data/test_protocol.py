@@ -12,7 +12,9 @@ from cops_lightning.data.protocol import categories_of, require_unseen
 def samples(dataset: str, *categories: str, root: str | Path = "/data") -> tuple[Sample, ...]:
     """A normal and an anomalous image of each category; the files need not exist."""
     return tuple(
-        Sample(dataset, c, "test", "d", Path(root, c, f"{anomalous}.png"), None, anomalous, f"{dataset}/{c}/{anomalous}")
+        Sample(
+            dataset, c, "test", "d", Path(root, c, f"{anomalous}.png"), None, anomalous, f"{dataset}/{c}/{anomalous}"
+        )
         for c in categories
         for anomalous in (False, True)
     )

@@ -1,5 +1,7 @@
 """In which order images are served, and which process gets which."""
 
+from itertools import chain
+
 import pytest
 from torch.utils.data.distributed import DistributedSampler
 
@@ -27,7 +29,9 @@ def test_processes_share_every_batch_of_one_process(processes: int):
         batches = list(shared)
         assert len(batches) == len(shared) == 3
         shares.append([batch[: shared.own(place)] for place, batch in enumerate(batches)])
-    assert [sorted(sum(parts, [])) for parts in zip(*shares, strict=True)] == [sorted(batch) for batch in alone]
+    assert [sorted(chain.from_iterable(parts)) for parts in zip(*shares, strict=True)] == [
+        sorted(batch) for batch in alone
+    ]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])

@@ -454,7 +454,7 @@ def expand_targets(names: str | Sequence[str] | None, auxiliary: str | None = No
     ConfigError where no dataset is named, or one is named twice.
     """
     given = [names] if isinstance(names, str) else list(names or ())
-    if not given or not all(isinstance(name, str) for name in given):
+    if not given or not all(isinstance(name, str) and name for name in given):
         raise ConfigError(
             f"targets is {names!r}; name at least one dataset, such as targets=[mvtec,btad], or one of the groups "
             f"{', '.join(GROUPS)}."

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from annotated_types import Ge, Lt
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader, Dataset
 
 from cops_lightning.core.errors import ConfigError, DatasetError, ProtocolError
@@ -151,10 +152,10 @@ class AnomalyDataModule(ImageModule):
         batches = SharedBatches(EpochShuffle(len(dataset), self.seed), self.batch_size)  # type: ignore[arg-type]
         return self._loader(dataset, self._workers(dataset), batch_sampler=batches)
 
-    def val_dataloader(self) -> list[DataLoader[Batch]]:
-        """Batches of the share of the auxiliary dataset that is held out; nothing where none is."""
+    def val_dataloader(self) -> list[DataLoader[Batch]] | CombinedLoader:
+        """Batches of the share of the auxiliary dataset that is held out; no loader where none is."""
         if not self.val_fraction:
-            return []
+            return NoLoaders()
         index = self._trained()
         held = Part(self._served(index), index, held_out(index, self.val_fraction))
         return [self._in_order(held, self.eval_batch_size, self._workers(held))]
@@ -162,6 +163,8 @@ class AnomalyDataModule(ImageModule):
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """Batches of every target, in the order given; of several processes, each gets every so manieth image."""
         self.find()
+        if not self.targets:
+            raise ConfigError("There is no target to test on; name at least one, such as targets=[mvtec].")
         tested = [self.tested(target) for target in self.targets]
         return [self._in_order(dataset, self.eval_batch_size, self._workers(dataset)) for dataset in tested]
 
@@ -556,6 +559,22 @@ class ImageFolder(ImageModule):
         return self._in_order(dataset, self.batch_size)
 
 
+class NoLoaders(CombinedLoader):
+    """What Lightning takes for an empty list of loaders; at a plain one it warns of a loader without batches."""
+
+    def __init__(self) -> None:
+        super().__init__([], "sequential")
+
+    @property
+    def flattened(self) -> list[Any]:
+        """No loader."""
+        return []
+
+    @flattened.setter
+    def flattened(self, flattened: list[Any]) -> None:
+        """Lightning sets the loaders again, once it has looked at each of them."""
+
+
 class UnlabelledDataset(Dataset[Item]):
     """Images without labels, preprocessed for CLIP."""
 
@@ -605,7 +624,10 @@ def unlabelled(source: str | Path | Sequence[str | Path]) -> Iterator[Sample]:
 
 
 def thinned(index: DatasetIndex, limit: int | None) -> DatasetIndex:
-    """The dataset with at most `limit` test images, evenly spaced, so that every category and label keeps its share."""
+    """The dataset with about `limit` test images: of every category and label its share, at least one, evenly spaced.
+
+    Without a limit, or where there are no more images, it is the very same.
+    """
     if limit is None or len(index.test) <= limit:
         return index
     kept: list[Sample] = []
