@@ -232,7 +232,7 @@ def _strategy(config: TrainerConfig, masked: bool) -> Strategy | str:
         )
     if config.devices == 1:
         return "auto"
-    return DDPStrategy(find_unused_parameters=not masked)
+    return DDPStrategy(find_unused_parameters=True)
 
 
 class CalmProgressBar(RichProgressBar):

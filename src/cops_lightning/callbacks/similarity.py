@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from cops_lightning.models.anomaly_map import Prototypes
 from cops_lightning.models.cops.model import CoPS
 from cops_lightning.models.cops.prompt_learner import PromptScaffold
 
@@ -36,8 +37,9 @@ def token_similarities(scaffold: PromptScaffold) -> dict[str, float]:
 
 @torch.no_grad()
 def prompt_similarity(
-    model: CoPS, prototypes: Float[Tensor, "b 2 k d"] | None, biases: Float[Tensor, "b m d"] | None
+    model: CoPS, stacked: Float[Tensor, "b 2 k d"] | None, biases: Float[Tensor, "b m d"] | None
 ) -> dict[str, float]:
     """Cosine of the normal and the anomalous prompt of the images that these prototypes and biases are of, averaged."""
+    prototypes = None if stacked is None else Prototypes(*stacked.unbind(dim=1))
     normal, anomalous = model.text_features(prototypes, biases).float().unbind(dim=1)
     return {"similarity/prompts": F.cosine_similarity(normal, anomalous, dim=-1).mean().item()}

@@ -101,7 +101,7 @@ class FrozenClip(nn.Module):
         self,
         prefix: Float[Tensor, "n t1 d"],
         suffix: Float[Tensor, "n m t2 d"],
-        deep: Sequence[Float[Tensor, "c d"]],
+        deep: Sequence[Float[Tensor, "n c d"]],
     ) -> Float[Tensor, "n m d"]:
         """Features of prompts given as embeddings; see `text.encode_prompts`."""
         return encode_prompts(self.clip, prefix, suffix, deep)

@@ -15,6 +15,7 @@ from cops_lightning.models.cops.model import CoPS, Scores
 HERE = Path(__file__).parents[2] / "golden"
 CASES = {"small": HERE / "small", **{name: SHARED / "golden" / name for name in ("aux_visa", "aux_mvtec")}}
 # The preset is named after the dataset trained on; a case says what it was tested on.
+KEYS_AND_MORE = "extractor.attn.in_proj_bias"
 TRAINED_ON = {"visa": "mvtec", "mvtec": "visa"}
 
 
@@ -63,10 +64,11 @@ def test_features_prototypes_and_prompts_are_the_released_ones(case):
     with torch.no_grad():
         raw = model.backbone.encode_image(given["images"])
         prototypes = model.states(model.encode(given["images"]).patches)
+        stacked = torch.stack(prototypes, dim=1)
         text = model.text_features(prototypes, model.classes.prior_bias(given["latents"]))
     close(raw.image, expected["image_features"])
     close(raw.patches, expected["patch_features"])
-    close(prototypes, expected["prototypes"])
+    close(stacked, expected["prototypes"])
     close(text, expected["text_features"])
 
 
@@ -104,7 +106,8 @@ def equal(a: Scores, b: Scores) -> bool:
 
 
 def test_losses_gradients_and_three_adam_steps_are_the_released_ones(case):
-    model = case.model(case.arrays("learner"), case.sizes["train_as"])
+    start = case.arrays("learner")
+    model = case.model(start, case.sizes["train_as"])
     given, expected = case.arrays("train_in"), case.arrays("train_out")
     parameters = dict(model.released_parameters())
     adam = torch.optim.Adam(parameters.values(), lr=1e-3, betas=(0.5, 0.999))
@@ -116,10 +119,37 @@ def test_losses_gradients_and_three_adam_steps_are_the_released_ones(case):
         losses["total"].backward()
         if step == 0:
             for name, parameter in parameters.items():
-                assert relative(parameter.grad, expected[f"grad/{name}"]) < 1e-3, name
+                assert relative(parameter.grad, expected[f"grad/{name}"]) < 3e-4, name
         adam.step()
+    # Parameters hardly differ after three steps whatever was done; how far each of them moved does.
     for name, parameter in parameters.items():
-        assert relative(parameter.detach(), expected[f"param/{name}"]) < 5e-3, name
+        got, released = parameter.detach() - start[name], expected[f"param/{name}"] - start[name]
+        if name == KEYS_AND_MORE:
+            got, released = without_keys(got), without_keys(released)
+        assert relative(got, released) < 5e-3, name
+
+
+def without_keys(bias: Tensor) -> Tensor:
+    """The biases of queries and values. That of keys adds the same to all scores of a query, so no softmax sees it.
+
+    Its gradient is 0; what the released program computes is rounding, which Adam divides by its own size.
+    """
+    queries, _, values = bias.chunk(3)
+    return torch.cat([queries, values])
+
+
+def test_the_bias_of_keys_has_no_gradient_but_rounding(case):
+    _, keys, values = case.arrays("train_out")[f"grad/{KEYS_AND_MORE}"].chunk(3)
+    assert keys.norm() < 1e-6 * values.norm()
+
+
+def test_the_third_golden_batch_has_no_anomalous_pixel_and_leaves_the_anomalous_queries_alone(case):
+    model = case.model(case.arrays("learner"), case.sizes["train_as"])
+    images, masks, labels, noise = (case.arrays("train_in")[name][2] for name in ("images", "masks", "labels", "noise"))
+    assert not masks.any()
+    model.losses(images, masks, labels, noise)["total"].backward()
+    assert model.states.t_a.grad is None
+    assert model.states.t_n.grad is not None
 
 
 def test_every_released_parameter_was_compared(case):

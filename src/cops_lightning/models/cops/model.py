@@ -20,6 +20,7 @@ from cops_lightning.core.weights import mismatches
 from cops_lightning.models.alignment import image_logits, patch_probabilities, prompt_features
 from cops_lightning.models.anomaly_map import (
     DistanceRange,
+    Prototypes,
     Scores,
     Upsampling,
     prototype_distances,
@@ -253,16 +254,16 @@ class CoPS(FeatureDetector):
     # ---- the method
 
     def text_features(
-        self, prototypes: Float[Tensor, "b 2 k d"] | None, biases: Float[Tensor, "b m d"] | None
+        self, prototypes: Prototypes | None, biases: Float[Tensor, "b m d"] | None
     ) -> Float[Tensor, "b 2 d"]:
         """Unit features of the normal and the anomalous prompt of every image. Prototypes take no gradient here.
 
         Without prototypes and biases the prompts depend on no image: b is 1.
         """
-        prompts = self.scaffold(None if prototypes is None else prototypes.detach(), biases, self.readings.states)
-        encoded = self.backbone.encode_prompts(
-            prompts.prefix.flatten(0, 1), prompts.suffix.flatten(0, 1), self.scaffold.deep(self.readings.deep)
-        )
+        filled = None if prototypes is None else torch.stack(prototypes, dim=1).detach()
+        prompts = self.scaffold(filled, biases, self.readings.states)
+        prefix, suffix = prompts.prefix.flatten(0, 1), prompts.suffix.flatten(0, 1)
+        encoded = self.backbone.encode_prompts(prefix, suffix, self.scaffold.deep(len(prefix), self.readings.deep))
         return prompt_features(encoded.view(-1, 2, *encoded.shape[1:]))
 
     @torch.no_grad()

@@ -49,11 +49,16 @@ class PromptScaffold(nn.Module):
         for name, token in zip(("sot", "period", "eot"), frame, strict=True):
             self.register_buffer(name, token.clone(), persistent=False)
 
-    def deep(self, reading: DeepReading) -> list[Float[Tensor, "c d"]]:
-        """Deep tokens of each layer; the released program rounds them to half precision on the way in."""
+    def deep(self, prompts: int, reading: DeepReading) -> list[Float[Tensor, "n c d"]]:
+        """Deep tokens of each layer, repeated for so many prompts.
+
+        The released program rounds them to half precision once they are repeated. So in training their gradient is
+        rounded prompt by prompt, and then summed in single precision.
+        """
+        repeated = [tokens.expand(prompts, -1, -1) for tokens in self.compound_prompts_text]
         if reading == "released":
-            return [tokens.half().to(tokens.dtype) for tokens in self.compound_prompts_text]
-        return list(self.compound_prompts_text)
+            return [tokens.half().to(tokens.dtype) for tokens in repeated]
+        return repeated
 
     def forward(
         self,
