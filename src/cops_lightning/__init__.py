@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         MVTecAD,
         VisA,
     )
-    from cops_lightning.data.preprocessing import preprocess
+    from cops_lightning.data.dataset import preprocess
     from cops_lightning.demo.datamodules import Rendered
     from cops_lightning.models.cops.model import CoPS
     from cops_lightning.models.detector import Detector
@@ -55,7 +55,7 @@ _HOMES = {
     "CopsModule": "cops_lightning.models.module",
     "Detector": "cops_lightning.models.detector",
     "load": "cops_lightning.models.load",
-    "preprocess": "cops_lightning.data.preprocessing",
+    "preprocess": "cops_lightning.data.dataset",
 }
 
 __version__ = version("cops_lightning")

@@ -109,6 +109,7 @@ __all__ = [
     "load_index",
     "loader",
     "normalise",
+    "preprocess",
     "read_image",
     "read_index",
     "read_mask",
