@@ -195,7 +195,7 @@ def _send_to_mlflow(run: FinishedRun, arguments: argparse.Namespace) -> bool:
             client.delete_run(before.info.run_id)
     logger.log_hyperparams(dict(info.config))
     last = 0
-    for last, values in run.curves():  # noqa: B007 - the last step is that of the evaluation
+    for last, values in run.curves():
         logger.log_metrics(values, last)
     evaluation = run.evaluation()
     if evaluation is not None:

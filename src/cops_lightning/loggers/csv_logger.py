@@ -14,7 +14,7 @@ from cops_lightning.loggers.run_logger import RunLogger
 FOLDER = "lightning_logs"  # Lightning's default
 
 
-class CSVLogger(RunLogger, LightningCSVLogger):
+class CSVLogger(RunLogger, LightningCSVLogger):  # type: ignore[misc]  # theirs takes fewer arguments
     """A line per step and per epoch, and the metrics of the evaluation at the last step.
 
     In a run that was started, metrics.csv lies in `save_dir` itself unless `name` or `version` say otherwise, and goes

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
-from lightning.pytorch.loggers.logger import DummyExperiment
+from lightning.pytorch.loggers.logger import DummyExperiment  # type: ignore[attr-defined]
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
@@ -47,19 +47,19 @@ class RunLogger(Logger, ABC):
     _last_step: int | None = None
     _latest: dict[str, float]
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def start(self, run: RunInfo) -> None:
         """Begin to track a run."""
         self.run, self.failed, self._last_step, self._latest = run, False, None, {}
         self._began = time.monotonic()
         self._attempt(self._start)
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_evaluation(self, evaluation: Evaluation) -> None:
         """Show the metrics, curves and heat maps of an evaluation, as far as the tracker can."""
         self._attempt(partial(self._log_evaluation, evaluation))
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def finish(self, error: BaseException | None) -> None:
         """Write out everything. `error` is what ended the run, None if it is done."""
         if self.run is None:
@@ -85,7 +85,7 @@ class RunLogger(Logger, ABC):
             self._give_up(error)
             return DummyExperiment()
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Numbers by name at a step of the optimiser."""
         if self.run is None:
@@ -94,28 +94,28 @@ class RunLogger(Logger, ABC):
             values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
             self._attempt(partial(self._log_step, values, step))
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Settings by name. Nothing in a run that was started: its whole configuration is known from there."""
         if self.run is None:
             super().log_hyperparams(params, *args, **kwargs)  # type: ignore[safe-super]
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
         """What is about to be trained."""
         self._attempt(partial(super().log_graph, model, input_array))
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def save(self) -> None:
         """Write what is held back."""
         self._attempt(super().save)
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Lightning's end of a fit or a test, of which a run may have several."""
         self._attempt(partial(super().finalize, status))
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """A checkpoint was written."""
         self._attempt(partial(super().after_save_checkpoint, checkpoint_callback))

@@ -51,7 +51,7 @@ class _Signature:
         theirs = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_resolved(parameter, vars(wandb_init)))
             for parameter in inspect.signature(wandb_init.init).parameters.values()
-            if parameter.name not in named
+            if parameter.name not in {*named, "anonymous"}  # which W&B asks not to set any more
         ]
         return inspect.Signature([*own, *theirs])
 
@@ -89,6 +89,7 @@ class WandbLogger(RunLogger, LightningWandbLogger):
         add_file_policy: Whether those are copied aside.
         watch: What to log of the trained parameters: histograms of gradients, of parameters, or of both.
         watch_every: After how many batches.
+        dir: The same as `save_dir`, by the name that wandb.init has for it.
         init: Any argument of wandb.init.
     """
 
@@ -108,9 +109,10 @@ class WandbLogger(RunLogger, LightningWandbLogger):
         add_file_policy: Literal["mutable", "immutable"] = "mutable",
         watch: Literal["gradients", "parameters", "all"] | None = None,
         watch_every: int = 100,
+        dir: str | Path | None = None,
         **init: Any,
     ) -> None:
-        folder = init.pop("dir", None) or save_dir
+        folder = dir or save_dir
         self._given = {"name": name, "project": project, "dir": folder, **init}
         self._watch, self._watch_every = watch, watch_every
         self._best: dict[ModelCheckpoint, Path] = {}
@@ -127,7 +129,7 @@ class WandbLogger(RunLogger, LightningWandbLogger):
             **init,
         )
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
         """Watch what is about to be trained, if that is asked for."""
         if self._watch is not None:
@@ -137,7 +139,7 @@ class WandbLogger(RunLogger, LightningWandbLogger):
                 )
             )
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Remember which checkpoint is the best by the metric that a callback monitors."""
         if checkpoint_callback.monitor is not None:
@@ -148,7 +150,7 @@ class WandbLogger(RunLogger, LightningWandbLogger):
         import wandb
 
         assert self.run is not None
-        # Beside the folders of the attempts, but wherever W&B was told to write: the run folder is what is gone on from.
+        # In the run folder, from which a run goes on, also where W&B was told to write elsewhere.
         self._rows, self._present, self._best = (
             RowLog(self.run.folder / "wandb" / f"rows-{self.run.run_id}.jsonl"),
             set(),
