@@ -1,13 +1,63 @@
 """How alike the two prompts and the prototypes are: whether training tells them apart, or lets them collapse."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from cops_lightning.models.anomaly_map import Prototypes
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.cops.prompt_learner import PromptLearner
+
+
+class PromptSimilarity(Callback):
+    """Logs, per epoch, how similar prompts and prototypes are, where `pl_module.model` is CoPS; else nothing.
+
+    Similarities are those of the epoch's last batch, whose prototypes are taken from the forward pass: nothing is
+    encoded for them but two prompts per image.
+    """
+
+    def __init__(self) -> None:
+        self._filled_with: tuple[Tensor | None, Tensor | None] | None = None
+        self._hook: RemovableHandle | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to note what the prompts are filled with."""
+        model = getattr(pl_module, "model", None)
+        if isinstance(model, CoPS):
+            self._hook = model.scaffold.register_forward_hook(self._note)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the similarities."""
+        model = getattr(pl_module, "model", None)
+        if not isinstance(model, CoPS):
+            return
+        values = token_similarities(model.scaffold)
+        if self._filled_with is not None:
+            prototypes, biases = self._filled_with
+            values |= prompt_similarity(model, prototypes, biases)
+            if prototypes is not None:
+                values |= prototype_similarities(prototypes)
+        pl_module.log_dict(values)
+        self._filled_with = None
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stop noting, however training ended."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def _note(self, _scaffold: PromptScaffold, filled_with: tuple[Any, ...], _prompts: Any) -> None:
+        prototypes, biases, _ = filled_with
+        self._filled_with = (
+            None if prototypes is None else prototypes.detach(),
+            None if biases is None else biases.detach(),
+        )
 
 
 def prototype_similarities(prototypes: Float[Tensor, "b 2 k d"]) -> dict[str, float]:

@@ -62,7 +62,9 @@ def score(job: Job, record: RunRecord) -> None:
     register_data(record, "target", _targets(data))
     nodes = {"model": saved.own_model, "backbone": saved.own_backbone}
     model, backbone = (job.settings.get(key) or own() for key, own in nodes.items())
-    module = CopsModule({**model, "seed": job.settings["seed"]}, backbone, metrics=job.settings["metrics"], saved=saved.as_plain())
+    module = CopsModule(
+        {**model, "seed": job.settings["seed"]}, backbone, metrics=job.settings["metrics"], saved=saved.as_plain()
+    )
     if not isinstance(module.model, TrainableDetector):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
     module.model.load_trained(checkpoint.weights)

@@ -18,7 +18,21 @@ from cops_lightning.config.options import options_of, register
 from cops_lightning.core.files import conf_folder
 
 PACKAGE = Path(__file__).parents[1]
-TOP = "paths backbone model preset auxiliary optimizer scheduler data corruption metrics trainer callbacks logger".split()
+TOP = [
+    "paths",
+    "backbone",
+    "model",
+    "preset",
+    "auxiliary",
+    "optimizer",
+    "scheduler",
+    "data",
+    "corruption",
+    "metrics",
+    "trainer",
+    "callbacks",
+    "logger",
+]
 GROUPS = (*TOP, "ablation", "experiment", "debug", "hydra/launcher", "hydra/sweeper")
 
 
@@ -35,7 +49,7 @@ def show_help(name: str, header: str, overrides: list[str]) -> None:
         console.print(f"  {line}", markup=False)
     console.print(
         "\nEvery other argument of the classes above may be given too; a name that is none of them is an error.\n"
-        "Shell completion: eval \"$(cops-train --shell-completion install=bash)\" (or zsh, fish); see the README.",
+        'Shell completion: eval "$(cops-train --shell-completion install=bash)" (or zsh, fish); see the README.',
         markup=False,
     )
 

@@ -3,9 +3,8 @@
 None of them reads the disk before `prepare_data`, `setup` or a loader is called.
 """
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -24,7 +23,7 @@ from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.dataset import AnomalyDataset, Augment, Item, MaskThreshold, Preprocess, loader
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.resolve import load_index
-from cops_lightning.data.readers.tree import IMAGE_SUFFIXES, Tree, nearest_existing
+from cops_lightning.data.readers.unlabelled import unlabelled
 from cops_lightning.data.samplers import EpochShuffle, SharedBatches, Strided
 
 Count = Annotated[int, Ge(1)]
@@ -600,27 +599,6 @@ class Part(Dataset[Item]):
 
     def __getitem__(self, place: int) -> Item:
         return self.dataset[self.places[place]]
-
-
-def unlabelled(source: str | Path | Sequence[str | Path]) -> Iterator[Sample]:
-    """A sample without a label for every image of a folder and its subfolders, or of a list of files."""
-    if isinstance(source, str | Path) and not Path(source).is_file():
-        tree = Tree.walk(Path(source))
-        root, files = tree.root, [tree.root / name for name in sorted(tree.images())]
-        if not files:
-            raise DatasetError(f"{root} holds no image. Expected files that end in .{', .'.join(IMAGE_SUFFIXES)}.")
-    else:
-        files = [Path(file) for file in ([source] if isinstance(source, str | Path) else source)]
-        root = Path(os.path.commonpath([file.absolute().parent for file in files])) if files else Path()
-        if missing := next((file for file in files if not file.is_file()), None):
-            raise DatasetError(f"{missing} is no image file. {nearest_existing(missing)}")
-        if not files:
-            raise DatasetError("The list of images is empty. Expected at least one file.")
-    for file in files:
-        category = file.absolute().parent.name
-        relative = file.absolute().relative_to(root.absolute()).as_posix()
-        name = root.absolute().name
-        yield Sample(name, category, "test", "", file, None, None, f"{name}/{category}/{relative}")
 
 
 def thinned(index: DatasetIndex, limit: int | None) -> DatasetIndex:

@@ -1,7 +1,10 @@
-"""Experiment tracking: what a run tells Weights & Biases, TensorBoard or a CSV file beside its own results."""
+"""Lightning's loggers with what a run adds: its identity, the pictures of its evaluation, its end."""
 
+from cops_lightning.loggers.csv_logger import CSVLogger
 from cops_lightning.loggers.evaluation import Evaluation
-from cops_lightning.loggers.files import CsvSink, TensorBoardSink
-from cops_lightning.loggers.tracker import Sink, Tracker
+from cops_lightning.loggers.run_info import RunInfo
+from cops_lightning.loggers.run_logger import RunLogger, tracked
+from cops_lightning.loggers.tensorboard_logger import TensorBoardLogger
+from cops_lightning.loggers.wandb_logger import WandbLogger
 
-__all__ = ["CsvSink", "Evaluation", "Sink", "TensorBoardSink", "Tracker"]
+__all__ = ["CSVLogger", "Evaluation", "RunInfo", "RunLogger", "TensorBoardLogger", "WandbLogger", "tracked"]

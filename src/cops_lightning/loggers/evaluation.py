@@ -16,8 +16,13 @@ ID_COLUMNS = ("target", "category", "n_normal", "n_anomalous")
 class Evaluation:
     """Metrics, curves and heat maps of all targets.
 
-    `examples` are heat maps by target, `scale` the values of the colour scale's ends, and `drawn` the folder with the
-    same heat maps as pictures: TARGET.png is a target's contact sheet.
+    Args:
+        rows: The metrics.
+        curves: ROC and precision-recall curves, if any logger shows them.
+        examples: Heat maps by target, for loggers that draw them their own way.
+        scale: The values of the colour scale's ends.
+        drawn: The folder of the same heat maps as pictures: TARGET.png is a target's contact sheet, and TARGET/*.png
+            are its images.
     """
 
     rows: Sequence[MetricRow]
@@ -39,6 +44,17 @@ class Evaluation:
                 values[f"{row.target}/{metric}"] = row.value
                 of_metric.setdefault(metric, []).append(row.value)
         return values | {f"{MEAN}/{metric}": sum(found) / len(found) for metric, found in of_metric.items()}
+
+    def pictures(self) -> dict[str, dict[str, Path]]:
+        """By target: the contact sheet as `contact_sheet` and single heat maps as heatmaps/NAME, as far as drawn."""
+        found: dict[str, dict[str, Path]] = {}
+        for target in dict.fromkeys(row.target for row in self.rows):
+            sheet = self.drawn / f"{target}.png"
+            pictures = {"contact_sheet": sheet} if sheet.is_file() else {}
+            pictures |= {f"heatmaps/{path.stem}": path for path in sorted((self.drawn / target).glob("*.png"))}
+            if pictures:
+                found[target] = pictures
+        return found
 
     def table(self) -> tuple[list[str | int], list[Iterable[Any]]]:
         """Column names and lines, one per category of each target, with a column per metric; None is undefined."""

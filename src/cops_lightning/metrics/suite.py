@@ -127,9 +127,7 @@ class MetricSuite(ImageStore):
             pixel = pixel_scores(images.patch_scores[members], masks, self.expand, self._budget, tick)
         values = [*(image or (None,) * 3), *(pixel or (None,) * 4)]
         columns = [(*column, value) for column, value in zip(COLUMNS, values, strict=True)]
-        columns += [
-            (level, name, self._further(level, metric, images, members)) for level, name, metric in self._more
-        ]
+        columns += [(level, name, self._further(level, metric, images, members)) for level, name, metric in self._more]
         n_anomalous = int(anomalous.sum())
         return [
             MetricRow(self.target, category, level, metric, value, members.size - n_anomalous, n_anomalous)

@@ -64,7 +64,9 @@ def build_further_metrics(metrics: Mapping[Any, Any]) -> dict[Level, dict[str, M
     built: dict[Level, dict[str, Metric]] = {}
     for level, named in metrics.items():
         if level not in LEVELS or not isinstance(named, Mapping):
-            raise ConfigError(f"metrics.{level} is no level of metrics; expected metrics.image.NAME or metrics.pixel.NAME.")
+            raise ConfigError(
+                f"metrics.{level} is no level of metrics; expected metrics.image.NAME or metrics.pixel.NAME."
+            )
         for name, metric in named.items():
             made = build(metric, f"metrics.{level}.{name}") if isinstance(metric, Mapping) else metric
             if not isinstance(made, Metric):

@@ -16,6 +16,7 @@ from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.data.dataset import preprocess
+from cops_lightning.data.readers.unlabelled import unlabelled
 from cops_lightning.models.anomaly_map import Scores, SmoothUpsampler, Upsampling, pool_neighbours
 
 
@@ -62,11 +63,13 @@ class Detector(nn.Module, ABC):
         are what prompts that speak of categories call the images.
         """
 
-    def predict(self, paths: Iterable[str | Path], batch_size: int = 8) -> Iterator[Prediction]:
-        """Scores and maps of image files, in their order; files are read as they are needed.
+    def predict(self, source: str | Path | Iterable[str | Path], batch_size: int = 8) -> Iterator[Prediction]:
+        """Scores and maps of an image file, of all images in a folder, or of files in their order.
 
-        Raises ReadingError, a DatasetError, at the first file that cannot be read.
+        Files are read as they are needed. Raises DatasetError where a folder holds no image, and ReadingError, one of
+        its kinds, at the first file that cannot be read.
         """
+        paths = (sample.image for sample in unlabelled(source)) if isinstance(source, str | Path) else source
         remaining = iter(paths)
         while batch := [Path(path) for path in islice(remaining, batch_size)]:
             yield from self._predict(batch)

@@ -59,5 +59,3 @@ def load(
         raise CheckpointError(f"{path} holds trained weights, and {type(model).__name__} has none to fill.")
     model.load_trained(checkpoint.weights)
     return model.to(device).eval()
-
-

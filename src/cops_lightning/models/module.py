@@ -11,15 +11,14 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.config.options import default_nodes
 from cops_lightning.core.distributed import from_all, from_first
-from cops_lightning.core.processes import world_size
 from cops_lightning.core.errors import CheckpointError, ConfigError
+from cops_lightning.core.processes import world_size
 from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
-from cops_lightning.core.weights import mismatches
 from cops_lightning.data.protocol import require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
 from cops_lightning.models.anomaly_map import Scores
-from cops_lightning.config.options import default_nodes
 from cops_lightning.models.build import build_detector, build_further_metrics, build_partial
 from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved
 from cops_lightning.models.detector import Detector, FeatureDetector, Prediction, TrainableDetector
@@ -321,10 +320,10 @@ class CopsModule(LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take exactly the weights that `state_dict` gives. Raises CheckpointError naming what differs."""
-        if problems := mismatches(state_dict, self.state_dict()):
-            raise CheckpointError(f"The checkpoint does not fit this model: {problems}. Use the one of this run.")
         if isinstance(self.model, TrainableDetector):
             self.model.load_trained(state_dict)
+        elif state_dict:
+            raise CheckpointError(f"The checkpoint holds weights, and {type(self.model).__name__} has none to fill.")
         return torch.nn.modules.module._IncompatibleKeys([], [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

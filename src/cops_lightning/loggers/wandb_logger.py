@@ -1,0 +1,357 @@
+"""Weights & Biases: each run of ours is one of theirs, online or in files for `wandb sync`."""
+
+import inspect
+import netrc
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
+from torch import Tensor, nn
+
+from cops_lightning.loggers.evaluation import Evaluation
+from cops_lightning.loggers.run_info import RunInfo
+from cops_lightning.loggers.run_logger import RunLogger, brief, outcome, warn
+from cops_lightning.loggers.wandb_history import Row, RowLog
+
+Mode = Literal["online", "offline", "disabled"]
+
+# The step of the optimiser is the axis of every chart.
+STEP = "trainer/global_step"
+LONGEST_TAG = 64
+# The console belongs to progress and results. What is not sent 300 s after the end of a run waits on disk: a sweep must
+# not hang on it.
+SETTINGS: Mapping[str, Any] = {
+    "console": "off",
+    "silent": True,
+    "finish_timeout": 300,
+    "finish_timeout_raises": True,
+}
+
+
+class _Signature:
+    """The arguments of the logger and those of wandb.init, for whoever checks a configuration by `inspect.signature`.
+
+    W&B is imported when it is asked for.
+    """
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        from wandb.sdk import wandb_init
+
+        own = list(inspect.signature(owner.__init__).parameters.values())[1:-1]  # type: ignore[misc]
+        named = {parameter.name for parameter in own}
+        theirs = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_resolved(parameter, vars(wandb_init)))
+            for parameter in inspect.signature(wandb_init.init).parameters.values()
+            if parameter.name not in {*named, "anonymous"}  # which W&B asks not to set any more
+        ]
+        return inspect.Signature([*own, *theirs])
+
+
+def _resolved(parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
+    """The type of a parameter that is annotated as text; Any where that names what is only known to type checkers."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    try:
+        return eval(parameter.annotation, names)
+    except (NameError, TypeError):
+        return Any
+
+
+class WandbLogger(RunLogger, LightningWandbLogger):
+    """A W&B run: scalars, tables, charts of curves, overlays, checkpoints, and how the run ended.
+
+    In a run that was started it is kept offline where there is no login, and where the server cannot be reached or
+    refuses the key. What is given here wins over what the run would be filed under. W&B's agent of a sweep gives its
+    runs their identity.
+
+    Each attempt at a run writes a file of its own. One that goes on repeats what the earlier ones logged before it, as
+    far as the server does not have it, and marks their files as sent: each step is in W&B once, in order, whichever
+    attempt was online and whenever `wandb sync` is called. The repeated rows are those of `log_metrics`.
+
+    Args:
+        name: What to call the run.
+        save_dir: Where W&B makes its folder wandb/.
+        project: The project.
+        offline: Whether to keep the run on disk.
+        log_model: Whether to send checkpoints while they are written, as Lightning's logger does. The final ones are
+            always sent.
+        prefix: Put before every name.
+        checkpoint_name: What to call the checkpoints of `log_model`.
+        add_file_policy: Whether those are copied aside.
+        watch: What to log of the trained parameters: histograms of gradients, of parameters, or of both.
+        watch_every: After how many batches.
+        dir: The same as `save_dir`, by the name that wandb.init has for it.
+        init: Any argument of wandb.init.
+    """
+
+    title = "Weights & Biases"
+    shows_curves = True
+    __signature__ = _Signature()
+
+    def __init__(
+        self,
+        name: str | None = None,
+        save_dir: str | Path | None = None,
+        project: str | None = None,
+        offline: bool = False,
+        log_model: Literal["all"] | bool = False,
+        prefix: str = "",
+        checkpoint_name: str | None = None,
+        add_file_policy: Literal["mutable", "immutable"] = "mutable",
+        watch: Literal["gradients", "parameters", "all"] | None = None,
+        watch_every: int = 100,
+        dir: str | Path | None = None,
+        **init: Any,
+    ) -> None:
+        folder = dir or save_dir
+        self._given = {"name": name, "project": project, "dir": folder, **init}
+        self._watch, self._watch_every = watch, watch_every
+        self._best: dict[ModelCheckpoint, Path] = {}
+        self._present: set[tuple[int, frozenset[str]]] = set()
+        super().__init__(
+            name=name,
+            save_dir=folder,  # type: ignore[arg-type]  # W&B's own default where it is None
+            offline=offline,
+            project=project,
+            log_model=log_model,
+            prefix=prefix,
+            checkpoint_name=checkpoint_name,
+            add_file_policy=add_file_policy,
+            **init,
+        )
+
+    @rank_zero_only
+    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
+        """Watch what is about to be trained, if that is asked for."""
+        if self._watch is not None:
+            self._attempt(
+                lambda: self.experiment.watch(
+                    list(trained_parts(model)), log=self._watch, log_freq=self._watch_every, log_graph=False
+                )
+            )
+
+    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Remember which checkpoint is the best by the metric that a callback monitors."""
+        if checkpoint_callback.monitor is not None:
+            self._best[checkpoint_callback] = Path(checkpoint_callback.best_model_path)
+        super().after_save_checkpoint(checkpoint_callback)
+
+    def _start(self) -> None:
+        import wandb
+
+        assert self.run is not None
+        # In the run folder, from which a run goes on, also where W&B was told to write elsewhere.
+        self._rows, self._present, self._best = (
+            RowLog(self.run.folder / "wandb" / f"rows-{self.run.run_id}.jsonl"),
+            set(),
+            {},
+        )
+        self._earlier = self._rows.read()
+        arguments = _filed(self.run) | {key: value for key, value in self._given.items() if value is not None}
+        arguments["config"] = _merged(_filed(self.run)["config"], self._given.get("config"))
+        arguments["settings"] = _merged(SETTINGS, self._given.get("settings"))
+        mode = arguments["mode"] = self._given.get("mode") or ("offline" if self._offline else wandb_mode())
+        if mode == "online" and self._earlier and "WANDB_SWEEP_ID" not in os.environ:
+            arguments.setdefault("resume", "allow")
+        later = f"send it later by: wandb sync {Path(arguments['dir']) / 'wandb'}/offline-*"
+        try:
+            self._experiment = wandb.init(**arguments)
+        except Exception as error:
+            if mode != "online":
+                raise
+            wandb.teardown()
+            warn(f"W&B did not take the run ({brief(error)}), so it is kept offline; {later}", error)
+            arguments.pop("resume", None)
+            self._experiment = wandb.init(**arguments | {"mode": "offline"})
+        else:
+            if mode == "offline" and not self._offline and not self._given.get("mode") and not _asked():
+                warn(f"There is no login for W&B, so the run is kept offline; {later}")
+        self._experiment.define_metric(STEP)
+        self._experiment.define_metric("*", step_metric=STEP, step_sync=True)
+
+    def _go_on_at(self, step: int) -> None:
+        run = self.experiment
+        sent = [row for row in self._earlier if row.position < run.starting_step]
+        self._present = {(row.step, frozenset(row.values)) for row in sent if row.step >= step}
+        missing = [row for row in self._earlier if row.position >= run.starting_step and row.step < step and row.values]
+        repeated = [replace(row, position=run.starting_step + i) for i, row in enumerate(missing)]
+        self._rows.replace([*sent, *repeated])
+        for row in repeated:
+            run.log({**row.values, STEP: row.step, "_timestamp": row.time})
+        for folder in Path(run.settings.sync_dir).parent.glob(f"offline-run-*-{run.id}"):
+            if folder != Path(run.settings.sync_dir):
+                (folder / f"run-{run.id}.wandb.synced").touch()
+
+    def _log_values(self, values: Mapping[str, float], step: int | None) -> None:
+        if step is None:
+            super()._log_values(values, step)
+        else:
+            if self._prefix:
+                values = {f"{self._prefix}{self.LOGGER_JOIN_CHAR}{name}": value for name, value in values.items()}
+            if (step, frozenset(values)) not in self._present:
+                run = self.experiment
+                self._rows.append(Row(run.step, step, time.time(), values))
+                run.log({**values, STEP: step})
+
+    def _log_evaluation(self, evaluation: Evaluation) -> None:
+        """Metrics as summary and as a table, curves as charts, heat maps as overlays, and contact sheets."""
+        import wandb
+
+        from cops_lightning.loggers.wandb_media import charts, overlay
+
+        super()._log_evaluation(evaluation)
+        run, step = self.experiment, self._last_step
+        run.summary.update(evaluation.scalars())
+        if step is not None:
+            if (step, frozenset()) in self._present:
+                return
+            self._rows.append(Row(run.step, step, time.time(), {}))
+        columns, lines = evaluation.table()
+        shown: dict[str, Any] = {
+            "results": wandb.Table(columns=columns, data=lines),
+            **charts(evaluation.curves),
+        }
+        for target, pictures in evaluation.pictures().items():
+            if "contact_sheet" in pictures:
+                shown[f"{target}/contact_sheet"] = wandb.Image(str(pictures.pop("contact_sheet")))
+            if target not in evaluation.examples:
+                shown[f"{target}/heatmaps"] = [wandb.Image(str(path)) for path in pictures.values()]
+        for target, examples in evaluation.examples.items():
+            shown[f"{target}/heatmaps"] = [overlay(example, evaluation.scale) for example in examples]
+        run.log(shown if step is None else shown | {STEP: step})
+
+    def _finish(self, error: BaseException | None) -> None:
+        """How the run ended, its log, where it failed, and its final checkpoints."""
+        assert self.run is not None
+        run = self.experiment
+        if self._last_step is None:
+            self._go_on_at(0)
+        ending: dict[str, Any] = {
+            "status": outcome(error),
+            "duration_seconds": self.run.duration_seconds or round(time.monotonic() - self._began, 3),
+        }
+        if error is not None:
+            ending["error"] = brief(error)
+        elif run.resumed:
+            ending["error"] = ""  # of an attempt before
+        run.summary.update(ending)
+        run.config.update({"provenance": self.run.provenance()}, allow_val_change=True)
+        kept = Path(run.dir)
+        if (self.run.folder / "run.log").is_file():
+            shutil.copyfile(self.run.folder / "run.log", kept / "run.log")
+            run.save(str(kept / "run.log"), base_path=str(kept), policy="now")
+        if error is not None:
+            (kept / "traceback.txt").write_text(self._traceback(error), encoding="utf-8")
+            run.save(str(kept / "traceback.txt"), base_path=str(kept), policy="now")
+        elif self.run.checkpoints.is_dir():
+            self._log_checkpoints(sorted(path for path in self.run.checkpoints.iterdir() if path.is_file()))
+
+    def _traceback(self, error: BaseException) -> str:
+        assert self.run is not None
+        written = self.run.folder / "traceback.txt"
+        if error.__traceback__ is None and written.is_file():  # of a run that is sent after its end
+            return written.read_text(encoding="utf-8")
+        return "".join(traceback.format_exception(error))
+
+    def _log_checkpoints(self, files: list[Path]) -> None:
+        """The last checkpoint and, where a callback monitors a metric, the best one as another version."""
+        best = [path for path in files if path.resolve() in {found.resolve() for found in self._best.values()}]
+        last = [path for path in files if path not in best]
+        if best and last:
+            self._log_artifact(best, ["best"])
+            self._log_artifact(last, ["last", "latest"])
+        elif files:
+            self._log_artifact(files, ["best", "last", "latest"])
+
+    def _log_artifact(self, files: Iterable[Path], aliases: list[str]) -> None:
+        import wandb
+
+        assert self.run is not None
+        run = self.experiment
+        artifact = wandb.Artifact(f"checkpoints-{run.id}", "model", metadata=dict(self.run.config))
+        for path in files:
+            # Not copied aside: the run folder keeps what is still to be sent.
+            artifact.add_file(str(path), policy="immutable")
+        run.log_artifact(artifact, aliases=aliases)
+
+    def _close(self, error: BaseException | None) -> None:
+        """Finish the run, so that the next one of a sweep is another."""
+        run, self._experiment = self._experiment, None
+        if run is not None:
+            run.finish(exit_code=int(error is not None))
+
+
+def _filed(run: RunInfo) -> dict[str, Any]:
+    """The arguments of wandb.init that the run itself gives."""
+    evaluation = run.kind == "evaluation"
+    config = _without_nulls(run.config) if evaluation else dict(run.config)
+    tags = [f"auxiliary:{run.auxiliary}", *(f"target:{name}" for name in run.targets), f"backbone:{run.backbone}"]
+    filed = {
+        "name": run.name,
+        "group": run.study,
+        "job_type": "evaluation" if evaluation else run.variant,
+        "tags": [tag[:LONGEST_TAG] for tag in tags],
+        "config": {**config, "method": run.method, "provenance": run.provenance()},
+        "dir": run.folder,
+    }
+    # W&B reads the agent's WANDB_RUN_ID where no identity is given.
+    return filed if "WANDB_SWEEP_ID" in os.environ else filed | {"id": run.run_id}
+
+
+def _without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation leaves open what its checkpoint decides; that is no setting."""
+    return {
+        key: _without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if value is not None
+    }
+
+
+def _merged(ours: Mapping[str, Any], given: Any) -> Any:
+    """Ours and what was given, which wins."""
+    if given is None:
+        return dict(ours)
+    return {**ours, **given} if isinstance(given, Mapping) else given
+
+
+def trained_parts(module: nn.Module) -> Iterator[nn.Module]:
+    """The largest parts of a module of which everything is trained: a frozen backbone is no news."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    if trained and all(trained):
+        yield module
+    elif any(trained):
+        for child in module.children():
+            yield from trained_parts(child)
+
+
+def wandb_mode() -> Mode:
+    """What WANDB_MODE asks for; without it, online where W&B could log in without asking."""
+    if asked := _asked():
+        return asked
+    return "online" if _logged_in() else "offline"
+
+
+def _asked() -> Mode | None:
+    asked = os.environ.get("WANDB_MODE", "").lower()
+    return cast(Mode, asked) if asked in ("online", "offline", "disabled") else None
+
+
+def _logged_in() -> bool:
+    """Whether there is a key: in the environment, or in the netrc entry that W&B's login writes."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
