@@ -1,4 +1,4 @@
-"""CoPS, conditional prompt synthesis for zero-shot anomaly detection (arXiv 2508.03447), on PyTorch Lightning and Hydra.
+"""CoPS, conditional prompt synthesis for zero-shot anomaly detection (arXiv 2508.03447).
 
     import cops_lightning as cl
 

@@ -30,14 +30,14 @@ class PromptSimilarity(Callback):
         """Begin to note what the prompts are filled with."""
         model = getattr(pl_module, "model", None)
         if isinstance(model, CoPS):
-            self._hook = model.scaffold.register_forward_hook(self._note)
+            self._hook = model.prompt_learner.register_forward_hook(self._note)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the similarities."""
         model = getattr(pl_module, "model", None)
         if not isinstance(model, CoPS):
             return
-        values = token_similarities(model.scaffold)
+        values = token_similarities(model.prompt_learner)
         if self._filled_with is not None:
             prototypes, biases = self._filled_with
             values |= prompt_similarity(model, prototypes, biases)
@@ -52,7 +52,7 @@ class PromptSimilarity(Callback):
             self._hook.remove()
             self._hook = None
 
-    def _note(self, _scaffold: PromptScaffold, filled_with: tuple[Any, ...], _prompts: Any) -> None:
+    def _note(self, _learner: PromptLearner, filled_with: tuple[Any, ...], _prompts: Any) -> None:
         prototypes, biases, _ = filled_with
         self._filled_with = (
             None if prototypes is None else prototypes.detach(),

@@ -30,7 +30,7 @@ cops-eval: score datasets with trained CoPS prompts, without training.
 
 Examples
   cops-eval checkpoint=runs/default/TIME/checkpoints/last.ckpt targets=[mvtec] paths.data=/data
-  cops-eval checkpoint=released_visa.pth auxiliary=visa preset=visa backbone=vit_l14_336 targets=[mvtec] paths.data=/data
+  cops-eval checkpoint=released_visa.pth auxiliary=visa backbone=vit_l14_336 targets=[mvtec] paths.data=/data
   cops-eval -m checkpoint=SEED0/checkpoints/last.ckpt,SEED1/checkpoints/last.ckpt targets=[mvtec]
 
 A checkpoint of cops-train says what it was trained on, with which backbone, method and seed; a released .pth does not,

@@ -36,8 +36,8 @@ def train(job: Job, record: RunRecord) -> None:
     """One run: find the data, build the model, train it if it learns, evaluate, write everything into the folder."""
     config = job.config
     auxiliary = build_auxiliary(config) if learns(job.settings["model"]) else None
-    index = _found(auxiliary)
-    data = _data(job, auxiliary, index.name if index else NOTHING)
+    data = _data(job, auxiliary)
+    index = data.auxiliary if isinstance(data, AnomalyDataModule) else None
     _require_unseen(data, () if index is None else categories_of(index.test))
     register_data(record, "auxiliary", [] if index is None else [index])
     register_data(record, "target", _targets(data))
@@ -109,18 +109,15 @@ def _evaluate(
     show_results(module.rows, job.config.title, backbone, run, job.folder)
 
 
-def _data(job: Job, auxiliary: AnomalyDataModule | None, name: str) -> LightningDataModule:
-    data = build_data(job.config, auxiliary, build_targets(job.config, name))
+def _data(job: Job, auxiliary: AnomalyDataModule | None, trained_on: str = NOTHING) -> LightningDataModule:
+    """The data module, its datasets found; groups of targets leave out what is, or was, trained on."""
+    if auxiliary is not None:
+        auxiliary.find()
+        trained_on = auxiliary.auxiliary.name if auxiliary.auxiliary else trained_on
+    data = build_data(job.config, auxiliary, build_targets(job.config, trained_on))
     if isinstance(data, AnomalyDataModule):
         data.find()
     return data
-
-
-def _found(auxiliary: AnomalyDataModule | None) -> DatasetIndex | None:
-    if auxiliary is None:
-        return None
-    auxiliary.find()
-    return auxiliary.auxiliary
 
 
 def _targets(data: LightningDataModule) -> list[DatasetIndex]:

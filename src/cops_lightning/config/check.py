@@ -206,7 +206,7 @@ def locate(target: Any, path: str) -> Callable[..., Any]:
                 found = importlib.import_module(".".join(parts[:size]))
             except ModuleNotFoundError as error:
                 reason = error
-                # The module that we look for is not there: it may be an attribute. Any other one is a fault of the file.
+                # What we look for may be an attribute of a module; any other module that is missing is a fault of the file.
                 if error.name and not ".".join(parts[:size]).startswith(error.name):
                     break
                 continue

@@ -63,10 +63,3 @@ def new_folder(destination: Path) -> Iterator[Path]:
         partial.replace(destination)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def conf_folder() -> Path:
-    """The folder of configurations: inside the installed package, or of the checkout that is installed editable."""
-    package = Path(__file__).parents[1]
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parents[1] / "conf"

@@ -56,7 +56,7 @@ class MetricSuite(ImageStore):
         return self._expand[0]
 
     def compute(self) -> dict[str, Tensor]:
-        """Every metric that is defined, in fp64: LEVEL_METRIC averaged over categories, CATEGORY/LEVEL_METRIC of one."""
+        """Every metric that is defined, in fp64: LEVEL_METRIC over categories, CATEGORY/LEVEL_METRIC of one."""
         return scalars(self._rows(self._stored(), None))
 
     def rows(self, progress: Progress | None = None) -> list[MetricRow]:
@@ -157,7 +157,7 @@ class MetricSuite(ImageStore):
 
 
 def scalars(rows: Sequence[MetricRow]) -> dict[str, Tensor]:
-    """The defined values of one target by name, in fp64: LEVEL_METRIC of the mean, CATEGORY/LEVEL_METRIC of the rest."""
+    """The defined values of one target by name, in fp64: LEVEL_METRIC of the mean, CATEGORY/LEVEL_METRIC of others."""
     return {
         f"{'' if row.category == MEAN else f'{row.category}/'}{row.level}_{row.metric}": torch.tensor(
             row.value, dtype=torch.float64

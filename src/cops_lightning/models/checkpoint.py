@@ -105,7 +105,7 @@ def _own(node: Mapping[str, Any] | None, what: str, way_out: str) -> Mapping[str
 
 
 def _require_own(value: Any, what: str, way_out: str) -> None:
-    """A file decides nothing of what is run: its nodes may only name classes and functions that this library defines."""
+    """A file decides nothing of what is run: its nodes may only name what this library defines."""
     if isinstance(value, Mapping):
         if TARGET in value:
             target = value[TARGET]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Sample
-from cops_lightning.data.readers.tree import IMAGE_SUFFIXES, Tree
+from cops_lightning.data.readers.tree import IMAGE_SUFFIXES, Tree, nearest_existing
 
 
 def unlabelled(source: str | Path | Sequence[str | Path]) -> Iterator[Sample]:
