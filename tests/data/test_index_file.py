@@ -60,7 +60,7 @@ def test_a_folder_of_ones_own_is_found_by_its_index_too(make_tree: MakeTree):
     assert load_index(root).layout == "folders {split}/{defect}; from cops_index.jsonl"
 
 
-def test_a_check_does_not_believe_an_index_and_says_when_it_is_out_of_date(root: Path):
+def test_a_check_does_not_use_an_index_and_says_when_it_is_out_of_date(root: Path):
     write_index(load_index("mvtec", root), root / INDEX_NAME)
     assert not any("out of date" in problem for problem in check("mvtec", root).problems)
     (root / "bottle/test/good/001.png").write_bytes((root / "bottle/test/good/000.png").read_bytes())
@@ -75,7 +75,7 @@ def test_the_index_of_another_dataset_is_refused(root: Path):
         load_index("btad", root / INDEX_NAME)
 
 
-def test_a_spec_is_believed_rather_than_an_index_of_another_description(root: Path, tmp_path: Path):
+def test_a_spec_goes_before_an_index_of_another_description(root: Path, tmp_path: Path):
     write_index(load_index("mvtec", root), root / INDEX_NAME)
     (tmp_path / "own.yaml").write_text(f"root: {root}\nimages: bottle/train/good/{{stem}}")
     assert [sample.dataset for sample in load_index(tmp_path / "own.yaml").test] == ["own"]

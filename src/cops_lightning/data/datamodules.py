@@ -160,7 +160,7 @@ class AnomalyDataModule(ImageModule):
         return [self._in_order(held, self.eval_batch_size, self._workers(held))]
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """Batches of every target, in the order given; of several processes, each gets every so manieth image."""
+        """Batches of every target, in the order given; several processes share them, image by image."""
         self.find()
         if not self.targets:
             raise ConfigError("There is no target to test on; name at least one, such as targets=[mvtec].")
@@ -551,7 +551,7 @@ class ImageFolder(ImageModule):
         self.samples = tuple(unlabelled(self.source))
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the images, in order; of several processes, each gets every so manieth."""
+        """Batches of the images, in order; several processes share them, image by image."""
         if not self.samples:
             self.setup("predict")
         dataset = UnlabelledDataset(self.samples, Preprocess(self.image_size, has_masks=False))

@@ -54,12 +54,12 @@ class SharedBatches(Sampler[list[int]]):
         return min(self.batch_size, len(self.sampler) - batch_idx * self.batch_size)
 
     def own(self, batch_idx: int, of: int | None = None) -> int:
-        """Images of a batch that this process, or process `of`, has to answer for."""
+        """How many images of a batch this process, or process `of`, has to itself."""
         return len(range(self.rank if of is None else of, self.whole(batch_idx), self.processes))
 
 
 class Strided(DistributedSampler[int]):
-    """Every image once, in order; of several processes each gets every so manieth.
+    """Every image once, in order; of n processes each gets every n-th.
 
     Lightning leaves a DistributedSampler as it is. One of torch's own would repeat images where they do not divide.
     """

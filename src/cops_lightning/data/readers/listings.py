@@ -78,7 +78,7 @@ def table_rows(path: Path, layout: Table, spec: DatasetSpec) -> Iterator[Row]:
 
 
 def _read(rows: Iterable[Row], path: Path, layout: str, spec: DatasetSpec, present: Present) -> Reading:
-    """Find the listed files, and name those that are promised but not there, or promised twice."""
+    """Find the listed files, and name those that do not exist or are listed twice."""
     reading, resolve, seen = Reading(layout), _Resolver(present), set[str]()
     placeholders = 0
     lost: list[str] = []

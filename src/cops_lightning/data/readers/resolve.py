@@ -1,4 +1,4 @@
-"""From a name or a path to a checked index: the one place where the kinds of sources are told apart."""
+"""From a name or a path to a checked index: the one place that distinguishes the kinds of sources."""
 
 import os
 from collections.abc import Iterator
@@ -84,7 +84,7 @@ def locate(
 ) -> Located | DatasetIndex:
     """Find and read a dataset as `load_index` does, but leave the problems inside it to the caller.
 
-    With `exact`, the folder given must be that of the dataset itself; with `walk`, no index file in it is believed.
+    With `exact`, the folder given must be that of the dataset itself; with `walk`, index files in it are not used.
     """
     path = Path(source)
     if isinstance(source, str) and path.name == source and not path.suffix:

@@ -130,7 +130,7 @@ def _files(index: DatasetIndex) -> Iterator[Path]:
 
 
 def _decode_all(index: DatasetIndex, progress: Progress | None) -> tuple[list[str], list[str]]:
-    """Decode everything, on all cores: what is wrong with whom, and which masks are blank."""
+    """Decode everything, on all cores: what is wrong with which sample, and which masks are blank."""
     samples = index.train + index.test
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results: Iterable[Decoded] = pool.map(_decode, samples)
