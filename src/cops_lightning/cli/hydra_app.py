@@ -1,8 +1,10 @@
 """A console command of Hydra's: help that teaches, errors of one sentence, and nothing imported before it is needed."""
 
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from cops_lightning.config.options import default_nodes, register
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import conf_folder
 
-LAUNCHER = "hydra/"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,11 @@ class HydraApp:
         if any(argument in ("--help", "-h") for argument in arguments):
             from cops_lightning.config.help import show_help
 
-            with one_sentence(self.name):
+            with one_sentence():
                 return show_help(self.name, self.header, [a for a in arguments if not a.startswith("-") and "=" in a])
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us as they are
         command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self.run)
-        with one_sentence(self.name):
+        with one_sentence():
             return command()
 
 
@@ -67,26 +69,14 @@ def config_folders(arguments: list[str]) -> list[str]:
     return found
 
 
-class one_sentence:  # noqa: N801 - a context manager, read as a verb
+@contextmanager
+def one_sentence() -> Iterator[None]:
     """An error that stems from the input ends the program with its one sentence and exit code 1."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        """Nothing."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Print the sentence."""
-        if isinstance(error, CopsError):
-            sentence = str(error)
-        elif isinstance(error, HydraException | OmegaConfBaseException):
-            sentence = explained(error)
-        else:
-            return
-        import logging
-
-        logging.getLogger(__name__).error("%s", sentence)
+    try:
+        yield
+    except (CopsError, HydraException, OmegaConfBaseException) as error:
+        sentence = str(error) if isinstance(error, CopsError) else explained(error)
+        log.error("%s", sentence)
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from None
 
