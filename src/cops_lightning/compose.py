@@ -12,8 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from cops_lightning.callbacks.feature_cache import CacheOptions, FeatureCaching
 from cops_lightning.callbacks.training_curves import TrainingCurves
-from cops_lightning.clip.image_encoder import parse_precision
-from cops_lightning.clip.weights import BackboneSource, load_backbone
+from cops_lightning.clip.weights import load_backbone
 from cops_lightning.config import (
     AuxiliaryConfig,
     BackboneConfig,
@@ -38,7 +37,7 @@ from cops_lightning.models.baselines.clip import PlainClip
 from cops_lightning.models.baselines.pixel_statistics import Brightness, HandCrafted
 from cops_lightning.models.baselines.winclip import WinClip
 from cops_lightning.models.checkpoint import WholeFiles
-from cops_lightning.models.cops.model import Components, CoPS, Preset, Readings, Sizes
+from cops_lightning.models.cops import Components, CoPS, Preset, Readings, Sizes
 from cops_lightning.models.detector import Detector
 from cops_lightning.report.tables import Run
 from cops_lightning.runs.state import CHECKPOINT
@@ -79,24 +78,16 @@ def build_model(config: MethodConfig) -> Detector:
             "components that you want."
         )
     backbone, auxiliary = config.backbone, config.auxiliary
-    weights = None if backbone.weights is None else Path(backbone.weights)
-    source = BackboneSource(
-        backbone.name,
-        backbone.pretrained,
-        weights,
-        backbone.seed,
-        parse_precision(backbone.precision),
-        backbone.compile,
-    )
+    clip = load_backbone(**_values(backbone))
     readings = Readings(**_values(config.readings))
     if name in WORDLESS:
-        return WORDLESS[name](load_backbone(source), backbone.image_size, readings.upsampling)
+        return WORDLESS[name](clip, None, readings.upsampling)
     if name in WORDED:
         names = {str(key): str(value) for key, value in config.model.category_names.items()}
-        return WORDED[name](load_backbone(source), backbone.image_size, readings.upsampling, names)
-    sizes = Sizes(**_values(config.sizes), deep_layers=backbone.deep_layers)
-    preset = Preset(auxiliary.pool, auxiliary.alpha, auxiliary.beta, auxiliary.recon_weight)
-    return CoPS(load_backbone(source), preset, backbone.image_size, readings, sizes, config.seed, components)
+        return WORDED[name](clip, None, readings.upsampling, names)
+    preset = Preset(auxiliary.epochs, auxiliary.pool, auxiliary.alpha, auxiliary.beta, auxiliary.recon_weight)
+    sizes = Sizes(**_values(config.sizes))
+    return CoPS(clip, preset, components=components, readings=readings, sizes=sizes, seed=config.seed)
 
 
 def _values(group: Any) -> dict[str, Any]:

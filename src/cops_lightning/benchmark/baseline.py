@@ -12,20 +12,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32
+from open_clip.transformer import VisionTransformer
 from scipy import ndimage
 from torch import Tensor
 
-from cops_lightning.clip.surgery import patch_tokens, split_heads
+from cops_lightning.clip.image_encoder import patch_tokens, split_heads
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise
 from cops_lightning.metrics import PixelScores
 from cops_lightning.metrics.regions import FPR_LIMIT
 from cops_lightning.models.alignment import TEMPERATURE
 from cops_lightning.models.anomaly_map import SIGMA, Distances, Prototypes
-from cops_lightning.models.cops.class_tokens import ImplicitClasses
+from cops_lightning.models.cops import CoPS
+from cops_lightning.models.cops.class_tokens import ClassTokens
 from cops_lightning.models.cops.losses import DICE_SMOOTH, FOCUS, SMOOTHING
-from cops_lightning.models.cops.model import CoPS
-from cops_lightning.models.cops.state_tokens import ExplicitStates
+from cops_lightning.models.cops.state_tokens import StateTokens
 
 
 class PlainProgram:
@@ -36,44 +37,27 @@ class PlainProgram:
         self.clip = model.backbone.clip
 
     @property
-    def states(self) -> ExplicitStates:
+    def states(self) -> StateTokens:
         """Explicit state tokens of the model."""
         assert self.model.states is not None
         return self.model.states
 
     @property
-    def classes(self) -> ImplicitClasses:
+    def classes(self) -> ClassTokens:
         """Implicit class tokens of the model."""
         assert self.model.classes is not None
         return self.model.classes
 
-    @torch.no_grad()
-    def encode_image(self, images: Images) -> Features:
-        """Global and patch features, neither pooled nor normalised."""
-        visual = self.clip.visual
-        original = values = patch_tokens(visual, images)
-        for block in visual.transformer.resblocks:
-            attn = block.attn
-            qkv = F.linear(block.ln_1(original), attn.in_proj_weight, attn.in_proj_bias)
-            q, k, v = (split_heads(part, attn.num_heads) for part in qkv.chunk(3, dim=-1))
-            mixed, mixed_values = _eager_attention(q, k, v), _eager_attention(v, v, v)
-            values = values + attn.out_proj(mixed_values)
-            original = original + attn.out_proj(mixed)
-            original = original + block.mlp(block.ln_2(original))
-        return Features(image=original[:, 0] @ visual.proj, patches=visual.ln_post(values)[:, 1:] @ visual.proj)
-
-    def text_features(
-        self, prototypes: Prototypes, biases: Float[Tensor, "b m d"]
-    ) -> Float[Tensor, "b 2 d"]:
+    def text_features(self, prototypes: Prototypes, biases: Float[Tensor, "b m d"]) -> Float[Tensor, "b 2 d"]:
         """Unit features of both prompts: every position of every prompt of every class sample is encoded."""
-        clip, scaffold = self.clip, self.model.scaffold
-        prompts = scaffold(torch.stack(prototypes, dim=1).detach(), biases, self.model.readings.states)
+        clip, learner = self.clip, self.model.prompt_learner
+        prompts = learner(torch.stack(prototypes, dim=1).detach(), biases, self.model.readings.states)
         b, _, m, _, d = prompts.suffix.shape
         prefix = prompts.prefix[:, :, None].expand(-1, -1, m, -1, -1)
         length = prefix.shape[3] + prompts.suffix.shape[3]
         padding = clip.token_embedding.weight[0].expand(b, 2, m, clip.positional_embedding.shape[0] - length, d)
         x = torch.cat([prefix, prompts.suffix, padding], dim=3).flatten(0, 2) + clip.positional_embedding
-        deep = scaffold.deep(len(x), self.model.readings.deep)
+        deep = learner.deep(len(x), self.model.readings.deep)
         for index, block in enumerate(clip.transformer.resblocks):
             if 1 <= index <= len(deep):
                 tokens = deep[index - 1]
@@ -84,7 +68,7 @@ class PlainProgram:
 
     def losses(self, images: Images, masks: Masks, labels: Labels, noise: Noise) -> dict[str, Tensor]:
         """Training losses with the image encoder computed again, and pixel losses over all pixels."""
-        features = self._pooled(self.encode_image(images))
+        features = self._pooled(encode_image(self.clip.visual, images))
         prototypes = self.states(features.patches)
         biases, posterior = self.classes.posterior_bias(features.image, noise)
         text = self.text_features(prototypes, biases)
@@ -110,7 +94,7 @@ class PlainProgram:
         scores, maps = [], []
         preset = self.model.preset
         for image, latent in zip(torch.split(images, 1), torch.split(latents, 1), strict=True):
-            features = self._pooled(self.encode_image(image))
+            features = self._pooled(encode_image(self.clip.visual, image))
             prototypes = self.states(features.patches)
             text = self.text_features(prototypes, self.classes.prior_bias(latent))
             normal, anomalous = (_minmax(d[0]) for d in self._distances(features, prototypes))
@@ -147,6 +131,20 @@ class PlainProgram:
         b, p, _ = patch.shape
         side = round(p**0.5)
         return F.interpolate(patch.transpose(1, 2).reshape(b, 2, side, side), size=self.model.image_size)
+
+
+@torch.no_grad()
+def encode_image(visual: VisionTransformer, images: Images) -> Features:
+    """Global and patch features, neither pooled nor normalised: both paths of `clip.image_encoder`, written out."""
+    original = values = patch_tokens(visual, images)
+    for block in visual.transformer.resblocks:
+        attn = block.attn
+        qkv = F.linear(block.ln_1(original), attn.in_proj_weight, attn.in_proj_bias)
+        q, k, v = (split_heads(part, attn.num_heads) for part in qkv.chunk(3, dim=-1))
+        values = values + attn.out_proj(_eager_attention(v, v, v))
+        original = original + attn.out_proj(_eager_attention(q, k, v))
+        original = original + block.mlp(block.ln_2(original))
+    return Features(image=original[:, 0] @ visual.proj, patches=visual.ln_post(values)[:, 1:] @ visual.proj)
 
 
 def _eager_attention(

@@ -19,7 +19,7 @@ from cops_lightning.core.types import Batch, Features, Sample
 from cops_lightning.data import CopsDataModule, DatasetIndex, loader
 from cops_lightning.data.datamodules import thinned
 from cops_lightning.metrics.ranking import ranking_scores
-from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.cops import CoPS
 from cops_lightning.report.stats import Shift, compare_features, project, vae_health
 from cops_lightning.report.tables import Run
 
@@ -87,12 +87,12 @@ def observe(model: CoPS, data: CopsDataModule, index: DatasetIndex, extent: Exte
         features = _encoded(model, batch.to(device))
         samples += batch.samples
         images.append(features.image.float().cpu().numpy())
-        for key, of_image in zip(batch.keys, features.patches.float().cpu().numpy(), strict=True):
-            generator = named_generator(model.seed, "diagnostics", key)
+        for name, of_image in zip(batch.names, features.patches.float().cpu().numpy(), strict=True):
+            generator = named_generator(model.seed, "diagnostics", name)
             patches.append(of_image[torch.randperm(len(of_image), generator=generator)[: extent.patches].numpy()])
         if model.classes is not None:
             scores = [
-                model.score_features(features, _latents(model, batch.keys, draw).to(device)).image
+                model.score_drawn(features, _latents(model, batch.names, draw).to(device)).image
                 for draw in range(extent.draws)
             ]
             drawn.append(torch.stack(scores, dim=1).float().cpu().numpy())
@@ -108,10 +108,10 @@ def _encoded(model: CoPS, batch: Batch) -> Features:
     return model.encode(batch.images)
 
 
-def _latents(model: CoPS, keys: tuple[str, ...], draw: int) -> torch.Tensor:
+def _latents(model: CoPS, names: tuple[str, ...], draw: int) -> torch.Tensor:
     if draw == 0:
-        return model.draw_latents(keys)
-    named = tuple(f"{key}#{draw}" for key in keys)
+        return model.draw_latents(names)
+    named = tuple(f"{name}#{draw}" for name in names)
     return image_latents(model.seed, named, model.sizes.class_samples, model.backbone.width)
 
 

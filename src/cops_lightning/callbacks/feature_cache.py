@@ -22,7 +22,7 @@ from cops_lightning.core.distributed import from_all, from_first
 from cops_lightning.core.errors import CacheError, CopsError
 from cops_lightning.core.processes import rank, world_size
 from cops_lightning.core.progress import counted_progress
-from cops_lightning.core.types import Batch, Features, Sample
+from cops_lightning.core.types import DTYPES, Batch, Features, Precision, Sample
 from cops_lightning.data import (
     PREPROCESSING_VERSION,
     AnomalyDataset,
@@ -32,7 +32,7 @@ from cops_lightning.data import (
     MaskThreshold,
     loader,
 )
-from cops_lightning.features import DTYPES, FOLDER, GB, FeatureKey, FeatureStore, FileHashes, make_room
+from cops_lightning.features import FOLDER, GB, Entry, FeatureKey, FeatureStore, FileHashes, make_room
 from cops_lightning.models.module import EncoderCount, ScoringTask
 
 HASHES = "hashes.sqlite"
@@ -45,7 +45,7 @@ class CacheOptions:
     """Where features are kept: `folder` is the root of all stores, `budget` bounds their bytes, `dtype` their type."""
 
     folder: Path
-    dtype: str = "fp32"
+    dtype: Precision = "fp32"
     budget: int = 50 * GB
 
 
@@ -90,7 +90,8 @@ class CachedDataset(Dataset[Item]):
 
     def __getitem__(self, place: int) -> Item:
         names = self.names[place]
-        return Item(None, self._mask(names.mask), self.samples[place], self.store.read(names.image))
+        image, patches, name = self.store.read(names.image)
+        return Item(None, self._mask(names.mask), self.samples[place], name, (image, patches))
 
     def _mask(self, name: str | None) -> Tensor | None:
         side = self.store.key.image_size
@@ -260,7 +261,7 @@ class FeatureCache:
                     f"{self.store.key.precision}. Use cache.dtype=fp32 and backbone.precision=fp32."
                 )
             if not self.store.holds(own.image):
-                self.store.write(own.image, image, patches)
+                self.store.write(own.image, Entry(image, patches, batch.names[place]))
         self._write_masks(names, batch)
 
     def _write_masks(self, names: Sequence[Names], batch: Batch) -> None:

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cops_lightning.models.anomaly_map import Prototypes
-from cops_lightning.models.cops.model import CoPS
-from cops_lightning.models.cops.prompt_learner import PromptScaffold
+from cops_lightning.models.cops import CoPS
+from cops_lightning.models.cops.prompt_learner import PromptLearner
 
 
 def prototype_similarities(prototypes: Float[Tensor, "b 2 k d"]) -> dict[str, float]:
@@ -27,10 +27,10 @@ def prototype_similarities(prototypes: Float[Tensor, "b 2 k d"]) -> dict[str, fl
     return found
 
 
-def token_similarities(scaffold: PromptScaffold) -> dict[str, float]:
+def token_similarities(learner: PromptLearner) -> dict[str, float]:
     """Mean cosine of the learnt tokens of both prompts at the same position, for context, state and class tokens."""
-    cosines = F.cosine_similarity(scaffold.ctx_pos.detach().float(), scaffold.ctx_neg.detach().float(), dim=-1)
-    sizes = [scaffold.context, scaffold.prototypes, scaffold.classes]
+    cosines = F.cosine_similarity(learner.ctx_pos.detach().float(), learner.ctx_neg.detach().float(), dim=-1)
+    sizes = [learner.context, learner.prototypes, learner.classes]
     parts = zip(("context", "state", "class"), torch.split(cosines[0, 0], sizes), strict=True)
     return {f"similarity/{name}_tokens": part.mean().item() for name, part in parts if part.numel()}
 

@@ -10,8 +10,8 @@ from torch.utils.hooks import RemovableHandle
 
 from cops_lightning.callbacks.similarity import prompt_similarity, prototype_similarities, token_similarities
 from cops_lightning.core.types import Batch
-from cops_lightning.models.cops.model import CoPS
-from cops_lightning.models.cops.prompt_learner import PromptScaffold
+from cops_lightning.models.cops import CoPS
+from cops_lightning.models.cops.prompt_learner import PromptLearner
 
 
 class TrainingCurves(Callback):
@@ -28,7 +28,7 @@ class TrainingCurves(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to overhear what the prompts are filled with."""
-        self._hook = _model(pl_module).scaffold.register_forward_hook(self._overhear)
+        self._hook = _model(pl_module).prompt_learner.register_forward_hook(self._overhear)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -49,7 +49,7 @@ class TrainingCurves(Callback):
             "rates/learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
         model = _model(pl_module)
-        values |= token_similarities(model.scaffold)
+        values |= token_similarities(model.prompt_learner)
         if self._overheard is not None:
             prototypes, biases = self._overheard
             values |= prompt_similarity(model, prototypes, biases)
@@ -64,7 +64,7 @@ class TrainingCurves(Callback):
             self._hook.remove()
             self._hook = None
 
-    def _overhear(self, _scaffold: PromptScaffold, filled_with: tuple[Any, ...], _prompts: Any) -> None:
+    def _overhear(self, _learner: PromptLearner, filled_with: tuple[Any, ...], _prompts: Any) -> None:
         prototypes, biases, _ = filled_with
         self._overheard = (
             None if prototypes is None else prototypes.detach(),

@@ -13,7 +13,7 @@ from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import find_spec
 from cops_lightning.data.protocol import require_unseen
 from cops_lightning.models.checkpoint import METHOD, Checkpoint, Stamp, read_checkpoint
-from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsTask
 from cops_lightning.report.tables import Run
 from cops_lightning.runs.jobs import launch, register_resolvers

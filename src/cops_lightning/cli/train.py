@@ -21,7 +21,7 @@ from cops_lightning.compose import (
 from cops_lightning.config import conf_folder, register
 from cops_lightning.data.protocol import require_unseen, trained_categories
 from cops_lightning.models.checkpoint import METHOD, Stamp
-from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.cops import CoPS
 from cops_lightning.models.detector import FeatureDetector
 from cops_lightning.models.module import CopsTask, ScoringTask
 from cops_lightning.report.tables import NOTHING, Run

@@ -20,8 +20,9 @@ def encode_prompts(
     """Joint-space feature, not normalised, of every prompt `prefix[i] + suffix[i, j]`, read at its last token (EOT).
 
     `deep[i]` overwrites positions 1 to c at the input of block i + 1 (deep prompts), in each of the n prefixes by its
-    own; those beyond the tower's depth go unused. Attention is causal, so the tokens after EOT cannot matter and are left out, and the prefix, which all m
-    suffixes share, is encoded once; the result equals encoding all 77 positions of every prompt.
+    own; those beyond the tower's depth go unused. Attention is causal, so the tokens after EOT cannot matter and are
+    left out, and the prefix, which all m suffixes share, is encoded once; the result equals encoding all 77 positions
+    of every prompt.
     """
     n, m, t2, d = suffix.shape
     t1 = prefix.shape[1]

@@ -22,6 +22,7 @@ from cops_lightning.data.dataset import (
     collate,
     loader,
     normalise,
+    preprocess,
 )
 from cops_lightning.data.readers.images import read_image, read_mask
 from cops_lightning.data.readers.index import DatasetIndex
@@ -87,6 +88,7 @@ __all__ = [
     "load_index",
     "loader",
     "normalise",
+    "preprocess",
     "read_image",
     "read_index",
     "read_mask",

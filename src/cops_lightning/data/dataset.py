@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.processes import rank, world_size
+from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample, Split
 from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.readers.images import Pixels, ReadingError, read_image, read_mask
@@ -32,12 +33,14 @@ Augment = Callable[..., Mapping[str, Any]]  # an albumentations transform or Com
 class Item:
     """One image: preprocessed, or as the features g and f that the encoder made of it before; the other is None.
 
-    `mask` holds 0 and 1, and is None for a dataset without masks.
+    `mask` holds 0 and 1, and is None for a dataset without masks. `name` is that of the preprocessed pixels, see
+    `core.seeding.content_names`.
     """
 
     image: Float[Tensor, "3 s s"] | None
     mask: Float[Tensor, "s s"] | None
     sample: Sample
+    name: str
     features: tuple[Float[Tensor, " d"], Float[Tensor, "p d"]] | None = None
 
 
@@ -59,14 +62,15 @@ class Preprocess:
     def __call__(self, sample: Sample) -> Item:
         """Decode and preprocess one sample. Raises ReadingError where a file cannot be read or the sizes differ."""
         full = read_image(sample.image)
-        image = np.array(full.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        image = resized(full, self.size)
         mask = self._mask(sample, full.size) if self.has_masks else None
         if self.augment is not None:
             image, mask = self._augmented(image, mask, sample)
         if self.corruption is not None:
-            image = self.corruption(image, sample.key)
+            image = self.corruption(image)
         binary = None if mask is None else torch.from_numpy(mask > 127).float()
-        return Item(normalise(torch.from_numpy(image)), binary, sample)
+        seen = normalise(torch.from_numpy(image))
+        return Item(seen, binary, sample, content_names(seen[None])[0])
 
     def _mask(self, sample: Sample, image_size: tuple[int, int]) -> Pixels:
         if sample.mask is None:
@@ -141,6 +145,23 @@ class StreamedDataset(IterableDataset[Item]):
         return map(self.preprocess, stream_samples(self.path, shard=shard))
 
 
+def preprocess(image: str | Path | Image.Image | UInt8[np.ndarray, "h w 3"], size: int) -> Float[Tensor, "3 s s"]:
+    """What the encoder sees of one image, given as a file, by Pillow, or as RGB values: resized and normalised.
+
+    The same pixels give the same tensor on every way here. Raises ReadingError where a file cannot be read.
+    """
+    if isinstance(image, str | Path):
+        image = read_image(Path(image))
+    elif isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    return normalise(torch.from_numpy(resized(image.convert("RGB"), size)))
+
+
+def resized(image: Image.Image, size: int) -> Pixels:
+    """An RGB image resized to (size, size), whatever its aspect."""
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
 def normalise(image: UInt8[Tensor, "s s 3"]) -> Float[Tensor, "3 s s"]:
     """Pixels in [0, 255] to CLIP's input: scaled to [0, 1], less CLIP's mean, over CLIP's standard deviation."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
@@ -162,6 +183,7 @@ def collate(items: Sequence[Item]) -> Batch:
         torch.stack(masks) if masks else None,
         torch.tensor([int(item.sample.anomalous) for item in items]),
         tuple(item.sample for item in items),
+        tuple(item.name for item in items),
         Features(*(torch.stack(part) for part in zip(*features, strict=True))) if features else None,
     )
 

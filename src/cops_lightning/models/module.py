@@ -11,13 +11,10 @@ from torch import Tensor
 from cops_lightning.core.distributed import from_all
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.processes import world_size
-from cops_lightning.core.seeding import named_generator
-from cops_lightning.core.types import Batch, Features, Noise, Sample
-from cops_lightning.core.weights import mismatches
+from cops_lightning.core.types import Batch, Features, Sample
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.models.checkpoint import STAMP, Stamp
-from cops_lightning.models.cops.model import CoPS
-from cops_lightning.models.detector import Detector, FeatureDetector
+from cops_lightning.models.detector import Detector, FeatureDetector, TrainableDetector
 from cops_lightning.models.sharing import mean_over_processes, share_of
 
 
@@ -69,11 +66,11 @@ class ScoringTask(LightningModule):
         categories = [sample.category for sample in batch.samples]
         if isinstance(self.model, FeatureDetector):
             features = self._features(self.model, batch)
-            scores = self.model.score_features(features, keys=batch.keys, categories=categories)
+            scores = self.model.score_features(features, names=batch.names, categories=categories)
         else:
             assert batch.images is not None, "a model that reads images is not served features"
             self.count.encoded += len(batch)
-            scores = self.model.score(batch.images, keys=batch.keys, categories=categories)
+            scores = self.model.score(batch.images, names=batch.names, categories=categories)
         on_gpu = scores.image.is_cuda
         image, patch = (x.float().to("cpu", non_blocking=on_gpu) for x in (scores.image, scores.patch))
         copied = torch.cuda.current_stream().record_event() if on_gpu else None
@@ -136,26 +133,30 @@ class CopsTask(ScoringTask):
     Only trained weights enter `state_dict`, under their released names; checkpoints carry `stamp` beside them.
     """
 
-    model: CoPS
+    model: TrainableDetector
 
-    def __init__(self, model: CoPS, stamp: Stamp, lr: float = 1e-3, betas: tuple[float, float] = (0.5, 0.999)) -> None:
+    def __init__(
+        self, model: TrainableDetector, stamp: Stamp, lr: float = 1e-3, betas: tuple[float, float] = (0.5, 0.999)
+    ) -> None:
         super().__init__(model)
         self.stamp, self.lr, self.betas = stamp, lr, betas
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over everything that trains, as released."""
-        parameters = [parameter for _, parameter in self.model.released_parameters()]
+        parameters = [parameter for _, parameter in self.model.trained_parameters()]
         return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Total loss of a batch; every part is logged."""
-        features, noise = self._features(self.model, batch), self._noise(batch)
+        features = self._features(self.model, batch)
+        drawn = self.model.training_draws(batch.names, self.current_epoch)
+        draws = {name: draw.to(self.device) for name, draw in drawn.items()}
         share, size = None, len(batch)
         if world_size() > 1:
             batches = self.trainer.train_dataloader.batch_sampler  # type: ignore[union-attr]
             share = share_of(batches, batch_idx, features, batch.masks, self.model.backbone.patch_size)
             size = batches.whole(batch_idx)
-        losses = self.model.losses_of_features(features, batch.masks, batch.labels, noise, share)
+        losses = self.model.losses(features, batch.masks, batch.labels, draws, share)
         shown = mean_over_processes({name: value.detach() for name, value in losses.items()})
         logged = {f"train/{name}": value for name, value in shown.items()}
         self.log_dict(logged, on_step=True, on_epoch=True, batch_size=size)
@@ -164,13 +165,11 @@ class CopsTask(ScoringTask):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """Trained weights under their released names; the frozen backbone is named by its hash in the stamp."""
-        return {name: parameter.detach() for name, parameter in self.model.released_parameters()}
+        return {name: parameter.detach() for name, parameter in self.model.trained_parameters()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take exactly the weights that `state_dict` gives. Raises CheckpointError naming what differs."""
-        if problems := mismatches(state_dict, self.state_dict()):
-            raise CheckpointError(f"The checkpoint does not fit this model: {problems}. Use the one of this run.")
-        self.model.load_released(state_dict)
+        self.model.load_trained(state_dict)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the checkpoint says about itself."""
@@ -183,9 +182,3 @@ class CopsTask(ScoringTask):
                 f"The checkpoint was trained on the backbone {checkpoint[STAMP]['backbone']} with other weights than "
                 f"{self.stamp.backbone} has here. Load the same CLIP."
             )
-
-    def _noise(self, batch: Batch) -> Noise:
-        """The VAE's draw, a function of (seed, epoch, image), so that a resumed run repeats an uninterrupted one."""
-        width, seed, epoch = self.model.backbone.width, self.model.seed, self.current_epoch
-        draws = [torch.randn(width, generator=named_generator(seed, "vae", epoch, key)) for key in batch.keys]
-        return torch.stack(draws).to(self.device)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
-from cops_lightning.core.files import replacing
+from cops_lightning.core.files import digest, replacing
 from cops_lightning.data import DatasetIndex, write_index
-from cops_lightning.runs.state import RECORD, RESULTS, Entry, Status, digest
+from cops_lightning.runs.state import RECORD, RESULTS, Entry, Status
 from cops_lightning.models.module import EncoderCount
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")

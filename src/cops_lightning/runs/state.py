@@ -4,7 +4,6 @@ The entry of a run is the run.json in its folder. An entry is believed where it 
 results.csv is the file that it was written for; anything else counts as not done.
 """
 
-import hashlib
 import json
 import traceback
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,8 @@ from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
+
+from cops_lightning.core.files import digest
 
 RECORD, RESULTS, TRACEBACK = "run.json", "results.csv", "traceback.txt"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -70,15 +71,6 @@ def claimed(folder: Path) -> Iterator[bool]:
 def leave_traceback(folder: Path, error: BaseException) -> None:
     """Write where and why a run failed."""
     (folder / TRACEBACK).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-
-
-def digest(path: Path) -> str | None:
-    """SHA-256 of a file's content, None where there is no file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _record(path: Path) -> Mapping[str, Any]:

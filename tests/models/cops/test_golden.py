@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from conftest import SHARED
-from cops_lightning.models.cops.model import CoPS, Scores
+from cops_lightning.models.anomaly_map import Scores
+from cops_lightning.models.cops import CoPS
 
 HERE = Path(__file__).parents[2] / "golden"
 CASES = {"small": HERE / "small", **{name: SHARED / "golden" / name for name in ("aux_visa", "aux_mvtec")}}
@@ -55,6 +56,15 @@ def close(got: Tensor, expected: Tensor, atol: float = 1e-4) -> None:
     torch.testing.assert_close(got, expected, atol=atol, rtol=0)
 
 
+def score(model: CoPS, images: Tensor, latents: Tensor) -> Scores:
+    return model.score_drawn(model.encode(images), latents)
+
+
+def step_losses(model: CoPS, given: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    images, masks, labels, noise = (given[name][step] for name in ("images", "masks", "labels", "noise"))
+    return model.losses(model.encode(images), masks, labels, {"noise": noise})
+
+
 def relative(got: Tensor, expected: Tensor) -> float:
     return float((got - expected).norm() / expected.norm())
 
@@ -74,7 +84,7 @@ def test_features_prototypes_and_prompts_are_the_released_ones(case):
 
 def test_scores_and_maps_are_the_released_ones(case):
     given, expected = case.arrays("infer_in"), case.arrays("infer_out")
-    scores = case.inference_model().score(given["images"], given["latents"])
+    scores = score(case.inference_model(), given["images"], given["latents"])
     close(scores.patch, expected["patch_prob"], atol=1e-5)
     close(scores.map, expected["anomaly_map"], atol=1e-5)
     close(scores.image, expected["image_score"], atol=1e-5)
@@ -82,8 +92,8 @@ def test_scores_and_maps_are_the_released_ones(case):
 
 def test_a_batch_of_three_equals_three_batches_of_one(case):
     model, given = case.inference_model(), case.arrays("infer_in")
-    together = model.score(given["images"], given["latents"])
-    alone = [model.score(given["images"][i : i + 1], given["latents"][i : i + 1]) for i in range(3)]
+    together = score(model, given["images"], given["latents"])
+    alone = [score(model, given["images"][i : i + 1], given["latents"][i : i + 1]) for i in range(3)]
     for part in ("image", "patch", "map"):
         close(getattr(together, part), torch.cat([getattr(scores, part) for scores in alone]), atol=1e-6)
 
@@ -92,7 +102,7 @@ def test_a_saved_checkpoint_loads_to_the_same_scores_under_the_released_keys(cas
     model, given = case.inference_model(), case.arrays("infer_in")
     model.save_released(tmp_path / "again.pth")
     again = case.model(tmp_path / "again.pth", TRAINED_ON[case.sizes["infer_as"]])
-    first, second = (m.score(given["images"], given["latents"]) for m in (model, again))
+    first, second = (score(m, given["images"], given["latents"]) for m in (model, again))
     assert equal(first, second)
     keys = [
         torch.load(path, weights_only=True)["prompt_learner"].keys()
@@ -109,10 +119,10 @@ def test_losses_gradients_and_three_adam_steps_are_the_released_ones(case):
     start = case.arrays("learner")
     model = case.model(start, case.sizes["train_as"])
     given, expected = case.arrays("train_in"), case.arrays("train_out")
-    parameters = dict(model.released_parameters())
+    parameters = dict(model.trained_parameters())
     adam = torch.optim.Adam(parameters.values(), lr=1e-3, betas=(0.5, 0.999))
     for step in range(3):
-        losses = model.losses(*(given[name][step] for name in ("images", "masks", "labels", "noise")))
+        losses = step_losses(model, given, step)
         got = torch.stack([losses[column].detach() for column in case.sizes["loss_columns"]])
         torch.testing.assert_close(got, expected["losses"][step], rtol=1e-4, atol=1e-6)
         adam.zero_grad()
@@ -145,13 +155,13 @@ def test_the_bias_of_keys_has_no_gradient_but_rounding(case):
 
 def test_the_third_golden_batch_has_no_anomalous_pixel_and_leaves_the_anomalous_queries_alone(case):
     model = case.model(case.arrays("learner"), case.sizes["train_as"])
-    images, masks, labels, noise = (case.arrays("train_in")[name][2] for name in ("images", "masks", "labels", "noise"))
-    assert not masks.any()
-    model.losses(images, masks, labels, noise)["total"].backward()
+    given = case.arrays("train_in")
+    assert not given["masks"][2].any()
+    step_losses(model, given, 2)["total"].backward()
     assert model.states.t_a.grad is None
     assert model.states.t_n.grad is not None
 
 
 def test_every_released_parameter_was_compared(case):
-    names = {name for name, _ in case.model(case.arrays("learner"), "visa").released_parameters()}
+    names = {name for name, _ in case.model(case.arrays("learner"), "visa").trained_parameters()}
     assert {key.removeprefix("param/") for key in case.arrays("train_out") if key.startswith("param/")} == names

@@ -2,14 +2,14 @@
 
 import torch
 
-from cops_lightning.models.cops.prompt_learner import PromptScaffold
+from cops_lightning.models.cops.prompt_learner import PromptLearner
 
 FRAME = (torch.full((12,), -1.0), torch.full((12,), -2.0), torch.full((12,), -3.0))
 
 
-def scaffold() -> PromptScaffold:
+def scaffold() -> PromptLearner:
     """Two context, three state and two class tokens; the learnt tokens are 0 for normal and 100 for anomalous."""
-    built = PromptScaffold(FRAME, prototypes=3, context=2, classes=2, deep_layers=1)
+    built = PromptLearner(FRAME, prototypes=3, context=2, classes=2, deep_layers=1)
     with torch.no_grad():
         built.ctx_pos.fill_(0)
         built.ctx_neg.fill_(100)
@@ -63,5 +63,5 @@ def test_as_released_the_gradient_of_deep_tokens_is_rounded_prompt_by_prompt_and
 
 
 def test_the_released_sizes_give_seventeen_positions():
-    prompts = PromptScaffold(FRAME)(torch.zeros(1, 2, 6, 12), torch.zeros(1, 1, 12), "released")
+    prompts = PromptLearner(FRAME)(torch.zeros(1, 2, 6, 12), torch.zeros(1, 1, 12), "released")
     assert prompts.prefix.shape[2] + prompts.suffix.shape[3] == 17

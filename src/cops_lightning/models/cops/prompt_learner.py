@@ -17,11 +17,18 @@ class Prompts(NamedTuple):
     suffix: Float[Tensor, "b 2 m t2 d"]
 
 
-class PromptScaffold(nn.Module):
+class PromptLearner(nn.Module):
     """Learnable tokens of both prompts, in the released names, and the fixed tokens around them.
 
-    Tokens per prompt: `context`, then one state token per prototype, then `classes`. `deep_layers` times 4 deep tokens
-    are shared by both prompts. Sizes default to the released ones.
+    Sizes default to the released ones.
+
+    Args:
+        frame: embeddings of SOT, "." and EOT.
+        prototypes: state tokens per prompt, one for each prototype.
+        context: context tokens per prompt, before those of the state.
+        classes: class tokens per prompt, after them.
+        deep_layers: text layers with learnt tokens of their own, which both prompts share.
+        deep_tokens: tokens in each of these layers.
     """
 
     sot: Tensor

@@ -5,17 +5,10 @@ import math
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from cops_lightning.models.anomaly_map import Prototypes
-
-
-class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Element-wise, any shape."""
-        return x * torch.sigmoid(1.702 * x)
 
 
 class PrototypeExtractor(nn.Module):
@@ -59,7 +52,7 @@ class PrototypeExtractor(nn.Module):
         return prototypes
 
 
-class ExplicitStates(nn.Module):
+class StateTokens(nn.Module):
     """Queries of both states and the extractor that they share."""
 
     def __init__(self, width: int, heads: int, prototypes: int) -> None:
