@@ -86,8 +86,8 @@ def attempts(folder: Path) -> list[OfflineRun]:
 def latest(folder: Path) -> OfflineRun:
     """The last attempt, once W&B's process has written its end."""
     for _ in range(200):
-        found = attempts(folder)[-1]
-        if any(found.of("exit")):
-            return found
+        files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+        if files and any(record.WhichOneof("record_type") == "exit" for record in records(files[-1])):
+            return attempts(folder)[-1]
         time.sleep(0.05)
     raise AssertionError(f"The run in {folder} has no end.")

@@ -4,6 +4,8 @@ import inspect
 import json
 import netrc
 import os
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 from urllib.parse import urlsplit
@@ -299,6 +301,20 @@ def test_the_file_of_the_last_attempt_has_every_step_once_and_the_others_are_not
     for line in history:
         if "loss_step" in line and line[STEP] < 6:
             assert line["_timestamp"] == pytest.approx(times[line[STEP]], abs=0.5)
+
+
+def test_wandb_sync_takes_the_file_of_the_last_attempt_alone(run):
+    for steps in (range(4), range(3, 6)):
+        logger = WandbLogger(save_dir=run.folder)
+        with tracked([logger], run):
+            log_steps(logger, steps)
+    latest(run.folder)
+    folders = sorted(map(str, (run.folder / "wandb").glob("offline-run-*")))
+    program = Path(sys.executable).with_name("wandb")
+    result = subprocess.run([program, "sync", "--dry-run", *folders], capture_output=True, text=True, check=True)
+    said = result.stdout + result.stderr
+    assert "Would sync 1 run(s)" in said
+    assert folders[1] in said.replace("\n", "") or Path(folders[1]).name in said
 
 
 def resume_online(run, monkeypatch, starting_step: int) -> tuple[dict, Mock]:
