@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cops_lightning.config.check import near_key
-from cops_lightning.config.options import default_nodes, register
+from cops_lightning.config.help import known_settings, show_help
+from cops_lightning.config.options import register
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import conf_folder
 
@@ -43,8 +44,6 @@ class HydraApp:
         OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
         sys.path += [str(Path(folder).absolute()) for folder in config_folders(arguments)]
         if any(argument in ("--help", "-h") for argument in arguments):
-            from cops_lightning.config.help import show_help
-
             with one_sentence():
                 return show_help(self.name, self.header, [a for a in arguments if not a.startswith("-") and "=" in a])
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us as they are
@@ -76,7 +75,8 @@ def one_sentence() -> Iterator[None]:
         yield
     except (CopsError, HydraException, OmegaConfBaseException) as error:
         sentence = str(error) if isinstance(error, CopsError) else explained(error)
-        log.error("%s", sentence)
+        if logging.getLogger().handlers:  # else the line below would stand twice
+            log.error("%s", sentence)
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from None
 
@@ -86,11 +86,11 @@ def explained(error: Exception) -> str:
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if "Could not override '" in said:
         asked = said.split("Could not override '")[1].split("'")[0]
-        near = near_key(asked, default_nodes())
+        near = near_key(asked, known_settings())
         hint = f"Did you mean {near}?" if near else "See --help for all settings."
         return f"There is no setting {asked}. {hint}"
     if "Key '" in said and "is not in struct" in said:
         key = said.split("full_key: ")[-1].split()[0] if "full_key: " in said else said.split("Key '")[1].split("'")[0]
-        near = near_key(key, default_nodes())
+        near = near_key(key, known_settings())
         return f"There is no setting {key}." + (f" Did you mean {near}?" if near else " See --help for all settings.")
     return said

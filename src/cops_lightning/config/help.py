@@ -63,6 +63,11 @@ def settings_of(name: str, overrides: list[str]) -> Iterator[str]:
     yield from _lines("", config)
 
 
+def known_settings() -> list[str]:
+    """The dotted names of all settings of cops-train, as far as its options and our own classes state them."""
+    return [line.split("=")[0] for line in settings_of("train", []) if "=" in line]
+
+
 def _lines(at: str, content: Mapping[Any, Any]) -> Iterator[str]:
     known = dict(arguments(str(content[TARGET]))) if TARGET in content else {}
     if TARGET in content:
