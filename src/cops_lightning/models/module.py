@@ -19,7 +19,7 @@ from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow,
 from cops_lightning.data.protocol import require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
 from cops_lightning.models.anomaly_map import Scores
-from cops_lightning.models.build import build_detector, build_further_metrics, build_partial
+from cops_lightning.models.build import build_detector, build_further_metrics, build_partial, find_node
 from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved
 from cops_lightning.models.detector import Detector, FeatureDetector, Prediction, TrainableDetector
 from cops_lightning.models.sharing import mean_over_processes, share_of
@@ -88,19 +88,15 @@ class CopsModule(LightningModule):
         saved: Saved | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.saved = Saved()
-        if saved is not None:
-            self.saved = saved if isinstance(saved, Saved) else Saved.from_plain(saved)
-            if not isinstance(model, Detector):
+        self.saved = saved if isinstance(saved, Saved) else Saved() if saved is None else Saved.from_plain(saved)
+        if not isinstance(model, Detector):
+            if saved is not None:
                 model = self.saved.own_model() if model == "cops" else model
                 backbone = self.saved.own_backbone() if backbone == "mini" else backbone
-        if not isinstance(model, Detector):
-            if isinstance(model, str):
-                model = default_nodes(f"model={model}", f"preset={preset}", f"seed={seed}")["model"]
-            if isinstance(backbone, str):
-                backbone = default_nodes(f"backbone={backbone}")["backbone"]
-            self.saved = self.saved.with_nodes(model, None if isinstance(backbone, FrozenClip) else backbone)
-            model = build_detector(model, backbone)
+            node = find_node("model", model, f"preset={preset}", f"seed={seed}")
+            frozen = backbone if isinstance(backbone, FrozenClip) else find_node("backbone", backbone)
+            self.saved = self.saved.with_nodes(node, None if isinstance(frozen, FrozenClip) else frozen)
+            model = build_detector(node, frozen)
         self.model: Detector = model
         record = model.backbone.record
         self.saved.require_backbone(record)
