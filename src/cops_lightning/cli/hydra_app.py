@@ -47,9 +47,13 @@ class HydraApp:
             with one_sentence():
                 return show_help(self.name, self.header, [a for a in arguments if not a.startswith("-") and "=" in a])
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us as they are
-        command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self.run)
+        command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self._job)
         with one_sentence():
             return command()
+
+    def _job(self, config: DictConfig) -> float | None:
+        with one_sentence():  # within, as Hydra would add a sentence of its own
+            return self.run(config)
 
 
 def _job_name(*, _root_: DictConfig) -> str:
