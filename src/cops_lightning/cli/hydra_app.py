@@ -41,7 +41,6 @@ class HydraApp:
         """Run the command of `sys.argv`. Errors that stem from the input end with one sentence and exit code 1."""
         arguments = sys.argv[1:]
         register()
-        OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
         sys.path += [str(Path(folder).absolute()) for folder in config_folders(arguments)]
         if any(argument in ("--help", "-h") for argument in arguments):
             with one_sentence():
@@ -60,6 +59,9 @@ def _job_name(*, _root_: DictConfig) -> str:
     from cops_lightning.runs.identity import job_name
 
     return job_name(_root_)
+
+
+OmegaConf.register_new_resolver("job_name", _job_name, replace=True)  # on import, for the processes of launchers too
 
 
 def config_folders(arguments: list[str]) -> list[str]:
