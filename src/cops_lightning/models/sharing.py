@@ -16,8 +16,8 @@ def share_of(
     """This process's share of a batch, None for a process that has all of it. All processes must call this together.
 
     Averaged over processes, as DDP averages gradients, the weighted losses are those of one process with the whole
-    batch. Where a share has no patches of a kind, its gather or scatter loss is a constant without a gradient: DDP needs
-    `find_unused_parameters`, as the queries are then unused in this process, or in all.
+    batch. Where a share has no patches of a kind, its gather or scatter loss is a constant without a gradient: DDP
+    needs `find_unused_parameters`, as the queries are then unused in this process, or in all.
     """
     if world_size() == 1:
         return None
