@@ -13,7 +13,6 @@ batch is a function of (seed, step), so an interrupted run sees what an uninterr
 
 import argparse
 import gzip
-import hashlib
 import json
 import math
 import os
@@ -37,7 +36,8 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cops_lightning.clip.surgery import encode_image
+from cops_lightning.clip.image_encoder import ImageEncoder
+from cops_lightning.core.files import digest
 from cops_lightning.demo.captions import ANOMALOUS, NORMAL, TEMPLATES, caption_pair, phrases
 from cops_lightning.demo.catalog import (
     CATEGORIES,
@@ -564,7 +564,7 @@ def export(options: argparse.Namespace) -> None:
         "decay from step": content["decay_at"],
         "images": content["images"],
         "generator version": VERSION,
-        "sha256": hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest(),
+        "sha256": digest(folder / WEIGHTS_FILE),
     }
     (folder / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n")
     print(json.dumps(recipe, indent=2))
@@ -596,11 +596,13 @@ Detector = Callable[[np.ndarray], tuple[np.ndarray, Maps]]  # images (n, s, s, 3
 def zero_shot(clip: CLIP, axis: Tensor) -> Detector:
     """Hand-written prompts: the global feature scores the image, pooled features of the value path its pixels."""
 
+    encode = ImageEncoder(clip.visual)
+
     @torch.no_grad()
     def detect(images: np.ndarray) -> tuple[np.ndarray, Maps]:
         small = np.stack([cv2.resize(image, (IMAGE, IMAGE), interpolation=cv2.INTER_AREA) for image in images])
         pixels = (torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
-        features, maps = encode_image(clip.visual, pixels), {}
+        features, maps = encode(pixels), {}
         for pool in POOLS:
             patches = (F.normalize(pooled(features.patches, pool), dim=-1) @ axis).view(-1, 1, GRID, GRID)
             maps[f"pool {pool}"] = F.interpolate(patches, images.shape[1:3], mode="bilinear")[:, 0].numpy()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.cops import CoPS
 
 # Machines are noisy: no test is judged by its time.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -41,6 +41,12 @@ def tiny_clip_state() -> dict[str, torch.Tensor]:
 def tiny_model(tiny_clip_state: dict[str, torch.Tensor]) -> CoPS:
     """CoPS with fresh weights over the tiny CLIP, for images of 48 px (a 6 x 6 patch grid)."""
     return CoPS.from_released(tiny_clip_state, None, auxiliary="visa", image_size=48)
+
+
+def losses_of(model: CoPS, images: torch.Tensor, masks: torch.Tensor | None, labels: torch.Tensor) -> dict:
+    """Losses of a batch of images, under noise that is the same for every model."""
+    noise = torch.randn(len(images), model.backbone.width, generator=torch.Generator().manual_seed(2))
+    return model.losses(model.encode(images), masks, labels, {"noise": noise})
 
 
 @pytest.fixture

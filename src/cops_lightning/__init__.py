@@ -1,1 +1,99 @@
-"""CoPS, conditional prompt synthesis for zero-shot anomaly detection (arXiv 2508.03447)."""
+"""CoPS, conditional prompt synthesis for zero-shot anomaly detection (arXiv 2508.03447).
+
+    import cops_lightning as cl
+
+    module = cl.CopsModule(backbone="mini")
+    trainer.fit(module, datamodule=cl.VisA("data/visa"))
+    trainer.test(module, datamodule=cl.BTAD("data/btad"))
+    for found in cl.load("last.ckpt").predict("photos"): ...
+
+Everything is imported when it is first used.
+"""
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cops_lightning.data.datamodules import (
+        BTAD,
+        ISIC,
+        MPDD,
+        AnomalyDataModule,
+        Br35H,
+        BrainMRI,
+        CopsDataModule,
+        CVCClinicDB,
+        CVCColonDB,
+        DTDSynthetic,
+        Endo,
+        Folder,
+        HeadCT,
+        ImageFolder,
+        Kvasir,
+        MVTecAD,
+        VisA,
+    )
+    from cops_lightning.data.dataset import preprocess
+    from cops_lightning.demo.datamodules import Rendered
+    from cops_lightning.models.cops.model import CoPS
+    from cops_lightning.models.detector import Detector
+    from cops_lightning.models.load import load
+    from cops_lightning.models.module import CopsModule
+
+_DATA = "cops_lightning.data.datamodules"
+_HOMES = {
+    **dict.fromkeys(
+        (
+            *("MVTecAD", "VisA", "BTAD", "MPDD", "DTDSynthetic", "HeadCT", "BrainMRI", "Br35H", "ISIC", "CVCColonDB"),
+            *("CVCClinicDB", "Kvasir", "Endo", "Folder", "ImageFolder", "AnomalyDataModule", "CopsDataModule"),
+        ),
+        _DATA,
+    ),
+    "Rendered": "cops_lightning.demo.datamodules",
+    "CoPS": "cops_lightning.models.cops.model",
+    "CopsModule": "cops_lightning.models.module",
+    "Detector": "cops_lightning.models.detector",
+    "load": "cops_lightning.models.load",
+    "preprocess": "cops_lightning.data.dataset",
+}
+
+__version__ = version("cops_lightning")
+__all__ = [
+    "BTAD",
+    "ISIC",
+    "MPDD",
+    "AnomalyDataModule",
+    "Br35H",
+    "BrainMRI",
+    "CVCClinicDB",
+    "CVCColonDB",
+    "CoPS",
+    "CopsDataModule",
+    "CopsModule",
+    "DTDSynthetic",
+    "Detector",
+    "Endo",
+    "Folder",
+    "HeadCT",
+    "ImageFolder",
+    "Kvasir",
+    "MVTecAD",
+    "Rendered",
+    "VisA",
+    "__version__",
+    "load",
+    "preprocess",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when they are first asked for: torch and Lightning take seconds."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion in a notebook."""
+    return __all__

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from cops_lightning.benchmark.baseline import PlainProgram, plain_metrics
+from cops_lightning.benchmark.baseline import PlainProgram, encode_image, plain_metrics
 from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
-from cops_lightning.models.cops.model import PRESETS, CoPS
+from cops_lightning.models.anomaly_map import Prototypes
+from cops_lightning.models.cops import CoPS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 
@@ -20,44 +21,46 @@ def golden(name: str) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(v if v.dtype == np.int64 else v.astype(np.float32)) for key, v in loaded.items()}
 
 
-@pytest.fixture(params=PRESETS)
+@pytest.fixture(params=["visa", "mvtec"])
 def model(request, tiny_clip_state) -> CoPS:
     return CoPS.from_released(tiny_clip_state, None, auxiliary=request.param, image_size=48)
 
 
 def test_image_features_are_the_released_ones():
     size = json.loads((GOLDEN / "case.json").read_text())["image_size"]
-    program = PlainProgram(CoPS.from_released(golden("clip"), GOLDEN / "checkpoint.pth", "visa", size))
-    features, expected = program.encode_image(golden("infer_in")["images"]), golden("infer_out")
+    model = CoPS.from_released(golden("clip"), GOLDEN / "checkpoint.pth", "visa", size)
+    features, expected = encode_image(model.backbone.clip.visual, golden("infer_in")["images"]), golden("infer_out")
     torch.testing.assert_close(features.image, expected["image_features"], atol=1e-4, rtol=0)
     torch.testing.assert_close(features.patches, expected["patch_features"], atol=1e-4, rtol=0)
 
 
 def test_all_positions_of_every_prompt_give_the_text_features_of_the_short_cut(model):
-    prototypes, biases = torch.randn(3, 2, 6, 48), torch.randn(3, 5, 48)
+    prototypes, biases = Prototypes(torch.randn(3, 6, 48), torch.randn(3, 6, 48)), torch.randn(3, 5, 48)
     plain, ours = PlainProgram(model).text_features(prototypes, biases), model.text_features(prototypes, biases)
     torch.testing.assert_close(plain, ours, atol=1e-5, rtol=0)
 
 
 def test_losses_over_all_pixels_and_their_gradients_equal_those_on_the_patch_grid(model, images, masks, labels):
     noise = torch.randn(4, 48)
-    plain, ours = (program.losses(images, masks, labels, noise) for program in (PlainProgram(model), model))
+    plain = PlainProgram(model).losses(images, masks, labels, noise)
+    ours = model.losses(model.encode(images), masks, labels, {"noise": noise})
     assert plain.keys() == ours.keys()
     for name in ours:
         torch.testing.assert_close(plain[name], ours[name], rtol=1e-4, atol=1e-6)
-    parameters = [parameter for _, parameter in model.released_parameters()]
+    parameters = [parameter for _, parameter in model.trained_parameters()]
     for first, second in zip(
         *(torch.autograd.grad(losses["total"], parameters, allow_unused=True) for losses in (plain, ours)), strict=True
     ):
         assert (first is None) == (second is None)
         if first is not None:
-            torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)
+            # Relative to the tensor: gradients of deep tokens are rounded to half precision, one way or the other.
+            assert (first - second).norm() <= 1e-3 * second.norm() + 1e-7
 
 
 def test_maps_smoothed_by_scipy_and_scores_equal_ours(model, images):
     latents = torch.randn(4, 10, 48)
     image_scores, maps = PlainProgram(model).score(images, latents)
-    ours = model.score(images, latents)
+    ours = model.score_drawn(model.encode(images), latents)
     torch.testing.assert_close(image_scores, ours.image, atol=1e-5, rtol=0)
     torch.testing.assert_close(maps, ours.map, atol=1e-5, rtol=0)
 

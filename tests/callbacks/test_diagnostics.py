@@ -11,11 +11,12 @@ from lightning import Trainer
 from PIL import Image
 
 from cops_lightning.callbacks.diagnostics import DRAW_COLUMNS, Extent, diagnose, observe
+from cops_lightning.core.seeding import content_names
 from cops_lightning.data import CopsDataModule, load_index
-from cops_lightning.models.cops.model import Components, CoPS
+from cops_lightning.models.cops import Components, CoPS
 from cops_lightning.report.tables import Run
 
-RUN = Run("abc", "s", "cops", 0, "parts")
+RUN = Run("abc", "m", "s", "cops", 0, "parts")
 
 
 @pytest.fixture
@@ -77,20 +78,21 @@ def test_the_first_draw_is_the_runs_own_and_others_differ(data, tiny_model):
     seen = observe(tiny_model, data, data.targets[0], Extent(images=4, patches=1, draws=2))
     dataset = data.dataset(replace(data.targets[0], test=seen.samples))
     images = torch.stack([dataset[i].image for i in range(len(seen.samples))])
-    own = tiny_model.score(images, keys=[sample.key for sample in seen.samples]).image.numpy()
+    own = tiny_model.score(images, names=content_names(images)).image.numpy()
     np.testing.assert_allclose(seen.drawn[:, 0], own, atol=1e-6)
     assert (seen.drawn[:, 1] != own).any()
 
 
 def test_a_model_without_a_vae_leaves_the_domain_shift_alone(data, trainer, tiny_model, tmp_path):
-    static = CoPS(tiny_model.backbone, tiny_model.preset, 48, components=Components(states=False, classes=False))
+    without = Components(states=False, classes=False)
+    static = CoPS(tiny_model.backbone, tiny_model.preset, image_size=48, components=without)
     diagnose(trainer, static, data, RUN, tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["domain_shift.json"]
 
 
 def test_looking_leaves_the_model_as_it_was(data, trainer, tiny_model, tmp_path):
     tiny_model.train()
-    before = {name: value.clone() for name, value in tiny_model.released_parameters()}
+    before = {name: value.clone() for name, value in tiny_model.trained_parameters()}
     diagnose(trainer, tiny_model, data, RUN, tmp_path)
     assert tiny_model.training
-    assert all(torch.equal(value, before[name]) for name, value in tiny_model.released_parameters())
+    assert all(torch.equal(value, before[name]) for name, value in tiny_model.trained_parameters())

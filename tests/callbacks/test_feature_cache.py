@@ -12,10 +12,11 @@ from PIL import Image
 
 from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
 from cops_lightning.core.errors import CacheError, DatasetError
+from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Sample
 from cops_lightning.data import CopsDataModule, DatasetIndex
 from cops_lightning.models.checkpoint import Stamp
-from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsTask, EncoderCount
 
 # What Lightning itself warns about is no news about this library.
@@ -102,6 +103,7 @@ def test_what_is_read_is_what_the_encoder_says(tiny_model, index, options):
         torch.testing.assert_close(item.features[1], expected.patches[0], atol=1e-6, rtol=0)
         assert torch.equal(item.mask, plain.mask)
         assert item.sample == plain.sample
+        assert item.name == plain.name == content_names(plain.image[None])[0]
 
 
 def test_training_and_testing_from_the_cache_give_the_numbers_of_a_run_without_it(model_of, tmp_path, options):

@@ -30,7 +30,7 @@ def test_a_single_prototype_has_none_of_its_kind_to_compare_with():
 
 
 def test_tokens_are_compared_position_by_position(tiny_model):
-    scaffold = tiny_model.scaffold
+    scaffold = tiny_model.prompt_learner
     with torch.no_grad():
         scaffold.ctx_neg.copy_(scaffold.ctx_pos)
         scaffold.ctx_neg[0, 0, scaffold.context] *= -1  # the first of six state tokens
@@ -43,7 +43,7 @@ def test_tokens_are_compared_position_by_position(tiny_model):
 
 def test_equal_prompts_have_similarity_one(tiny_model):
     with torch.no_grad():
-        tiny_model.scaffold.ctx_neg.copy_(tiny_model.scaffold.ctx_pos)
+        tiny_model.prompt_learner.ctx_neg.copy_(tiny_model.prompt_learner.ctx_pos)
     assert prompt_similarity(tiny_model, None, None) == {"similarity/prompts": pytest.approx(1)}
 
 

@@ -1,15 +1,17 @@
 """Result folders of studies that never ran, with differences that the tests know."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cops_lightning.callbacks.diagnostics import DRAW_COLUMNS
 from cops_lightning.core.types import MEAN, MetricRow
-from cops_lightning.report import ResultRow, Run, write_results
+from cops_lightning.report.tables import ResultRow, Run, write_results
 
 METRICS = (("image", "auroc"), ("image", "ap"), ("image", "f1_max"), ("pixel", "auroc"), ("pixel", "aupro"))
 TARGETS = tuple(f"target{number}" for number in range(7))
@@ -26,9 +28,15 @@ def write_run(
     study: str = "made_up",
     images: int = 20,
     scores: Mapping[str, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
-    """One run folder: `values` are the metrics' value per target. `scores` gives scores.csv a margin per target."""
-    run = Run(f"{variant}{seed}", study, variant, seed, auxiliary)
+    """One run folder: `values` are the metrics' value per target. `scores` gives scores.csv a margin per target.
+
+    The method is the hash of `settings`; by default a variant is a method.
+    """
+    settings = {"ablation": variant} if settings is None else settings
+    method = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    run = Run(f"{variant}{seed}", method, study, variant, seed, auxiliary)
     rows = [
         ResultRow(run, MetricRow(target, category, level, metric, float(np.clip(value, 0, 1)), images, images))
         for target, value in values.items()
@@ -38,9 +46,10 @@ def write_run(
     write_results(folder / "results.csv", rows)
     record = {
         "run_id": run.run_id,
+        "method": method,
+        "method_settings": settings,
         "status": status,
         "started": f"2026-01-01T00:00:{seed:02}+00:00",
-        "config": {"variant": variant, "data": {"limit": None}},
         "backbone": {"name": backbone, "fingerprint": "f" * 64, "origin": "file clip.pt"},
     }
     (folder / "run.json").write_text(json.dumps(record))
@@ -117,4 +126,4 @@ def write_diagnostics(folder: Path, auxiliary: str, targets: Sequence[str], seed
         for i, target in enumerate(targets):
             for draw in range(3):
                 value = 0.7 + 0.02 * i + 0.01 * seed + rng.normal(0, 0.003)
-                writer.writerow(("x", "s", "cops", seed, auxiliary, target, draw, "image", "auroc", value))
+                writer.writerow(("x", "m", "s", "cops", seed, auxiliary, target, draw, "image", "auroc", value))

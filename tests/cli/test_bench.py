@@ -66,7 +66,6 @@ def test_without_the_baseline_nothing_is_compared(call_main, tmp_path):
     ("arguments", "said"),
     [
         (("--backbone", "vit_x"), "There is no backbone vit_x; expected one of from_weights, mini"),
-        (("--precision", "int8"), "backbone.precision is 'int8'; expected fp32 or bf16 or fp16"),
         (("--device", "cuda:77"), "The device cuda:77 cannot be used here"),
         (("--image-size", "50"), "image_size is 50, which the patch size 16 of packaged:tiny"),
     ],

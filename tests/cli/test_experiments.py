@@ -35,9 +35,9 @@ def _hydra():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_says_its_question_its_command_and_what_was_found(name):
-    text = (QUESTIONS / name.removesuffix("_procedural") / "README.md").read_text()
+    text = (QUESTIONS / name / "README.md").read_text()
     assert text.splitlines()[0].endswith("?")
-    assert f"experiment={name.removesuffix('_procedural')}" in text or "make demo" in text
+    assert f"experiment={name}" in text or "make demo" in text
     assert "**Found" in text
 
 
@@ -49,4 +49,4 @@ def test_every_job_of_an_experiment_composes_and_is_another_run(name):
     jobs = [configured(f"experiment={name}", *chosen) for chosen in itertools.product(*choices)]
     assert count_jobs(compose("train", [f"experiment={name}"], return_hydra_config=True)) == len(jobs)
     assert len({run_id(job) for job in jobs}) == len(jobs)
-    assert {job["study"] for job in jobs} == {name.removesuffix("_procedural")}
+    assert {job["study"] for job in jobs} == {name}

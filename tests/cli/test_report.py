@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -189,12 +190,24 @@ def test_auxiliary_datasets_make_a_matrix_with_transfer_gaps(tmp_path, call_main
     assert np.isnan(gaps.loc["visa", "visa"])  # trained on: not zero-shot
 
 
-def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp_path, call_main):
-    folder = write_run(tmp_path / "runs" / "a", {"btad": 0.946, "mvtec": 0.94})
+PUBLISHED = {
+    "model": {"_target_": "cops_lightning.models.cops.CoPS", "components": None, "readings": {"upsampling": "nearest"}},
+    "backbone": {"image_size": 518},
+    "preset": {"epochs": 10, "pool": 5, "alpha": 0.26, "beta": 0.9, "recon_weight": 0.0},
+    "data": {"limit": None, "corruption": None},
+}
+
+
+def write_published(folder, values, **changes):
+    """A run with the authors' backbone and, but for `changes`, their settings."""
+    write_run(folder, values, settings=PUBLISHED | changes)
     record = json.loads((folder / "run.json").read_text())
     record["backbone"] |= {"name": "ViT-L-14-336-quickgelu", "published_by_openai": True}
-    record["config"] |= {"backbone": {"image_size": 518}, "auxiliary": {"source": "visa", "epochs": 10}}
     (folder / "run.json").write_text(json.dumps(record))
+
+
+def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp_path, call_main):
+    write_published(tmp_path / "runs" / "a", {"btad": 0.946, "mvtec": 0.94})
     result = call_main("cops-report", "runs", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     table = pd.read_csv(tmp_path / "report" / "tables" / "published.csv").set_index(["target", "level", "metric"])
@@ -204,11 +217,67 @@ def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp
 
 
 @pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"preset": {"epochs": 3}}, "preset.epochs is 3"),
+        ({"data": {"limit": 20}}, "data.limit is 20"),
+        ({"data": {"corruption": {"kind": "noise", "strength": 1}}}, "data.corruption.kind is noise"),
+        ({"model": {"_target_": "x.CoPS", "components": {"states": False}}}, "model.components.states is False"),
+        ({"model": {"_target_": "x.WinClip"}}, "another model than CoPS"),
+        ({"backbone": {"image_size": None}}, "images are not known to be 518 px"),
+    ],
+)
+def test_other_runs_are_not_and_the_page_says_in_what_they_differ(changes, said, tmp_path, call_main):
+    write_published(tmp_path / "runs" / "a", {"btad": 0.946}, **changes)
+    assert call_main("cops-report", "runs", cwd=tmp_path).returncode == 0
+    assert f" Here: {said}." in (tmp_path / "report" / "report.html").read_text()
+
+
+def write_sweep(folder):
+    """Two learning rates under one label, three seeds each: the second is 10 points better."""
+    for seed in range(3):
+        for lr, value in ((0.01, 0.6), (0.001, 0.7)):
+            values = dict.fromkeys(TARGETS[:2], value + seed / 100)
+            write_run(folder / f"{lr}-{seed}", values, seed=seed, settings={"optimizer": {"lr": lr}})
+
+
+def test_a_sweep_under_one_label_is_compared_setting_against_setting(tmp_path, call_main):
+    write_sweep(tmp_path / "runs")
+    result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "caution: 2 methods have the label cops (they differ in optimizer.lr)" in result.stdout
+    assert "cops (optimizer.lr=0.001) is better than cops (optimizer.lr=0.01) in image AUROC" in result.stdout
+    assert "mean difference +10.0 points over 2 datasets" in result.stdout
+    methods = pd.read_csv(tmp_path / "report" / "tables" / "methods.csv").set_index("method")
+    assert list(methods["labels"]) == ["cops", "cops"]
+    low = methods.loc["cops (optimizer.lr=0.001)", "hash"]
+    turned = ("--compare", "cops (optimizer.lr=0.01)", low[:6])
+    printed = call_main("cops-report", "runs", "--metric", "image/auroc", *turned, cwd=tmp_path).stdout
+    assert "cops (optimizer.lr=0.01) is better than cops (optimizer.lr=0.001) in image AUROC: not shown" in printed
+
+
+def test_a_label_of_two_methods_names_neither(tmp_path, call_main):
+    write_sweep(tmp_path / "runs")
+    write_run(tmp_path / "runs" / "other", {TARGETS[0]: 0.5}, variant="static_prompts")
+    result = call_main("cops-report", "runs", "--compare", "static_prompts", "cops", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "'cops' stands for 2 methods: 'cops (optimizer.lr=0.001)' (hash " in result.stderr
+
+
+def test_figures_of_methods_whose_names_differ_by_a_sign_are_two_files(tmp_path, call_main):
+    for variant in ("cops", "shift-1", "shift+1"):
+        write_study(tmp_path / "runs", {variant: 0.0}, seeds=2, targets=TARGETS[:1])
+    assert call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path).returncode == 0
+    figures = {path.stem for path in (tmp_path / "report" / "figures").glob("difference_*")}
+    assert figures == {"difference_cops_shift_1_image_auroc", "difference_cops_shift_1_image_auroc_2"}
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("nowhere",), "nowhere is no folder"),
         (("runs", "--compare", "cops", "static_promts"), "did you mean static_prompts?"),
-        (("runs", "--compare", "cops"), "a comparison needs two different variants"),
+        (("runs", "--compare", "cops"), "a comparison needs two different methods"),
         (("runs", "--metric", "image/auc"), "--metric is 'image/auc'; expected one of image/auroc"),
         (("runs", "--margin", "0"), "expected a difference in points above 0"),
     ],
@@ -222,7 +291,15 @@ def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, call
     assert said in line
 
 
-def test_help_teaches_by_example(run_command):
-    printed = run_command("cops-report", "--help").stdout
+def test_help_teaches_by_example(call_main, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        call_main("cops-report", "--help")
+    printed = capsys.readouterr().out
     assert "  cops-report runs/static_prompts --compare cops static_prompts" in printed
     assert "image/auroc, image/ap" in printed
+
+
+def test_help_is_answered_without_the_libraries_of_the_report():
+    code = "import sys; import cops_lightning.cli.report; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"torch", "pandas", "scipy", "matplotlib", "lightning", "hydra"}.isdisjoint(loaded)

@@ -8,11 +8,10 @@ import torch
 from open_clip.model import CLIP
 
 from conftest import TINY
+from cops_lightning.benchmark.baseline import encode_image
 from cops_lightning.clip import image_encoder as image_module
-from cops_lightning.clip.image_encoder import CPU_TOKENS, ImageEncoder, onednn_takes, parse_precision
-from cops_lightning.clip.surgery import encode_image
-from cops_lightning.clip.weights import BackboneSource, clip_from_state, load_backbone
-from cops_lightning.core.errors import ConfigError
+from cops_lightning.clip.image_encoder import CPU_TOKENS, ImageEncoder, onednn_takes
+from cops_lightning.clip.weights import clip_from_state, load_backbone
 
 ACTIVATIONS = {
     "QuickGELU": {"quick_gelu": True},
@@ -105,13 +104,8 @@ def test_where_compiling_fails_the_encoder_says_so_and_runs_without(monkeypatch,
     ]
 
 
-def test_an_unknown_precision_is_refused_by_its_name():
-    with pytest.raises(ConfigError, match="backbone.precision is 'int8'; expected fp32 or bf16 or fp16"):
-        parse_precision("int8")
-
-
 def test_a_backbone_encodes_at_its_precision(images):
-    exact, rough = (load_backbone(BackboneSource("packaged:tiny", "random", precision=p)) for p in ("fp32", "bf16"))
+    exact, rough = (load_backbone("packaged:tiny", "random", precision=p) for p in ("fp32", "bf16"))
     side = exact.patch_size * 3
     images = images[:, :, :side, :side]
     assert rough.precision == "bf16"

@@ -24,7 +24,7 @@ def test_a_prompt_of_ordinary_tokens_equals_open_clips_encoding_of_all_positions
 
 def test_encoding_the_shared_prefix_once_equals_encoding_every_sample_alone(backbone):
     prefix, suffix = torch.randn(2, 13, 48), torch.randn(2, 5, 4, 48)
-    deep = [torch.randn(4, 48) for _ in range(3)]
+    deep = [torch.randn(2, 4, 48) for _ in range(3)]
     together = backbone.encode_prompts(prefix, suffix, deep)
     for sample in range(5):
         alone = backbone.encode_prompts(prefix, suffix[:, sample : sample + 1], deep)
@@ -33,7 +33,7 @@ def test_encoding_the_shared_prefix_once_equals_encoding_every_sample_alone(back
 
 def test_deep_tokens_overwrite_positions_one_to_four_so_what_stood_there_is_forgotten(backbone):
     prefix, suffix = torch.randn(1, 13, 48), torch.randn(1, 1, 4, 48)
-    deep = [torch.randn(4, 48)]
+    deep = [torch.randn(1, 4, 48)]
     first_layer_only = prefix.clone()
     first_layer_only[:, 1:5] += 1
     # The first layer still reads the original tokens, so the change is seen; a change of the deep tokens is too.
@@ -44,7 +44,7 @@ def test_deep_tokens_overwrite_positions_one_to_four_so_what_stood_there_is_forg
 
 def test_deep_tokens_beyond_the_towers_depth_go_unused(backbone):
     prefix, suffix = torch.randn(1, 13, 48), torch.randn(1, 1, 4, 48)
-    deep = [torch.randn(4, 48) for _ in range(8)]
+    deep = [torch.randn(1, 4, 48) for _ in range(8)]
     depth = len(backbone.clip.transformer.resblocks)
     assert torch.equal(
         backbone.encode_prompts(prefix, suffix, deep), backbone.encode_prompts(prefix, suffix, deep[: depth - 1])

@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 
 from cops_lightning.clip.tokenizer import encode_texts, tokenizer_of
-from cops_lightning.clip.weights import BackboneSource, clip_from_state, load_backbone
+from cops_lightning.clip.weights import clip_from_state, load_backbone
 from cops_lightning.core.errors import WeightsError
 
 
 @pytest.fixture(scope="module")
 def mini():
-    return load_backbone(BackboneSource("packaged:mini", "own"))
+    return load_backbone("packaged:mini", "own")
 
 
 def test_a_packaged_backbone_is_read_in_its_own_vocabulary(mini):

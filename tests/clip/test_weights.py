@@ -11,15 +11,13 @@ from safetensors.torch import save_file
 from conftest import TINY
 from cops_lightning.clip import weights
 from cops_lightning.clip.weights import (
-    BackboneSource,
     clip_from_state,
     fingerprint,
     load_backbone,
     read_state,
 )
 from cops_lightning.core.errors import WeightsError
-
-SOURCE = BackboneSource("from_weights", "openai")
+from cops_lightning.core.files import digest
 
 
 class Archive(torch.nn.Module):
@@ -73,7 +71,7 @@ def half_state(tiny_clip_state):
 def test_the_same_weights_load_from_every_format_with_the_same_fingerprint(name, half_state, tmp_path):
     path = tmp_path / name
     FORMATS[name](half_state, path)
-    backbone = load_backbone(BackboneSource("from_weights", "openai", path))
+    backbone = load_backbone("from_weights", "openai", weights=path)
     images = torch.randn(1, 3, 32, 32)
     expected = clip_from_state(half_state)
     torch.testing.assert_close(backbone.encode_image(images).patches, expected.encode_image(images).patches)
@@ -84,7 +82,7 @@ def test_the_same_weights_load_from_every_format_with_the_same_fingerprint(name,
 def test_the_environment_variable_names_the_weights(tiny_clip_state, tmp_path, monkeypatch):
     save_pickle(tiny_clip_state, tmp_path / "clip.bin")
     monkeypatch.setenv("COPS_CLIP_WEIGHTS", str(tmp_path / "clip.bin"))
-    assert load_backbone(SOURCE).record.origin == "file clip.bin"
+    assert load_backbone("from_weights", "openai").record.origin == "file clip.bin"
 
 
 def test_a_local_file_never_touches_the_network(tiny_clip_state, tmp_path, monkeypatch):
@@ -94,13 +92,13 @@ def test_a_local_file_never_touches_the_network(tiny_clip_state, tmp_path, monke
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     save_pickle(tiny_clip_state, tmp_path / "clip.bin")
-    load_backbone(BackboneSource("from_weights", "openai", tmp_path / "clip.bin"))
+    load_backbone("from_weights", "openai", weights=tmp_path / "clip.bin")
 
 
 def test_a_folder_in_open_clips_layout_loads_by_its_path(tiny_clip_state, tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY}))
     save_file(tiny_clip_state, tmp_path / "open_clip_model.safetensors")
-    backbone = load_backbone(BackboneSource(f"local-dir:{tmp_path}", "own"))
+    backbone = load_backbone(f"local-dir:{tmp_path}", "own")
     assert backbone.record.fingerprint == fingerprint(tiny_clip_state)
 
 
@@ -109,7 +107,7 @@ def test_without_weights_and_network_one_error_names_both_ways_out(monkeypatch):
     monkeypatch.setattr(weights, "_cached", lambda _published: None)
     monkeypatch.setattr(weights, "_require_network", lambda: (_ for _ in ()).throw(OSError("no route to host")))
     with pytest.raises(WeightsError, match=r"no route to host.*backbone\.weights=FILE.*COPS_CLIP_WEIGHTS.*download"):
-        load_backbone(BackboneSource("ViT-L-14-336-quickgelu", "openai"))
+        load_backbone("ViT-L-14-336-quickgelu", "openai")
 
 
 def test_a_download_that_is_already_cached_is_used(tiny_clip_state, tmp_path, monkeypatch):
@@ -117,41 +115,41 @@ def test_a_download_that_is_already_cached_is_used(tiny_clip_state, tmp_path, mo
     monkeypatch.delenv("COPS_CLIP_WEIGHTS", raising=False)
     monkeypatch.setattr(weights, "_cached", lambda _published: tmp_path / "cached.bin")
     with pytest.raises(WeightsError, match=r"cached\.bin do not fit ViT-B-16-quickgelu"):
-        load_backbone(BackboneSource("ViT-B-16-quickgelu", "openai"))
+        load_backbone("ViT-B-16-quickgelu", "openai")
 
 
 def test_openai_weights_in_a_model_without_quickgelu_are_refused_before_anything_is_loaded():
     with pytest.raises(
         WeightsError, match=r"trained with QuickGELU.*ViT-L-14-336 computes GELU.*ViT-L-14-336-quickgelu"
     ):
-        load_backbone(BackboneSource("ViT-L-14-336", "openai"))
+        load_backbone("ViT-L-14-336", "openai")
 
 
 def test_gelu_weights_in_a_quickgelu_model_are_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"backbone\.name=ViT-L-14|knows no weights"):
-        load_backbone(BackboneSource("ViT-L-14-quickgelu", "laion2b_s32b_b82k", tmp_path / "any.bin"))
+        load_backbone("ViT-L-14-quickgelu", "laion2b_s32b_b82k", weights=tmp_path / "any.bin")
 
 
 def test_an_openai_archive_in_a_model_without_quickgelu_is_refused_even_as_own_weights(tiny_clip_state, tmp_path):
     save_jit(tiny_clip_state, tmp_path / "ViT-B-16.pt")
     with pytest.raises(WeightsError, match=r"ViT-B-16\.pt, an OpenAI archive, were trained with QuickGELU"):
-        load_backbone(BackboneSource("ViT-B-16", "own", tmp_path / "ViT-B-16.pt"))
+        load_backbone("ViT-B-16", "own", weights=tmp_path / "ViT-B-16.pt")
 
 
 def test_a_published_file_under_another_models_name_is_refused(tiny_clip_state, tmp_path, monkeypatch):
     path = tmp_path / "clip.bin"
     save_pickle(tiny_clip_state, path)
-    published = {weights._sha256(path): ("ViT-B-16", "ViT-B-16-quickgelu")}
+    published = {digest(path): ("ViT-B-16", "ViT-B-16-quickgelu")}
     monkeypatch.setattr(weights, "_published_by_openai", lambda: published)
     with pytest.raises(WeightsError, match=r"is OpenAI's ViT-B-16.*Set backbone\.name=ViT-B-16-quickgelu"):
-        load_backbone(BackboneSource("ViT-L-14-quickgelu", "openai", path))
+        load_backbone("ViT-L-14-quickgelu", "openai", weights=path)
 
 
 def test_a_file_whose_hash_openai_publishes_is_recorded_as_such(tiny_clip_state, tmp_path, monkeypatch):
     path = tmp_path / "clip.bin"
     save_pickle(tiny_clip_state, path)
-    monkeypatch.setattr(weights, "_published_by_openai", lambda: {weights._sha256(path): ("from_weights",)})
-    record = load_backbone(BackboneSource("from_weights", "openai", path)).record
+    monkeypatch.setattr(weights, "_published_by_openai", lambda: {digest(path): ("from_weights",)})
+    record = load_backbone("from_weights", "openai", weights=path).record
     assert record.published_by_openai
     assert len(record.sha256) == 64
 
@@ -172,7 +170,7 @@ def test_the_published_hashes_are_those_of_the_papers_backbone():
 )
 def test_models_that_cannot_carry_cops_are_refused_with_the_reason(name, reason):
     with pytest.raises(WeightsError, match=reason):
-        load_backbone(BackboneSource(name, "random"))
+        load_backbone(name, "random")
 
 
 @pytest.mark.parametrize("name", ["ViT-L-14-336-quickgelu", "ViT-L-14-quickgelu", "ViT-B-16-quickgelu"])
@@ -182,22 +180,22 @@ def test_the_supported_models_pass_the_check_of_their_architecture(name):
 
 def test_a_misspelt_model_gets_its_near_miss():
     with pytest.raises(WeightsError, match="Did you mean ViT-B-16"):
-        load_backbone(BackboneSource("ViT-B16", "openai"))
+        load_backbone("ViT-B16", "openai")
 
 
 def test_random_weights_come_only_by_name_and_by_seed():
-    first, again, other = (load_backbone(BackboneSource("packaged:tiny", "random", seed=s)) for s in (0, 0, 1))
+    first, again, other = (load_backbone("packaged:tiny", "random", seed=s) for s in (0, 0, 1))
     assert first.record.fingerprint == again.record.fingerprint != other.record.fingerprint
     assert "random" in first.record.origin
     with pytest.raises(WeightsError, match="Random weights were asked for"):
-        load_backbone(BackboneSource("from_weights", "random"))
+        load_backbone("from_weights", "random")
 
 
 def test_random_weights_leave_the_global_generator_alone():
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    load_backbone(BackboneSource("packaged:tiny", "random"))
+    load_backbone("packaged:tiny", "random")
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -234,4 +232,4 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
 
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match="There is no file .*gone.pt"):
-        load_backbone(BackboneSource("from_weights", "openai", tmp_path / "gone.pt"))
+        load_backbone("from_weights", "openai", weights=tmp_path / "gone.pt")

@@ -40,7 +40,7 @@ def test_a_misspelt_name_gets_the_nearest_one():
 
 
 def test_a_name_without_a_root_asks_for_one():
-    assert error_of("visa").startswith("Where is visa? Give its folder, or a data root that holds it")
+    assert error_of("visa").startswith("Where is visa? Give its folder, or one that holds it under a usual name")
 
 
 def test_a_path_that_does_not_exist_is_named_up_to_where_it_does(make_tree: MakeTree):

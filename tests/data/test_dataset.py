@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.seeding import content_names
 from cops_lightning.data import CLIP_MEAN, CLIP_STD, AnomalyDataset, DatasetIndex, collate, load_index
 from data.conftest import MakeTree, write_image
 
@@ -79,6 +80,9 @@ def test_a_batch_carries_images_masks_labels_and_samples(index: DatasetIndex):
     assert batch.masks.shape == (2, 28, 28)
     assert batch.labels.tolist() == [1, 0]
     assert batch.samples == index.test
+    # Both files hold the same pixels.
+    assert batch.names == content_names(batch.images)
+    assert batch.names[0] == batch.names[1]
 
 
 def test_a_dataset_without_masks_makes_batches_without_masks(make_tree: MakeTree):

@@ -1,17 +1,12 @@
-"""Index files: a dataset written down once, then loaded without a look at its folders, or streamed."""
+"""Index files: a dataset written down once, then loaded without a look at its folders."""
 
-import json
-import time
-import tracemalloc
-from itertools import islice
 from pathlib import Path
 
 import pytest
-from torch.utils.data import DataLoader
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data import StreamedDataset, collate, load_index, stream_samples, write_index
-from cops_lightning.data.readers.index_file import INDEX_NAME
+from cops_lightning.data import load_index, read_index, write_index
+from cops_lightning.data.readers.spec import INDEX_NAME
 from cops_lightning.data.tools.check import check
 from data.conftest import MakeTree
 
@@ -65,7 +60,7 @@ def test_a_folder_of_ones_own_is_found_by_its_index_too(make_tree: MakeTree):
     assert load_index(root).layout == "folders {split}/{defect}; from cops_index.jsonl"
 
 
-def test_a_check_does_not_believe_an_index_and_says_when_it_is_out_of_date(root: Path):
+def test_a_check_does_not_use_an_index_and_says_when_it_is_out_of_date(root: Path):
     write_index(load_index("mvtec", root), root / INDEX_NAME)
     assert not any("out of date" in problem for problem in check("mvtec", root).problems)
     (root / "bottle/test/good/001.png").write_bytes((root / "bottle/test/good/000.png").read_bytes())
@@ -80,7 +75,7 @@ def test_the_index_of_another_dataset_is_refused(root: Path):
         load_index("btad", root / INDEX_NAME)
 
 
-def test_a_spec_is_believed_rather_than_an_index_of_another_description(root: Path, tmp_path: Path):
+def test_a_spec_goes_before_an_index_of_another_description(root: Path, tmp_path: Path):
     write_index(load_index("mvtec", root), root / INDEX_NAME)
     (tmp_path / "own.yaml").write_text(f"root: {root}\nimages: bottle/train/good/{{stem}}")
     assert [sample.dataset for sample in load_index(tmp_path / "own.yaml").test] == ["own"]
@@ -107,33 +102,7 @@ def test_an_index_that_cannot_be_written_says_so(root: Path):
         write_index(load_index("mvtec", root), root / "file" / "x.jsonl")
 
 
-def test_a_stream_gives_the_samples_of_the_index_in_its_order(root: Path, tmp_path: Path):
-    index = load_index("mvtec", root)
-    write_index(index, tmp_path / "x.jsonl")
-    assert tuple(stream_samples(tmp_path / "x.jsonl")) == index.train + index.test
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_streamed_dataset_gives_every_image_once_however_many_workers(
-    make_tree: MakeTree, tmp_path: Path, workers: int
-):
-    index = load_index(make_tree(*(f"test/good/{i}.png" for i in range(7)), "test/bad/8.png"))
-    write_index(index, tmp_path / "x.jsonl")
-    loader = DataLoader(StreamedDataset(tmp_path / "x.jsonl", 8), batch_size=2, num_workers=workers, collate_fn=collate)
-    keys = [key for batch in loader for key in batch.keys]
-    assert sorted(keys) == sorted(sample.key for sample in index.test)
-
-
-def test_a_long_list_is_streamed_in_constant_memory_and_little_time(tmp_path: Path):
-    rows, row = 30_000, {"image": "a/0123456789.png", "category": "a", "split": "test", "label": 1}
-    with (tmp_path / "long.jsonl").open("w") as file:
-        for number in range(rows):
-            file.write(json.dumps(row | {"image": f"a/{number}.png"}) + "\n")
-    start = time.process_time()
-    assert sum(1 for _ in stream_samples(tmp_path / "long.jsonl")) == rows
-    assert time.process_time() - start < 10  # 0.4 s, were not every call checked by beartype
-    tracemalloc.start()
-    assert sum(1 for _ in islice(stream_samples(tmp_path / "long.jsonl"), 5_000)) == 5_000
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert most < 1 << 20  # bytes, where a list of these samples would take more than four times as many
+def test_a_table_is_no_index(tmp_path: Path):
+    (tmp_path / "x.csv").write_text("image,label\na.png,1\n")
+    with pytest.raises(DatasetError, match="is no index file. Write one with `cops-data index NAME ROOT`"):
+        read_index(tmp_path / "x.csv")

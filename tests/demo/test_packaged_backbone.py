@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import cops_lightning.demo
-from cops_lightning.clip.surgery import encode_image
+from cops_lightning.benchmark.baseline import encode_image
 from cops_lightning.demo import ProceduralDataset
 from cops_lightning.metrics.ranking import ranking_scores
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cops_lightning.features import FeatureKey, FeatureStore
+from cops_lightning.features import Entry, FeatureKey, FeatureStore
 
-KEY = FeatureKey("0" * 64, "surgery 1, QuickGELU", 48, 1, "32-true", "fp32", patches=6, width=4)
+KEY = FeatureKey("0" * 64, "version 1, QuickGELU", 48, 1, "fp32", "fp32", patches=6, width=4)
 NAMES = tuple(f"{number:032x}" for number in range(4))
 
 
@@ -19,7 +19,7 @@ def make_store(tmp_path: Path) -> Callable[..., FeatureStore]:
         store = FeatureStore(tmp_path / "features", replace(KEY, **changes))
         store.create()
         for name in names:
-            store.write(name, torch.randn(4), torch.randn(6, 4))
+            store.write(name, Entry(torch.randn(4), torch.randn(6, 4), name))
         return store
 
     return make

@@ -46,7 +46,7 @@ def evaluate(*batches: dict, target: str = "parts", **options) -> list[MetricRow
     suite = MetricSuite(target, expand, **options)
     for batch in batches:
         suite.update(**batch)
-    return suite.compute()
+    return suite.rows()
 
 
 def value(rows: list[MetricRow], category: str, level: str, metric: str) -> float | None:
@@ -169,7 +169,7 @@ def test_a_reset_suite_starts_afresh():
     suite.update(**images(seed=1))
     suite.reset()
     suite.update(**images())
-    assert suite.compute() == evaluate(images())
+    assert suite.rows() == evaluate(images())
 
 
 def test_an_image_takes_its_scores_and_a_bit_per_pixel():
@@ -191,7 +191,7 @@ def test_progress_counts_the_images_of_the_target():
     told = []
     suite = MetricSuite("parts", expand)
     suite.update(**images())
-    suite.compute(progress=lambda done, total: told.append((done, total)))
+    suite.rows(progress=lambda done, total: told.append((done, total)))
     assert told == sorted(told)
     assert told[-1] == (N, N)
 
@@ -200,7 +200,7 @@ def evaluate_in_a_process(rank: int, port: int, shares: list[list[int]], queue) 
     torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=len(shares))
     suite = MetricSuite("parts", expand)
     suite.update(**take(images(), shares[rank]))
-    queue.put((rank, suite.compute()))
+    queue.put((rank, suite.rows()))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

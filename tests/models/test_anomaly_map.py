@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cops_lightning.models.anomaly_map import (
+    Distances,
+    Prototypes,
     SmoothUpsampler,
     gaussian_matrix,
     minmax,
@@ -49,9 +51,9 @@ def test_distance_is_to_the_nearest_prototype_of_each_state():
     patch = torch.tensor([[[1.0, 0.0]]])
     normal = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     anomalous = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
-    distances = prototype_distances(patch, torch.stack([normal, anomalous])[None])
+    distances = prototype_distances(patch, Prototypes(normal[None], anomalous[None]))
     # Normal: same direction, 0. Anomalous: the nearest is at a right angle, 1 - 0.
-    torch.testing.assert_close(distances, torch.tensor([[[0.0], [1.0]]]))
+    torch.testing.assert_close(tuple(distances), (torch.tensor([[0.0]]), torch.tensor([[1.0]])))
 
 
 def test_range_over_each_image_ignores_the_neighbours_and_range_over_the_batch_does_not():
@@ -65,6 +67,6 @@ def test_a_constant_distance_map_becomes_zero():
 
 
 def test_weights_rise_with_the_distance_to_normal_and_fall_with_that_to_anomalous():
-    distances = torch.tensor([[[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0]]])
+    distances = Distances(torch.tensor([[0.0, 1.0, 0.0, 1.0]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
     weights = spatial_weights(distances, alpha=0.25, over="image")
     torch.testing.assert_close(weights, torch.tensor([[0.75, 1.0, 0.0, 0.25]]))

@@ -9,11 +9,13 @@ import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cops_lightning.core.distributed import from_all, from_first
 from cops_lightning.core.types import Features
-from cops_lightning.data.datamodules import EpochShuffle, SharedBatches
-from cops_lightning.models.cops.model import CoPS, Readings
+from cops_lightning.data.samplers import EpochShuffle, SharedBatches
+from cops_lightning.models.cops import CoPS, Readings
 from cops_lightning.models.sharing import mean_over_processes, share_of
 
 PROCESSES = 2
@@ -41,35 +43,46 @@ def test_every_image_is_trained_on_once_in_the_batches_of_one_process(images, ba
 
 
 def problem(state, recon: str, masked: bool):
-    # As released, gradients of deep tokens pass through half precision, which rounds sums of parts in its own way.
-    model = CoPS.from_released(state, None, "mvtec", 48, Readings(recon=recon, deep="exact"))
+    # As released, gradients of deep tokens are rounded to half precision, which a last bit can turn either way.
+    model = CoPS.from_released(state, None, "mvtec", 48, readings=Readings(recon=recon, deep="exact"))
     generator = torch.Generator().manual_seed(4)
     images = torch.randn(IMAGES, 48, generator=generator)
     patches = torch.randn(IMAGES, 36, 48, generator=generator)
     masks = torch.zeros(IMAGES, 48, 48)
-    for number in range(0, IMAGES, 2):
+    for number in (2, 6):
         masks[number, : 5 * number, 10:40] = 1
     noise = torch.randn(IMAGES, 48, generator=generator)
     return model, Features(images, patches), masks if masked else None, (torch.arange(IMAGES) + 1) % 2, noise
 
 
+class Losses(nn.Module):
+    """A step as DDP sees it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, features, masks, labels, noise, share):
+        return self.model.losses(features, masks, labels, {"noise": noise}, share)
+
+
 def steps(model, features, masks, labels, noise):
-    """Losses of every batch of an epoch and the gradients they sum up to, as DDP would average them."""
+    """Losses of every batch of an epoch, and the gradients after each: None of what no loss of the batch trains."""
     batches = SharedBatches(EpochShuffle(IMAGES, seed=0), BATCH)
-    losses = []
+    step = Losses(model)
+    if dist.is_initialized():
+        step = DistributedDataParallel(step, find_unused_parameters=True)
+    losses, gradients = [], []
     for at, places in enumerate(batches):
         part = Features(features.image[places], features.patches[places])
         own_masks = None if masks is None else masks[places]
         whole = share_of(batches, at, part, own_masks, 8)
-        found = model.losses_of_features(part, own_masks, labels[places], noise[places], whole)
+        found = step(part, own_masks, labels[places], noise[places], whole)
+        model.zero_grad()
         found["total"].backward()
         losses.append(mean_over_processes({name: value.detach() for name, value in found.items()}))
-    gradients = {name: p.grad for name, p in model.released_parameters() if p.grad is not None}
-    return losses, mean_over_processes(gradients_flat(gradients))
-
-
-def gradients_flat(gradients):
-    return {"all": torch.cat([gradient.flatten() for gradient in gradients.values()])}
+        gradients.append({name: None if p.grad is None else p.grad.clone() for name, p in model.trained_parameters()})
+    return losses, gradients
 
 
 def work(rank: int, port: int, state, out: str) -> None:
@@ -109,7 +122,21 @@ def test_two_processes_have_the_losses_and_gradients_of_one(case, shared, tiny_c
             assert set(one) == set(other)
             for name in one:
                 torch.testing.assert_close(other[name], one[name], rtol=2e-6, atol=1e-6)
-        torch.testing.assert_close(shared_gradients["all"], gradients["all"], rtol=1e-4, atol=1e-5)
+        for one, other in zip(gradients, shared_gradients, strict=True):
+            for name, gradient in one.items():
+                assert (gradient is None) == (other[name] is None), name
+                if gradient is not None:
+                    torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_without_an_anomalous_pixel_leaves_the_anomalous_queries_without_a_gradient(shared, tiny_clip_state):
+    case = ("released", True)
+    trains = [gradients["t_a"] is not None for gradients in steps(*problem(tiny_clip_state, *case))[1]]
+    assert set(trains) == {True, False}, "the epoch has batches of both kinds"
+    for found in shared:
+        gradients = found["cases"][CASES.index(case)][1]
+        assert [gradient["t_a"] is not None for gradient in gradients] == trains
+        assert all(gradient["t_n"] is not None for gradient in gradients)
 
 
 def test_processes_tell_each_other_values(shared):

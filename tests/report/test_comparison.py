@@ -11,13 +11,13 @@ from cops_lightning.report.comparison import comparison_table
 
 def row(method, seed, target, value, level="image", category=MEAN, metric="auroc", auxiliary="parts"):
     """A row as `analysis.prepare` gives it: the value in percent."""
-    return dict(zip(("method", "seed", "target", "value", "level", "category", "metric", "auxiliary"),
-                    (method, seed, target, value, level, category, metric, auxiliary), strict=True))  # fmt: skip
+    return {"method": method, "seed": seed, "target": target, "value": value, "level": level, "category": category,
+            "metric": metric, "auxiliary": auxiliary, "seen": auxiliary == target}  # fmt: skip
 
 
-def lines(*rows, **options):
+def lines(*rows):
     console = Console(width=150, record=True, file=io.StringIO())
-    console.print(comparison_table(pd.DataFrame(rows), "Title", **options))
+    console.print(comparison_table(pd.DataFrame(rows), "Title"))
     return [line.split() for line in console.export_text().splitlines()]
 
 
@@ -31,12 +31,28 @@ def test_one_seed_has_no_spread():
     assert ["clip", "65.4", "1"] in lines(row("clip", 0, "tiles", 65.4))
 
 
-def test_a_group_is_averaged_within_each_seed_first():
+def test_the_mean_over_targets_is_taken_within_each_seed_first():
     # Seed means 60 and 80: 70 with standard deviation 14.1; the four values themselves would give 16.3.
     values = {("a", 0): 50.0, ("b", 0): 70.0, ("a", 1): 70.0, ("b", 1): 90.0}
-    printed = lines(*(row("cops", s, t, v) for (t, s), v in values.items()), groups={"both": ["a", "b"]})
-    assert ["cops", "70.0", "±", "14.1", "2"] in printed
-    assert any("both" in line for line in printed)
+    printed = lines(*(row("cops", s, t, v) for (t, s), v in values.items()))
+    of_a, of_b = ["60.0", "±", "14.1"], ["80.0", "±", "14.1"]
+    assert ["cops", *of_a, *of_b, "70.0", "±", "14.1", "2"] in printed
+
+
+def test_a_mean_over_targets_needs_all_of_them():
+    printed = lines(row("all", 0, "a", 50.0), row("all", 0, "b", 70.0), row("one", 0, "a", 90.0))
+    assert ["all", "50.0", "70.0", "60.0", "1"] in printed
+    assert ["one", "90.0", "n/a", "n/a", "1"] in printed
+
+
+def test_of_many_targets_the_mean_stands_alone():
+    printed = lines(*(row("cops", 0, f"target{number}", 10.0 * number) for number in range(9)))
+    assert ["cops", "40.0", "1"] in printed
+
+
+def test_a_target_that_was_trained_on_has_no_value():
+    printed = lines(row("cops", 0, "parts", 90.0), row("cops", 0, "tiles", 50.0))
+    assert ["cops", "50.0", "1"] in printed
 
 
 def test_the_best_method_comes_last_and_undefined_values_are_said():

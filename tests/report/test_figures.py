@@ -5,7 +5,7 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
-from cops_lightning.report import Example, choose_examples, save_contact_sheet, save_heat_map
+from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
 
 
 def example(**changes) -> Example:

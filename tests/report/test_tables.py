@@ -7,10 +7,18 @@ from rich.console import Console
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
-from cops_lightning.report import COLUMNS, ResultRow, Run, read_results, summary_markdown, summary_table, write_results
+from cops_lightning.report.tables import (
+    COLUMNS,
+    ResultRow,
+    Run,
+    read_results,
+    summary_markdown,
+    summary_table,
+    write_results,
+)
 
-RUN = Run(run_id="2024-05-01_a", study="main", variant="released", seed=0, auxiliary="visa")
-HEADER = "run_id,study,variant,seed,auxiliary,target,category,level,metric,value,n_normal,n_anomalous"
+RUN = Run(run_id="2024-05-01_a", method="0a1b", study="main", variant="released", seed=0, auxiliary="visa")
+HEADER = "run_id,method,study,variant,seed,auxiliary,target,category,level,metric,value,n_normal,n_anomalous"
 
 
 def measured(value, target="mvtec_ad", category="mean", level="image", metric="auroc") -> MetricRow:
@@ -28,8 +36,8 @@ def test_a_results_file_has_a_line_per_row_and_an_empty_cell_where_a_value_is_no
     write_results(path, [ResultRow(RUN, measured(0.1 + 0.2)), ResultRow(RUN, measured(None, level="pixel"))])
     assert path.read_bytes().decode() == (
         f"{HEADER}\n"
-        "2024-05-01_a,main,released,0,visa,mvtec_ad,mean,image,auroc,0.30000000000000004,467,1258\n"
-        "2024-05-01_a,main,released,0,visa,mvtec_ad,mean,pixel,auroc,,467,1258\n"
+        "2024-05-01_a,0a1b,main,released,0,visa,mvtec_ad,mean,image,auroc,0.30000000000000004,467,1258\n"
+        "2024-05-01_a,0a1b,main,released,0,visa,mvtec_ad,mean,pixel,auroc,,467,1258\n"
     )
     assert ",".join(COLUMNS) == HEADER
 
@@ -39,7 +47,7 @@ values = st.none() | st.floats(0, 1)
 metric_rows = st.builds(
     MetricRow, names, names, st.sampled_from(["image", "pixel"]), names, values, st.integers(0, 9), st.integers(0, 9)
 )
-result_rows = st.builds(ResultRow, st.builds(Run, names, names, names, st.integers(), names), metric_rows)
+result_rows = st.builds(ResultRow, st.builds(Run, names, names, names, names, st.integers(), names), metric_rows)
 
 
 @given(rows=st.lists(result_rows))
@@ -76,14 +84,16 @@ def test_a_further_column_is_ignored(tmp_path):
 def test_a_missing_column_is_named(tmp_path, column):
     path = tmp_path / "results.csv"
     path.write_text(",".join(name for name in COLUMNS if name != column) + "\n")
-    with pytest.raises(CopsError, match=rf"results.csv lacks the column {column}\. A results file has run_id, "):
+    with pytest.raises(
+        CopsError, match=rf"results.csv lacks the column {column}; a results file has run_id, .* Score again: "
+    ):
         read_results(path)
 
 
 def test_an_empty_file_lacks_all_columns(tmp_path):
     path = tmp_path / "results.csv"
     path.touch()
-    with pytest.raises(CopsError, match="lacks the column run_id, study"):
+    with pytest.raises(CopsError, match="lacks the column run_id, method, study"):
         read_results(path)
 
 
@@ -96,12 +106,13 @@ def test_an_empty_file_lacks_all_columns(tmp_path):
         ("seed", "", "seed is '', expected an integer"),
         ("level", "pixels", "level is 'pixels', expected image or pixel"),
         ("target", "", "target is '', expected a name"),
+        ("method", "", "method is '', expected a name"),
         ("n_normal", "-1", "n_normal is '-1', expected a number of images"),
     ],
 )
 def test_a_cell_that_makes_no_sense_is_refused_with_its_place(tmp_path, column, cell, message):
     path = tmp_path / "results.csv"
-    cells = ["r", "s", "v", "0", "visa", "btad", "mean", "image", "ap", "0.5", "1", "1"]
+    cells = ["r", "m", "s", "v", "0", "visa", "btad", "mean", "image", "ap", "0.5", "1", "1"]
     cells[COLUMNS.index(column)] = cell
     path.write_text(f"{HEADER}\n{','.join(cells)}\n")
     with pytest.raises(CopsError, match=message):
@@ -110,7 +121,7 @@ def test_a_cell_that_makes_no_sense_is_refused_with_its_place(tmp_path, column, 
 
 def test_a_line_cut_short_is_refused(tmp_path):
     path = tmp_path / "results.csv"
-    path.write_text(f"{HEADER}\nr,s,v,0,visa,btad,mean,image,ap,0.5,1\n")
+    path.write_text(f"{HEADER}\nr,m,s,v,0,visa,btad,mean,image,ap,0.5,1\n")
     with pytest.raises(CopsError, match="line 2: n_anomalous is None, expected a number of images"):
         read_results(path)
 

@@ -12,20 +12,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32
+from open_clip.transformer import VisionTransformer
 from scipy import ndimage
 from torch import Tensor
 
-from cops_lightning.clip.surgery import patch_tokens, split_heads
+from cops_lightning.clip.image_encoder import patch_tokens, split_heads
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise
 from cops_lightning.metrics import PixelScores
 from cops_lightning.metrics.regions import FPR_LIMIT
 from cops_lightning.models.alignment import TEMPERATURE
-from cops_lightning.models.anomaly_map import SIGMA
-from cops_lightning.models.cops.class_tokens import ImplicitClasses
+from cops_lightning.models.anomaly_map import SIGMA, Distances, Prototypes
+from cops_lightning.models.cops import CoPS
+from cops_lightning.models.cops.class_tokens import ClassTokens
 from cops_lightning.models.cops.losses import DICE_SMOOTH, FOCUS, SMOOTHING
-from cops_lightning.models.cops.model import CoPS
-from cops_lightning.models.cops.state_tokens import ExplicitStates
+from cops_lightning.models.cops.state_tokens import StateTokens
 
 
 class PlainProgram:
@@ -36,47 +37,30 @@ class PlainProgram:
         self.clip = model.backbone.clip
 
     @property
-    def states(self) -> ExplicitStates:
+    def states(self) -> StateTokens:
         """Explicit state tokens of the model."""
         assert self.model.states is not None
         return self.model.states
 
     @property
-    def classes(self) -> ImplicitClasses:
+    def classes(self) -> ClassTokens:
         """Implicit class tokens of the model."""
         assert self.model.classes is not None
         return self.model.classes
 
-    @torch.no_grad()
-    def encode_image(self, images: Images) -> Features:
-        """Global and patch features, neither pooled nor normalised."""
-        visual = self.clip.visual
-        original = values = patch_tokens(visual, images)
-        for block in visual.transformer.resblocks:
-            attn = block.attn
-            qkv = F.linear(block.ln_1(original), attn.in_proj_weight, attn.in_proj_bias)
-            q, k, v = (split_heads(part, attn.num_heads) for part in qkv.chunk(3, dim=-1))
-            mixed, mixed_values = _eager_attention(q, k, v), _eager_attention(v, v, v)
-            values = values + attn.out_proj(mixed_values)
-            original = original + attn.out_proj(mixed)
-            original = original + block.mlp(block.ln_2(original))
-        return Features(image=original[:, 0] @ visual.proj, patches=visual.ln_post(values)[:, 1:] @ visual.proj)
-
-    def text_features(
-        self, prototypes: Float[Tensor, "b 2 k d"], biases: Float[Tensor, "b m d"]
-    ) -> Float[Tensor, "b 2 d"]:
+    def text_features(self, prototypes: Prototypes, biases: Float[Tensor, "b m d"]) -> Float[Tensor, "b 2 d"]:
         """Unit features of both prompts: every position of every prompt of every class sample is encoded."""
-        clip, scaffold = self.clip, self.model.scaffold
-        prompts = scaffold(prototypes.detach(), biases, self.model.readings.states)
+        clip, learner = self.clip, self.model.prompt_learner
+        prompts = learner(torch.stack(prototypes, dim=1).detach(), biases, self.model.readings.states)
         b, _, m, _, d = prompts.suffix.shape
         prefix = prompts.prefix[:, :, None].expand(-1, -1, m, -1, -1)
         length = prefix.shape[3] + prompts.suffix.shape[3]
         padding = clip.token_embedding.weight[0].expand(b, 2, m, clip.positional_embedding.shape[0] - length, d)
         x = torch.cat([prefix, prompts.suffix, padding], dim=3).flatten(0, 2) + clip.positional_embedding
-        deep = scaffold.deep(self.model.readings.deep)
+        deep = learner.deep(len(x), self.model.readings.deep)
         for index, block in enumerate(clip.transformer.resblocks):
             if 1 <= index <= len(deep):
-                tokens = deep[index - 1].expand(len(x), -1, -1)
+                tokens = deep[index - 1]
                 x = torch.cat([x[:, :1], tokens, x[:, 1 + tokens.shape[1] :]], dim=1)
             x = block(x, attn_mask=clip.attn_mask)
         features = F.normalize(clip.ln_final(x)[:, length - 1] @ clip.text_projection, dim=-1)
@@ -84,7 +68,7 @@ class PlainProgram:
 
     def losses(self, images: Images, masks: Masks, labels: Labels, noise: Noise) -> dict[str, Tensor]:
         """Training losses with the image encoder computed again, and pixel losses over all pixels."""
-        features = self._pooled(self.encode_image(images))
+        features = self._pooled(encode_image(self.clip.visual, images))
         prototypes = self.states(features.patches)
         biases, posterior = self.classes.posterior_bias(features.image, noise)
         text = self.text_features(prototypes, biases)
@@ -92,14 +76,14 @@ class PlainProgram:
         normal, anomalous = probabilities.unbind(dim=1)
         touched = F.max_pool2d(masks[:, None], self.model.backbone.patch_size).flatten(1) > 0
         distances = self._distances(features, prototypes)
-        zero = distances.new_zeros(())
+        zero = masks.new_zeros(())
         parts = {
             "image": F.cross_entropy(self._image_logits(features, text), labels),
             "kl": -0.5 * (1 + posterior.log_var - posterior.mean**2 - posterior.log_var.exp()).sum(dim=1).mean(),
             "recon": self.model.preset.recon_weight * (features.image[:, None] - biases[:, 0][None]).square().mean(),
             "patch": _focal(probabilities, masks) + _dice(anomalous, masks) + _dice(normal, 1 - masks),
-            "gather": distances[:, 0][~touched].mean() if (~touched).any() else zero,
-            "scatter": distances[:, 1][touched].mean() if touched.any() else zero,
+            "gather": distances.normal[~touched].mean() if (~touched).any() else zero,
+            "scatter": distances.anomalous[touched].mean() if touched.any() else zero,
         }
         total = sum((4 * loss if name == "patch" else loss for name, loss in parts.items()), zero)
         return {"total": total, **parts}
@@ -110,10 +94,10 @@ class PlainProgram:
         scores, maps = [], []
         preset = self.model.preset
         for image, latent in zip(torch.split(images, 1), torch.split(latents, 1), strict=True):
-            features = self._pooled(self.encode_image(image))
+            features = self._pooled(encode_image(self.clip.visual, image))
             prototypes = self.states(features.patches)
             text = self.text_features(prototypes, self.classes.prior_bias(latent))
-            normal, anomalous = (_minmax(d) for d in self._distances(features, prototypes)[0])
+            normal, anomalous = (_minmax(d[0]) for d in self._distances(features, prototypes))
             weights = preset.alpha * normal + (1 - preset.alpha) * (1 - anomalous)
             weighted = self._patch_probabilities(features, text) * weights[None, :, None]
             raw = self._at_image_size(weighted)[0, 1].cpu().numpy()
@@ -129,13 +113,12 @@ class PlainProgram:
         grid = F.avg_pool2d(grid, window, stride=1, padding=window // 2)
         return Features(features.image, grid.reshape(b, d, p).permute(0, 2, 1))
 
-    def _distances(self, features: Features, prototypes: Float[Tensor, "b 2 k d"]) -> Float[Tensor, "b 2 p"]:
-        patches = features.patches[:, None, :, None]
+    def _distances(self, features: Features, prototypes: Prototypes) -> Distances:
+        patches = features.patches[:, :, None]
         nearest = [
-            (1 - F.cosine_similarity(patches, prototypes[:, state, None, None], dim=-1)[:, 0]).min(dim=-1).values
-            for state in (0, 1)
+            (1 - F.cosine_similarity(patches, of_state[:, None], dim=-1)).min(dim=-1).values for of_state in prototypes
         ]
-        return torch.stack(nearest, dim=1)
+        return Distances(*nearest)
 
     def _patch_probabilities(self, features: Features, text: Float[Tensor, "b 2 d"]) -> Float[Tensor, "b p 2"]:
         patches = F.normalize(features.patches, dim=-1)
@@ -148,6 +131,20 @@ class PlainProgram:
         b, p, _ = patch.shape
         side = round(p**0.5)
         return F.interpolate(patch.transpose(1, 2).reshape(b, 2, side, side), size=self.model.image_size)
+
+
+@torch.no_grad()
+def encode_image(visual: VisionTransformer, images: Images) -> Features:
+    """Global and patch features, neither pooled nor normalised: both paths of `clip.image_encoder`, written out."""
+    original = values = patch_tokens(visual, images)
+    for block in visual.transformer.resblocks:
+        attn = block.attn
+        qkv = F.linear(block.ln_1(original), attn.in_proj_weight, attn.in_proj_bias)
+        q, k, v = (split_heads(part, attn.num_heads) for part in qkv.chunk(3, dim=-1))
+        values = values + attn.out_proj(_eager_attention(v, v, v))
+        original = original + attn.out_proj(_eager_attention(q, k, v))
+        original = original + block.mlp(block.ln_2(original))
+    return Features(image=original[:, 0] @ visual.proj, patches=visual.ln_post(values)[:, 1:] @ visual.proj)
 
 
 def _eager_attention(

@@ -13,19 +13,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from cops_lightning.benchmark.baseline import PlainProgram, plain_metrics
+from cops_lightning.benchmark.baseline import PlainProgram, encode_image, plain_metrics
 from cops_lightning.benchmark.measure import Outputs, Way
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.clip.image_encoder import Precision
 from cops_lightning.core.seeding import named_generator
-from cops_lightning.core.types import Features
+from cops_lightning.core.types import Features, Precision
 from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
-from cops_lightning.models.cops.model import PRESETS, CoPS, Sizes
+from cops_lightning.models.anomaly_map import Prototypes
+from cops_lightning.models.cops import CoPS
+from cops_lightning.models.cops.model import NOISE
 
 BASELINE = "baseline"
 # As the paper trains: the reconstruction loss is on with this preset, so that every loss is measured.
-PRESET = PRESETS["mvtec"]
+PRESET = "mvtec"
 LEARNING_RATE, BETAS = 1e-3, (0.5, 0.999)
 
 
@@ -35,14 +36,12 @@ class Setting:
 
     backbone: FrozenClip
     image_size: int
-    deep_layers: int
     precision: Precision
     device: torch.device
 
     def model(self) -> CoPS:
         """A fresh CoPS over the shared backbone; every one has the same weights."""
-        sizes = Sizes(deep_layers=self.deep_layers)
-        return CoPS(self.backbone, PRESET, self.image_size, sizes=sizes).to(self.device)
+        return CoPS(self.backbone, PRESET, image_size=self.image_size).to(self.device)
 
     def random(self, *names: str | int, shape: tuple[int, ...]) -> Tensor:
         """Standard normal numbers that depend on `names` alone."""
@@ -69,10 +68,10 @@ class Work(NamedTuple):
 
 def encode(setting: Setting, batch: int) -> Work:
     """The image encoder alone."""
-    images, program = setting.images(batch), PlainProgram(setting.model())
+    images, visual = setting.images(batch), setting.backbone.clip.visual
 
     def plain() -> Outputs:
-        features = [program.encode_image(image) for image in torch.split(images, 1)]
+        features = [encode_image(visual, image) for image in torch.split(images, 1)]
         return torch.cat([f.image for f in features]), torch.cat([f.patches for f in features])
 
     return Work(
@@ -85,7 +84,8 @@ def prompts(setting: Setting, batch: int) -> Work:
     """Text features of both prompts of every class sample at inference; they are encoded in fp32 at any precision."""
     model = setting.model()
     program, sizes, width = PlainProgram(model), model.sizes, model.backbone.width
-    prototypes = setting.random("prototypes", shape=(batch, 2, sizes.prototypes, width))
+    drawn = setting.random("prototypes", shape=(batch, 2, sizes.prototypes, width))
+    prototypes = Prototypes(*drawn.unbind(dim=1))
     biases = setting.random("biases", shape=(batch, sizes.class_samples, width))
 
     @torch.no_grad()
@@ -94,8 +94,8 @@ def prompts(setting: Setting, batch: int) -> Work:
 
     @torch.no_grad()
     def plain() -> Outputs:
-        pairs = zip(torch.split(prototypes, 1), torch.split(biases, 1), strict=True)
-        return (torch.cat([program.text_features(p, b) for p, b in pairs]),)
+        pairs = zip(torch.split(drawn, 1), torch.split(biases, 1), strict=True)
+        return (torch.cat([program.text_features(Prototypes(*p.unbind(dim=1)), b) for p, b in pairs]),)
 
     return Work({"prompts": Way("ours", ours), **_baseline(plain)}, "fp32")
 
@@ -107,10 +107,10 @@ def train_epoch(setting: Setting, batch: int) -> Work:
     """
     images, masks = setting.images(batch), setting.masks(batch)
     labels = masks.flatten(1).amax(dim=1).long()
-    noise = setting.random("noise", shape=(batch, setting.backbone.width))
+    draws = {NOISE: setting.random("noise", shape=(batch, setting.backbone.width))}
 
     def step(model: CoPS, losses: Callable[[], dict[str, Tensor]]) -> Callable[[], Outputs]:
-        adam = torch.optim.Adam([p for _, p in model.released_parameters()], lr=LEARNING_RATE, betas=BETAS)
+        adam = torch.optim.Adam([p for _, p in model.trained_parameters()], lr=LEARNING_RATE, betas=BETAS)
 
         def run() -> Outputs:
             adam.zero_grad()
@@ -124,7 +124,7 @@ def train_epoch(setting: Setting, batch: int) -> Work:
     whole, cached, plain = setting.model(), setting.model(), setting.model()
     features = cached.encode(images)
     program, clip = PlainProgram(plain), setting.backbone.clip
-    plain_step = step(plain, lambda: program.losses(images, masks, labels, noise))
+    plain_step = step(plain, lambda: program.losses(images, masks, labels, draws[NOISE]))
 
     def unfrozen() -> Outputs:
         # The released program computes gradients of the text tower's weights too, and never uses them.
@@ -138,10 +138,10 @@ def train_epoch(setting: Setting, batch: int) -> Work:
 
     return Work(
         {
-            "train-epoch": Way("ours", step(whole, lambda: whole.losses(images, masks, labels, noise))),
+            "train-epoch": Way("ours", step(whole, lambda: whole.losses(whole.encode(images), masks, labels, draws))),
             "train-epoch-cached": Way(
                 "ours, features at hand",
-                step(cached, lambda: cached.losses_of_features(features, masks, labels, noise)),
+                step(cached, lambda: cached.losses(features, masks, labels, draws)),
             ),
             **_baseline(unfrozen),
         },
@@ -156,7 +156,7 @@ def evaluate(setting: Setting, batch: int) -> Work:
     program = PlainProgram(model)
 
     def ours() -> Outputs:
-        scores = model.score(images, latents)
+        scores = model.score_drawn(model.encode(images), latents)
         return scores.image, scores.map
 
     return Work({"evaluate": Way("ours", ours), **_baseline(lambda: program.score(images, latents))}, setting.precision)

@@ -10,20 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from lightning import Trainer
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from torch.utils.data import Subset
 
+from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.core.files import replacing
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Batch, Features, Sample
-from cops_lightning.data import CopsDataModule, DatasetIndex, loader
-from cops_lightning.data.datamodules import thinned
+from cops_lightning.data import AnomalyDataModule, DatasetIndex, loader
+from cops_lightning.data.datamodules import Count, thinned
 from cops_lightning.metrics.ranking import ranking_scores
-from cops_lightning.models.cops.model import CoPS
+from cops_lightning.models.cops import CoPS
 from cops_lightning.report.stats import Shift, compare_features, project, vae_health
 from cops_lightning.report.tables import Run
 
-DRAW_COLUMNS = ("run_id", "study", "variant", "seed", "auxiliary", "target", "draw", "level", "metric", "value")
+DRAW_COLUMNS = (*Run.__dataclass_fields__, "target", "draw", "level", "metric", "value")
 
 
 @dataclass(frozen=True)
@@ -48,31 +50,46 @@ class Observed:
     drawn: Float[np.ndarray, "n draws"] | None
 
 
-def diagnose(
-    trainer: Trainer, model: CoPS, data: CopsDataModule, run: Run, folder: Path, extent: Extent | None = None
-) -> None:
-    """Write domain_shift.json, and for a model with a VAE vae_health.json and latent_draws.csv, into the run folder.
+class Diagnostics(RunCallback, Callback):
+    """Writes domain_shift.json, and for a model with a VAE vae_health.json and latent_draws.csv, once it is tested.
 
     Looks at an even sample of each dataset's test split: the auxiliary one, and every target. Figures of the frozen
-    features are those that the method sees: patches are averaged over the preset's neighbourhood.
+    features are those that the method sees: patches are averaged over the preset's neighbourhood. Does nothing for
+    another detector than CoPS, and where nothing was trained on.
+
+    Args:
+        folder: where the files go; default: the trainer's root folder.
+        images: per dataset.
+        patches: per image.
+        draws: evaluations that differ in latent draws alone.
     """
-    if not trainer.is_global_zero or data.auxiliary is None:
-        return
-    extent = extent or Extent()
-    device = trainer.strategy.root_device
-    training, model = model.training, model.to(device).eval()
-    indices = {index.name: index for index in (data.auxiliary, *data.targets)}
-    with torch.no_grad():
-        observed = {name: observe(model, data, index, extent) for name, index in indices.items()}
-        head = asdict(run) | {"auxiliary": data.auxiliary.name}
+
+    def __init__(
+        self, folder: str | Path | None = None, images: Count = 48, patches: Count = 8, draws: Count = 4
+    ) -> None:
+        self.folder, self.extent = folder, Extent(images, patches, draws)
+
+    @torch.no_grad()
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look, and write."""
+        data, model = trainer.datamodule, getattr(pl_module, "model", None)  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or not isinstance(data, AnomalyDataModule) or not isinstance(model, CoPS):
+            return
+        if data.auxiliary is None:
+            return
+        folder, training = self.folder_of(trainer), model.training
+        model.eval()
+        indices = {index.name: index for index in (data.auxiliary, *data.targets)}
+        observed = {name: observe(model, data, index, self.extent) for name, index in indices.items()}
+        head = asdict(self.run) | {"auxiliary": data.auxiliary.name}
         _write(folder / "domain_shift.json", head | {"targets": domain_shift(observed, data.auxiliary.name)})
         if model.classes is not None:
             _write(folder / "vae_health.json", head | class_token_health(model, observed))
-            write_draws(folder / "latent_draws.csv", run, observed)
-    model.train(training)
+            write_draws(folder / "latent_draws.csv", self.run, observed)
+        model.train(training)
 
 
-def observe(model: CoPS, data: CopsDataModule, index: DatasetIndex, extent: Extent) -> Observed:
+def observe(model: CoPS, data: AnomalyDataModule, index: DatasetIndex, extent: Extent) -> Observed:
     """Encode a sample of a dataset once; score it under several latent draws, of which the first is the run's own."""
     device = next(model.parameters()).device
     chosen = {sample.key for sample in thinned(index, extent.images).test}
@@ -83,16 +100,16 @@ def observe(model: CoPS, data: CopsDataModule, index: DatasetIndex, extent: Exte
     subset = Subset(served, [at for at, sample in enumerate(index.test) if sample.key in chosen])
     samples: list[Sample] = []
     images, patches, drawn = [], [], []
-    for batch in loader(subset, data.workers, batch_size=data.eval_batch_size):
+    for batch in loader(subset, data.num_workers, batch_size=data.eval_batch_size):
         features = _encoded(model, batch.to(device))
         samples += batch.samples
         images.append(features.image.float().cpu().numpy())
-        for key, of_image in zip(batch.keys, features.patches.float().cpu().numpy(), strict=True):
-            generator = named_generator(model.seed, "diagnostics", key)
+        for name, of_image in zip(batch.names, features.patches.float().cpu().numpy(), strict=True):
+            generator = named_generator(model.seed, "diagnostics", name)
             patches.append(of_image[torch.randperm(len(of_image), generator=generator)[: extent.patches].numpy()])
         if model.classes is not None:
             scores = [
-                model.score_features(features, _latents(model, batch.keys, draw).to(device)).image
+                model.score_drawn(features, _latents(model, batch.names, draw).to(device)).image
                 for draw in range(extent.draws)
             ]
             drawn.append(torch.stack(scores, dim=1).float().cpu().numpy())
@@ -108,10 +125,10 @@ def _encoded(model: CoPS, batch: Batch) -> Features:
     return model.encode(batch.images)
 
 
-def _latents(model: CoPS, keys: tuple[str, ...], draw: int) -> torch.Tensor:
+def _latents(model: CoPS, names: tuple[str, ...], draw: int) -> torch.Tensor:
     if draw == 0:
-        return model.draw_latents(keys)
-    named = tuple(f"{key}#{draw}" for key in keys)
+        return model.draw_latents(names)
+    named = tuple(f"{name}#{draw}" for name in names)
     return image_latents(model.seed, named, model.sizes.class_samples, model.backbone.width)
 
 

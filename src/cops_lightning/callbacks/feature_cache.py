@@ -1,5 +1,6 @@
 """Features of whole datasets from the cache: what is missing is encoded once, then training and testing only read."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,11 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
 import xxhash
+from annotated_types import Gt
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
@@ -20,21 +22,24 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.distributed import from_all, from_first
 from cops_lightning.core.errors import CacheError, CopsError
+from cops_lightning.core.files import cache_folder
 from cops_lightning.core.processes import rank, world_size
 from cops_lightning.core.progress import counted_progress
-from cops_lightning.core.types import Batch, Features, Sample
+from cops_lightning.core.types import DTYPES, Batch, Features, Precision, Sample
 from cops_lightning.data import (
     PREPROCESSING_VERSION,
+    AnomalyDataModule,
     AnomalyDataset,
-    CopsDataModule,
     DatasetIndex,
     Item,
     MaskThreshold,
     loader,
 )
-from cops_lightning.features import DTYPES, FOLDER, GB, FeatureKey, FeatureStore, FileHashes, make_room
-from cops_lightning.models.module import EncoderCount, ScoringTask
+from cops_lightning.features import FOLDER, GB, Entry, FeatureKey, FeatureStore, FileHashes, make_room
+from cops_lightning.models.detector import FeatureDetector
+from cops_lightning.models.module import CopsModule, EncoderCount
 
+log = logging.getLogger(__name__)
 HASHES = "hashes.sqlite"
 WRITES_AHEAD = 2  # batches whose features wait to be written while the encoder goes on
 HEADER = 512  # upper bound of a file's own bytes
@@ -45,7 +50,7 @@ class CacheOptions:
     """Where features are kept: `folder` is the root of all stores, `budget` bounds their bytes, `dtype` their type."""
 
     folder: Path
-    dtype: str = "fp32"
+    dtype: Precision = "fp32"
     budget: int = 50 * GB
 
 
@@ -90,7 +95,8 @@ class CachedDataset(Dataset[Item]):
 
     def __getitem__(self, place: int) -> Item:
         names = self.names[place]
-        return Item(None, self._mask(names.mask), self.samples[place], self.store.read(names.image))
+        image, patches, name = self.store.read(names.image)
+        return Item(None, self._mask(names.mask), self.samples[place], name, (image, patches))
 
     def _mask(self, name: str | None) -> Tensor | None:
         side = self.store.key.image_size
@@ -260,7 +266,7 @@ class FeatureCache:
                     f"{self.store.key.precision}. Use cache.dtype=fp32 and backbone.precision=fp32."
                 )
             if not self.store.holds(own.image):
-                self.store.write(own.image, image, patches)
+                self.store.write(own.image, Entry(image, patches, batch.names[place]))
         self._write_masks(names, batch)
 
     def _write_masks(self, names: Sequence[Names], batch: Batch) -> None:
@@ -274,40 +280,51 @@ class FeatureCache:
 class FeatureCaching(Callback):
     """Before training and before testing, replaces the data module's images by features from the cache.
 
-    Where there is no room for them, or images are augmented, it says so and leaves the images.
+    Where there is no room for them, or images are augmented or corrupted, it says so and leaves the images.
+
+    Args:
+        folder: of the cache; default: the environment variable COPS_CACHE, else ~/.cache/cops_lightning.
+        dtype: in which features are kept: exact, or half the space at the precision of the type.
+        budget_gb: space of all features there, in GB of 10^9 bytes; what was not used for longest goes first.
     """
 
-    def __init__(self, options: CacheOptions) -> None:
-        self.options = options
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        dtype: Literal["fp32", "fp16", "bf16"] = "fp32",
+        budget_gb: Annotated[float, Gt(0)] = 50,
+    ) -> None:
+        self.options = CacheOptions(cache_folder(folder), dtype, round(budget_gb * GB))
         self._leases = ExitStack()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Encode what is missing of the datasets of this stage."""
-        data, task = trainer.datamodule, pl_module  # type: ignore[attr-defined]
-        assert isinstance(data, CopsDataModule)
-        assert isinstance(task, ScoringTask)
-        wanted = [data.auxiliary] if stage == "fit" else data.targets
-        if stage == "fit" and data.augment is not None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        served = isinstance(data, AnomalyDataModule) and stage in ("fit", "validate", "test")
+        if not served or not isinstance(pl_module, CopsModule) or not isinstance(pl_module.model, FeatureDetector):
+            return
+        wanted = data.targets if stage == "test" else [data.auxiliary]
+        if stage != "test" and data.augment is not None:
             _say("Training images are augmented, so their features differ in every epoch: they are not cached.")
             wanted = []
-        if stage != "fit" and data.corruption is not None:
+        if stage == "test" and data.corruption is not None:
             _say("The targets are corrupted: their features are not cached.")
             wanted = []
         cache = FeatureCache(
             self.options,
-            task.model.backbone,
+            pl_module.model.backbone,
             data.image_size,
             Encoding(
                 trainer.strategy.root_device,
                 data.eval_batch_size,
-                data.workers,
+                data.num_workers,
                 trainer.progress_bar_callback is not None,
             ),
         )
         for index in wanted:
             if index is not None and index.name not in data.cached:
                 try:
-                    data.cached[index.name] = cache.dataset(index, data.mask_threshold, task.count)
+                    data.cached[index.name] = cache.dataset(index, data.mask_threshold, pl_module.count)
                 except CacheError as error:
                     _say(f"The features of {index.name} are not cached: {error}")
         if data.cached and rank() == 0:
@@ -324,8 +341,8 @@ def _mask_name(image: str, mask: str, threshold: int) -> str:
 
 def _say(sentence: str) -> None:
     if rank() == 0:
-        print(sentence)
+        log.warning("%s", sentence)
 
 
 def _say_waiting(name: str) -> None:
-    print(f"Another process adds features to the cache; waiting for it before looking for those of {name}.")
+    log.warning("Another process adds features to the cache; waiting for it before looking for those of %s.", name)

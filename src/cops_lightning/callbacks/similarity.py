@@ -10,8 +10,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from cops_lightning.models.cops.model import CoPS
-from cops_lightning.models.cops.prompt_learner import PromptScaffold
+from cops_lightning.models.anomaly_map import Prototypes
+from cops_lightning.models.cops import CoPS
+from cops_lightning.models.cops.prompt_learner import PromptLearner
 
 
 class PromptSimilarity(Callback):
@@ -29,14 +30,14 @@ class PromptSimilarity(Callback):
         """Begin to note what the prompts are filled with."""
         model = getattr(pl_module, "model", None)
         if isinstance(model, CoPS):
-            self._hook = model.scaffold.register_forward_hook(self._note)
+            self._hook = model.prompt_learner.register_forward_hook(self._note)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the similarities."""
         model = getattr(pl_module, "model", None)
         if not isinstance(model, CoPS):
             return
-        values = token_similarities(model.scaffold)
+        values = token_similarities(model.prompt_learner)
         if self._filled_with is not None:
             prototypes, biases = self._filled_with
             values |= prompt_similarity(model, prototypes, biases)
@@ -58,7 +59,7 @@ class PromptSimilarity(Callback):
             self._hook.remove()
             self._hook = None
 
-    def _note(self, _scaffold: PromptScaffold, filled_with: tuple[Any, ...], _prompts: Any) -> None:
+    def _note(self, _learner: PromptLearner, filled_with: tuple[Any, ...], _prompts: Any) -> None:
         prototypes, biases, _ = filled_with
         self._filled_with = (
             None if prototypes is None else prototypes.detach(),
@@ -83,18 +84,19 @@ def prototype_similarities(prototypes: Float[Tensor, "b 2 k d"]) -> dict[str, fl
     return found
 
 
-def token_similarities(scaffold: PromptScaffold) -> dict[str, float]:
+def token_similarities(learner: PromptLearner) -> dict[str, float]:
     """Mean cosine of the learnt tokens of both prompts at the same position, for context, state and class tokens."""
-    cosines = F.cosine_similarity(scaffold.ctx_pos.detach().float(), scaffold.ctx_neg.detach().float(), dim=-1)
-    sizes = [scaffold.context, scaffold.prototypes, scaffold.classes]
+    cosines = F.cosine_similarity(learner.ctx_pos.detach().float(), learner.ctx_neg.detach().float(), dim=-1)
+    sizes = [learner.context, learner.prototypes, learner.classes]
     parts = zip(("context", "state", "class"), torch.split(cosines[0, 0], sizes), strict=True)
     return {f"similarity/{name}_tokens": part.mean().item() for name, part in parts if part.numel()}
 
 
 @torch.no_grad()
 def prompt_similarity(
-    model: CoPS, prototypes: Float[Tensor, "b 2 k d"] | None, biases: Float[Tensor, "b m d"] | None
+    model: CoPS, stacked: Float[Tensor, "b 2 k d"] | None, biases: Float[Tensor, "b m d"] | None
 ) -> dict[str, float]:
     """Cosine of the normal and the anomalous prompt of the images that these prototypes and biases are of, averaged."""
+    prototypes = None if stacked is None else Prototypes(*stacked.unbind(dim=1))
     normal, anomalous = model.text_features(prototypes, biases).float().unbind(dim=1)
     return {"similarity/prompts": F.cosine_similarity(normal, anomalous, dim=-1).mean().item()}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import torch
 from rich import box
@@ -19,12 +20,12 @@ from cops_lightning.benchmark.measure import Measured, largest_difference, matri
 from cops_lightning.benchmark.works import BASELINE, WORKS, Setting
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.clip.frozen_clip import RANDOM
-from cops_lightning.clip.image_encoder import DTYPES, parse_precision
-from cops_lightning.clip.weights import BackboneSource, load_backbone
+from cops_lightning.clip.weights import load_backbone
 from cops_lightning.config import find_backbone
 from cops_lightning.core.devices import find_device
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import replacing
+from cops_lightning.core.types import DTYPES, Precision
 
 EPILOG = """\
 works:
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("works", metavar="WORK", nargs="+", choices=WORKS, help=", ".join(WORKS))
     parser.add_argument("--backbone", default="vit_l14_336", help="an entry of conf/backbone (default: %(default)s)")
-    parser.add_argument("--precision", default="fp32", help="of the image encoder: fp32, bf16, fp16")
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="of the image encoder")
     parser.add_argument("--batch", type=_positive, help="images (default: 8 for train-epoch and metrics, else 1)")
     parser.add_argument("--image-size", type=_positive, help="side in pixels (default: the backbone's)")
     parser.add_argument("--repeats", type=_positive, default=5, help="turns after the warm-up (default: %(default)s)")
@@ -160,11 +161,15 @@ def _setting(arguments: argparse.Namespace) -> Setting:
     image_size = arguments.image_size or config.get("image_size")
     if image_size is None:
         raise ConfigError(f"The backbone {arguments.backbone} does not say its image size; add --image-size PIXELS.")
-    precision = parse_precision(arguments.precision)
     device = find_device(arguments.device)
-    source = BackboneSource(config.name, RANDOM, precision=precision, compiled=arguments.compile)
-    backbone = load_backbone(source).to(device)
-    return Setting(backbone, image_size, config.deep_layers, precision, device)
+    backbone = load_backbone(
+        config.name,
+        RANDOM,
+        deep_layers=config.deep_layers,
+        precision=arguments.precision,
+        compile=arguments.compile,
+    ).to(device)
+    return Setting(backbone, image_size, backbone.precision, device)
 
 
 def _row(

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.cli.data import DATA_ROOT
+from cops_lightning.config.options import options_of
 from cops_lightning.core.errors import CacheError, ConfigError
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.features import FOLDER, GB, entries, prune, stores, survey, verify
@@ -107,51 +108,37 @@ def _root(arguments: argparse.Namespace) -> Path:
 def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
     from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache
-    from cops_lightning.compose import build_model, find_targets
-    from cops_lightning.config import DataConfig
+    from cops_lightning.config.check import check_node
+    from cops_lightning.config.options import default_nodes
     from cops_lightning.core.devices import find_device
+    from cops_lightning.models.build import build_backbone
     from cops_lightning.models.module import EncoderCount
+    from cops_lightning.runs.build import find_targets
 
-    data = DataConfig(root=arguments.data_root, cache=arguments.cache)
-    indices = find_targets(arguments.names, "", data)
-    model = build_model(_method(arguments))
+    asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
+    if arguments.backbone not in (known := options_of("backbone")):
+        raise ConfigError(f"There is no backbone {arguments.backbone}; expected one of {', '.join(known)}.")
+    given = [f"++backbone.{key}={value}" for key, value in asked.items() if value is not None]
+    node = default_nodes(f"backbone={arguments.backbone}", *given)["backbone"]
+    check_node("backbone", node)
+    paths = {"data": arguments.data_root, "cache": arguments.cache, "datasets": {}}
+    targets = find_targets(arguments.names, paths)
+    backbone = build_backbone(node)
     device = find_device(arguments.device)
     cache = FeatureCache(
         CacheOptions(Path(arguments.cache).expanduser(), arguments.dtype, round(arguments.budget_gb * GB)),
-        model.backbone,
-        model.image_size,
+        backbone,
+        backbone.image_size,
         Encoding(device, arguments.batch_size, arguments.workers, progress=True),
     )
     with cache.store.in_use():  # what was built for one dataset is not given back for the next
-        for index in indices:
+        for index in (index for target in targets for index in target.targets):
             count = EncoderCount()
             cache.dataset(index, arguments.mask_threshold, count)
             size = (count.encoded + count.from_cache) * cache.store.key.entry_bytes / GB
             print(f"{index.name}: {count.encoded} images encoded, {count.from_cache} were there, {size:.3f} GB in all")
     print(f"Features: {cache.store.folder}")
     return 0
-
-
-def _method(arguments: argparse.Namespace) -> Any:
-    """The configuration of a model over the backbone asked for; what is trained does not matter here."""
-    from omegaconf import OmegaConf
-
-    from cops_lightning.config import TrainConfig, conf_folder, find_backbone, require_complete
-
-    asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
-    method = OmegaConf.merge(
-        OmegaConf.structured(TrainConfig),
-        {
-            "backbone": find_backbone(arguments.backbone),
-            "auxiliary": OmegaConf.load(conf_folder() / "auxiliary" / "visa.yaml"),
-            "targets": arguments.names,
-        },
-        {"backbone": {key: value for key, value in asked.items() if value is not None}},
-    )
-    if OmegaConf.is_missing(method.backbone, "image_size"):
-        raise ConfigError(f"--backbone {arguments.backbone} has no image size of its own; add --image-size PX.")
-    require_complete(method)
-    return method
 
 
 def _list(arguments: argparse.Namespace) -> int:

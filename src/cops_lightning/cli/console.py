@@ -1,25 +1,18 @@
 """What all commands share: quiet consoles, log files, and errors that are one sentence."""
 
 import logging
-import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.clip.weights import PACKAGED
-from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
 from cops_lightning.data import DatasetIndex
 from cops_lightning.report.tables import NOTHING, Run, summary_table
 from cops_lightning.runs.record import RunRecord
-
-log = logging.getLogger(__name__)
 
 
 def quiet_console() -> None:
@@ -30,24 +23,6 @@ def quiet_console() -> None:
         chatter = logging.getLogger(name)
         chatter.handlers.clear()
         chatter.propagate = True
-
-
-@contextmanager
-def one_sentence() -> Iterator[None]:
-    """An error that stems from the input ends the program with its one sentence and exit code 1."""
-    try:
-        yield
-    except CopsError as error:
-        log.error("%s", error)
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A configuration group as resolved plain values."""
-    content = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
 
 
 def register_data(record: RunRecord, role: str, indices: Sequence[DatasetIndex]) -> None:

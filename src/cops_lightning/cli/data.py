@@ -2,24 +2,21 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from cops_lightning.cli.commands import exit_code
-from cops_lightning.core.progress import counted_progress
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
-from cops_lightning.data.readers.index_file import INDEX_NAME, write_index
-from cops_lightning.data.readers.resolve import load_index
-from cops_lightning.data.tools.archive import unpack
-from cops_lightning.data.tools.check import Decoded, Report, check
-from cops_lightning.data.tools.elpv import write_elpv
+from cops_lightning.data.readers.spec import INDEX_NAME
 
-DATA_ROOT = "COPS_DATA_ROOT"  # the environment variable that conf/ reads too
+# What reads and writes images is imported where it is used: it takes seconds, and help and lists need none of it.
+if TYPE_CHECKING:
+    from cops_lightning.data.tools.check import Decoded, Report
 
 EXAMPLES = """\
 examples:
@@ -144,16 +141,19 @@ def _check(arguments: argparse.Namespace) -> int:
     return 1 if report.problems else 0
 
 
-def _checked(name: str, root: str | Path | None, deep: bool, quiet: bool) -> Report:
+def _checked(name: str, root: str | Path | None, deep: bool, quiet: bool) -> "Report":
+    from cops_lightning.core.progress import counted_progress
+    from cops_lightning.data.tools.check import check
+
     with counted_progress(deep and not quiet) as progress:
 
-        def shown(results: Iterable[Decoded], total: int) -> Iterable[Decoded]:
+        def shown(results: "Iterable[Decoded]", total: int) -> "Iterable[Decoded]":
             return progress.track(results, total=total, description="decoding")
 
-        return check(name, root, data_root=os.environ.get(DATA_ROOT), deep=deep, progress=shown)
+        return check(name, root, deep=deep, progress=shown)
 
 
-def _show(report: Report) -> None:
+def _show(report: "Report") -> None:
     """The layout, the counts found beside those expected, and what is off."""
     console = Console(highlight=False)
     if report.layout is not None:
@@ -178,6 +178,8 @@ def _show(report: Report) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    from cops_lightning.data.tools.archive import unpack
+
     spec = find_spec(arguments.name)
     count = unpack(arguments.archive, arguments.destination)
     print(f"{count} files unpacked into {arguments.destination}")
@@ -194,10 +196,11 @@ def _count(text: str) -> int:
 
 def _make(arguments: argparse.Namespace) -> int:
     if arguments.name == "elpv":
+        from cops_lightning.data.tools.elpv import write_elpv
+
         for (material, state), count in sorted(write_elpv(arguments.destination).items()):
             print(f"{count} images in {arguments.destination / material / 'test' / state}")
         return 0
-    # Imported where used: OpenCV takes a moment, and the other commands do without.
     from cops_lightning.demo import write_all
 
     counts = arguments.train, arguments.normal, arguments.anomalous, arguments.seed
@@ -209,7 +212,10 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _index(arguments: argparse.Namespace) -> int:
-    index = load_index(arguments.name, arguments.root, data_root=os.environ.get(DATA_ROOT))
+    from cops_lightning.data.readers.index_file import write_index
+    from cops_lightning.data.readers.resolve import load_index
+
+    index = load_index(arguments.name, arguments.root)
     out = arguments.out or index.root / INDEX_NAME
     write_index(index, out)
     print(f"{len(index.train) + len(index.test)} images of {index.name} ({index.layout}) written to {out}")

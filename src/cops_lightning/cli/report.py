@@ -6,32 +6,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.errors import CopsError
-from cops_lightning.demo.writer import TARGETS
-from cops_lightning.report.analysis import Metric, prepare
-from cops_lightning.report.collect import collect
-from cops_lightning.report.comparison import comparison_table
-from cops_lightning.report.page import write_page
-from cops_lightning.report.study import (
-    ALL_METRICS,
-    DEFAULT_METRICS,
-    build_report,
-    count_verdicts,
-    divide_verdicts,
-)
+from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric
 
-KNOWN = {f"{level}/{metric}": (level, metric) for level, metric in ALL_METRICS}
+KNOWN = {"/".join(metric): metric for metric in METRICS}
 
-WIDE = 140  # columns of a table that goes into a file, where no terminal limits it
+WIDE = 200  # columns of a table that goes into a file, where no terminal limits it
 
 EXAMPLES = f"""\
 examples:
   cops-report runs/seed_variance                        mean, spread and intervals of one study
   cops-report runs/static_prompts --compare cops static_prompts
                                                         is the first better than the second?
+  cops-report runs --compare 'cops (optimizer.lr=0.001)' 3f2a
+                                                        a method by its name, another by its hash
   cops-report runs --out paper/report --metric image/auroc --metric pixel/ap
   cops-report runs/ablations --margin 1.4               how many seeds would show a margin of 1.4 points?
 
@@ -40,8 +29,9 @@ It finds every results.csv below the given folders, takes those of finished runs
   report.md      the same for a repository; its figures lie in figures/
   tables/*.tex   booktabs tables for a paper; tables/*.csv the numbers behind each of them
 
-A method is a variant (cops, without_states, ...), seen over seeds; runs with another backbone or auxiliary dataset are
-never averaged together. A comparison pairs equal seeds on equal datasets. A test that needs more seeds or datasets than
+A method is all runs of equal settings, seen over seeds; runs with other settings or another auxiliary dataset are never
+averaged together. It is called by its variant (cops, without_states, ...), with the settings that differ where several
+methods have that label. A comparison pairs equal seeds on equal datasets. A test that needs more seeds or datasets than
 there are says so and gives no p-value; a claim that the tests do not support is called "not shown".
 
 metrics: {", ".join(KNOWN)}
@@ -56,6 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Collect, analyse, write; print the verdicts and where the report is."""
+    # Here, not above: help and completion answer without pandas, matplotlib and torch.
+    from rich.console import Console
+
+    from cops_lightning.report.analysis import prepare
+    from cops_lightning.report.collect import collect
+    from cops_lightning.report.comparison import comparison_table
+    from cops_lightning.report.page import write_page
+    from cops_lightning.report.study import build_report, count_verdicts, divide_verdicts
+
     began = time.monotonic()
     if arguments.margin <= 0:
         raise CopsError(f"--margin is {arguments.margin:g}; expected a difference in points above 0, such as 1.4.")
@@ -63,9 +62,8 @@ def report(arguments: argparse.Namespace) -> int:
     metrics: Sequence[Metric] = [_metric(name) for name in arguments.metric] or DEFAULT_METRICS
     page, comparisons = build_report(collection, arguments.compare, metrics, arguments.margin, arguments.title)
     write_page(page, arguments.out)
-    groups = {"procedural": TARGETS}
-    table = comparison_table(prepare(collection), arguments.title, groups=groups)
-    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(table)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    console.print(comparison_table(prepare(collection), arguments.title))
     print(page.summary[0])
     for caution in page.warnings:
         print(f"caution: {caution}")
@@ -96,9 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", metavar="RUNS", type=Path, nargs="+", help="folders below which the runs lie")
     parser.add_argument(
         "--compare",
-        metavar="VARIANT",
+        metavar="METHOD",
         nargs="+",
-        help="the first variant against each of the others (default: cops against all)",
+        help="the first method against each of the others, by label, by name or by the start of its hash, four "
+        "characters or more (default: cops against all)",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("report"), help="where to write (default: report)"
@@ -108,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LEVEL/METRIC",
         action="append",
         default=[],
-        help="what to compare, may be repeated (default: image/auroc, pixel/auroc, pixel/aupro)",
+        help="what to compare, one of those listed below, may be repeated (default: "
+        f"{', '.join(map('/'.join, DEFAULT_METRICS))})",
     )
     parser.add_argument(
         "--margin",

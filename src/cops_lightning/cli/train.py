@@ -1,83 +1,64 @@
 """`cops-train`: learn prompts on an auxiliary dataset and evaluate them on datasets they never saw."""
 
-from pathlib import Path
+from typing import Any
 
-import hydra
-from omegaconf import DictConfig
+from cops_lightning.cli.hydra_app import HydraApp, one_sentence
 
-from cops_lightning.callbacks.diagnostics import diagnose
-from cops_lightning.callbacks.results import HeatMaps, evaluate
-from cops_lightning.cli.console import plain, register_data, show_results
-from cops_lightning.compose import (
-    UNTRAINED,
-    build_caching,
-    build_data,
-    build_model,
-    build_trainer,
-    find_dataset,
-    find_targets,
-    tracking,
+
+def main() -> Any:
+    """Entry point of the console command."""
+    return APP()
+
+
+def run(config: Any) -> float | None:
+    """One job; returns what a sweeper optimises, if that is configured."""
+    # Imported where used: they take seconds, and --help and shell completion need none of them.
+    from cops_lightning.cli.console import quiet_console
+    from cops_lightning.cli.recipes import train
+    from cops_lightning.config.settings import TrainSettings
+    from cops_lightning.runs.jobs import launch
+
+    quiet_console()
+    with one_sentence():  # here, since Hydra adds lines of its own to what leaves a job
+        return launch(config, train, TrainSettings)
+
+
+APP = HydraApp(
+    "train",
+    run,
+    """\
+cops-train: learn CoPS prompts on one auxiliary dataset, then evaluate them on datasets they never saw.
+
+Examples
+  cops-train                                  (offline: rendered images and the packaged demonstration backbone)
+  cops-train backbone=vit_l14_336 auxiliary=visa targets=[mvtec,btad] paths.data=/data
+  cops-train backbone=vit_l14_336 auxiliary=mvtec targets=[visa] paths.data=/data seed=3 logger=[csv,wandb]
+  cops-train backbone=vit_b16 auxiliary=own auxiliary.source=/data/my_parts targets=[/data/other_parts]
+  cops-train -m seed=0,1,2,3,4 experiment=visa_to_rest paths.data=/data    (one run per seed)
+  cops-train model=static_prompts                                          (a baseline in the same harness)
+  cops-train -m model=clip,winclip,handcrafted,brightness targets=[mvtec]  (nothing learnt, no auxiliary dataset)
+  cops-train -m ablation=none,without_states,without_classes               (parts taken away)
+  cops-train -m experiment=seed_variance                                   (a study with its own sweep)
+  cops-train --config-dir mine model=my_detector                           (options of your own, see examples/)
+  cops-train debug=fast                                                    (does it run at all? also overfit, profile)
+
+What to train on is auxiliary=, how is preset=: visa and mvtec are the authors' settings. Datasets are found by name
+below paths.data (or the environment variable COPS_DATA_ROOT), or by path: a folder, a meta.json, a CSV or JSONL, a YAML
+spec. CLIP weights come from backbone.weights, from the environment variable COPS_CLIP_WEIGHTS, or from open_clip's
+download. Results go to runs/<study>/<time>/.
+
+Features of the frozen encoder are kept below paths.cache (or COPS_CACHE) and used by every later epoch, seed and
+ablation: callbacks.feature_cache.budget_gb bounds them, callbacks.feature_cache.dtype=bf16 halves them,
+callbacks.feature_cache=null does without.
+
+With -m, values after commas make a sweep; its jobs go to runs/<study>/<what was changed>-seed<seed>-<id>/. The same
+command again skips the jobs that are done and goes on with those that were interrupted; fail_fast=true stops at a
+failure.
+
+trainer.devices=4 shares every batch among that many GPUs (or processes, with trainer.accelerator=cpu): data.batch_size
+is that of all together, and the results are those of one, to rounding. Every argument of Lightning's Trainer may be
+given below trainer.""",
 )
-from cops_lightning.config import conf_folder, register
-from cops_lightning.data.protocol import require_unseen, trained_categories
-from cops_lightning.models.checkpoint import METHOD, Stamp
-from cops_lightning.models.cops.model import CoPS
-from cops_lightning.models.detector import FeatureDetector
-from cops_lightning.models.module import CopsTask, ScoringTask
-from cops_lightning.report.tables import NOTHING, Run
-from cops_lightning.runs.jobs import launch, register_resolvers
-from cops_lightning.runs.record import RunRecord
-
-register()
-register_resolvers()
-
-
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
-def main(config: DictConfig) -> float | None:
-    """Entry point of the console command; returns what a sweeper optimises, if that is configured."""
-    return launch(config, train)
-
-
-def train(config: DictConfig, folder: Path, record: RunRecord) -> None:
-    """One run: find the data, build the model, train it if it learns, evaluate, write everything into `folder`."""
-    auxiliary = None if config.model.name in UNTRAINED else find_dataset(config.auxiliary.source, config.data)
-    source = NOTHING if auxiliary is None else auxiliary.name
-    targets = find_targets(config.targets, source, config.data)
-    trained_on = () if auxiliary is None else trained_categories(auxiliary)
-    require_unseen(targets, trained_on, auxiliary, config.evaluate_seen)
-    register_data(record, "auxiliary", [] if auxiliary is None else [auxiliary])
-    register_data(record, "target", targets)
-
-    if auxiliary is None:
-        print(f"{config.model.name} learns nothing: there is no training, and the seed changes no score.")
-    elif not auxiliary.has_masks:
-        print(f"{auxiliary.name} has no masks: the losses patch, gather and scatter are not available.")
-
-    model = build_model(config)
-    backbone = model.backbone.record
-    record.add_backbone(backbone)
-    task = ScoringTask(model)
-    if isinstance(model, CoPS):
-        settings = {**{name: plain(config[name]) for name in METHOD}, "variant": config.variant, "seed": config.seed}
-        stamp = Stamp(backbone.name, backbone.fingerprint, settings, trained_on)
-        task = CopsTask(model, stamp, config.optim.lr, tuple(config.optim.betas))
-    data = build_data(config.data, config.corruption, config.seed, auxiliary, targets, model.image_size)
-    run = Run(record.run_id, config.study, config.variant, config.seed, source)
-    options = HeatMaps(config.report.heatmaps, (config.report.scale_min, config.report.scale_max))
-    caching = build_caching(config.cache, config.data) if isinstance(model, FeatureDetector) else []
-    with tracking(config.logger, folder, run, record.content) as tracker:
-        epochs = config.auxiliary.epochs if auxiliary else None
-        masked = auxiliary is None or auxiliary.has_masks
-        trainer = build_trainer(config.trainer, folder, tracker, epochs, caching, masked)
-        if isinstance(task, CopsTask):
-            trainer.fit(task, data, ckpt_path=record.checkpoint)
-            if trainer.is_global_zero:
-                task.model.save_released(folder / "checkpoints" / "released.pth")
-        rows = evaluate(trainer, task, data, run, folder, options)
-        record.add_encoder(task.count_of_all())
-        if config.report.diagnostics and isinstance(model, CoPS):
-            diagnose(trainer, model, data, run, folder)
-    show_results(rows, config.title, backbone, run, folder)
 
 
 if __name__ == "__main__":

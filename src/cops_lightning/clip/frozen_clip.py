@@ -9,11 +9,11 @@ from open_clip.model import CLIP
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from cops_lightning.clip.image_encoder import ImageEncoder, Precision
-from cops_lightning.clip.surgery import SURGERY_VERSION
+from cops_lightning.clip.image_encoder import ENCODER_VERSION, ImageEncoder
 from cops_lightning.clip.text_encoder import encode_prompts
+from cops_lightning.core.choices import require_choice
 from cops_lightning.core.errors import WeightsError
-from cops_lightning.core.types import Features, Images, StateDict
+from cops_lightning.core.types import Features, Images, Precision, StateDict
 from cops_lightning.core.weights import mismatches
 
 PROMPT_POSITIONS = 17
@@ -23,7 +23,7 @@ HEADS_AT_512 = 8
 PERIOD_TOKEN = 269
 # Entries of OpenAI's JIT archives that are sizes, not weights.
 ARCHIVE_SIZES = ("input_resolution", "context_length", "vocab_size")
-RANDOM = "random"  # whose weights nobody trained
+RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,39 @@ class BackboneRecord:
 
 
 class FrozenClip(nn.Module):
-    """CLIP's two towers, frozen, seen through the eyes of CoPS.
+    """CLIP's two towers, frozen: features of images, and of prompts that are given as embeddings.
 
-    `precision` and `compiled` are those of the image tower; see `image.ImageEncoder`. Prompts are encoded in fp32.
+    Raises WeightsError for an architecture that CoPS cannot use, with the reason, and ConfigError for an unknown
+    precision.
 
-    Raises WeightsError for an architecture that CoPS cannot use, with the reason.
+    Args:
+        clip: the model with its weights.
+        record: what the weights are.
+        image_size: side in pixels to which images are resized; None is the size that the image tower was trained at.
+        deep_layers: how many text layers after the first get learnt tokens of their own.
+        precision: of the image tower; prompts are encoded in fp32.
+        compile: run the image tower through torch.compile.
     """
 
     def __init__(
-        self, clip: CLIP, record: BackboneRecord, precision: Precision = "fp32", compiled: bool = False
+        self,
+        clip: CLIP,
+        record: BackboneRecord,
+        *,
+        image_size: int | None = None,
+        deep_layers: int = 8,
+        precision: Precision = "fp32",
+        compile: bool = False,
     ) -> None:
         super().__init__()
         refuse_unsuitable(clip, record.name)
+        require_choice("backbone.precision", precision, Precision)
         self.clip = clip.eval().float().requires_grad_(False)
         self.record = record
-        self.precision, self.compiled = precision, compiled
+        self.image_size: int = image_size or clip.visual.image_size[0]
+        self.deep_layers = deep_layers
+        self.precision: Precision = precision
+        self.compiled = compile
         self._encoder: ImageEncoder | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,10 +106,10 @@ class FrozenClip(nn.Module):
         """What is computed with the weights, in words: two encoders that differ here give different features."""
         block = self.clip.visual.transformer.resblocks[0]
         activation = type(block.mlp.gelu).__name__
-        return f"surgery {SURGERY_VERSION}, {activation}, {block.attn.num_heads} heads, patch {self.patch_size}"
+        return f"version {ENCODER_VERSION}, {activation}, {block.attn.num_heads} heads, patch {self.patch_size}"
 
     def encode_image(self, images: Images) -> Features:
-        """Global and patch features in fp32, without gradient; see `surgery.encode_image`."""
+        """Global and patch features in fp32, without gradient; see `clip.image_encoder`."""
         visual = self.clip.visual
         if self._encoder is None or self._encoder.device != visual.conv1.weight.device:
             self._encoder = ImageEncoder(visual, self.precision, self.compiled)
@@ -101,9 +119,9 @@ class FrozenClip(nn.Module):
         self,
         prefix: Float[Tensor, "n t1 d"],
         suffix: Float[Tensor, "n m t2 d"],
-        deep: Sequence[Float[Tensor, "c d"]],
+        deep: Sequence[Float[Tensor, "n c d"]],
     ) -> Float[Tensor, "n m d"]:
-        """Features of prompts given as embeddings; see `text.encode_prompts`."""
+        """Features of prompts given as embeddings; see `text_encoder.encode_prompts`."""
         return encode_prompts(self.clip, prefix, suffix, deep)
 
     def frame_tokens(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"], Float[Tensor, " d"]]:
@@ -199,14 +217,8 @@ def _count_blocks(state: StateDict, prefix: str) -> int:
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
 
-def build_clip(
-    architecture: dict[str, Any],
-    state: StateDict,
-    record: BackboneRecord,
-    precision: Precision = "fp32",
-    compiled: bool = False,
-) -> FrozenClip:
-    """CLIP of this open_clip model configuration with these weights, frozen; see `FrozenClip`.
+def build_clip(architecture: dict[str, Any], state: StateDict, record: BackboneRecord, **options: Any) -> FrozenClip:
+    """CLIP of this open_clip model configuration with these weights, frozen; `options` are those of `FrozenClip`.
 
     Raises WeightsError naming the keys that are missing, unexpected or of another shape.
     """
@@ -219,4 +231,4 @@ def build_clip(
             "Give the weights of this model, or name the model that these weights belong to."
         )
     clip.load_state_dict({"logit_scale": expected["logit_scale"], **given})
-    return FrozenClip(clip, record, precision, compiled)
+    return FrozenClip(clip, record, **options)

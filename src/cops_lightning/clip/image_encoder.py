@@ -1,8 +1,14 @@
-"""The image tower as a frozen encoder: `surgery.encode_image` in less time, from weights arranged once per device.
+"""The image tower as a frozen encoder: two paths through the same weights, arranged once per device.
 
-What is saved, none of it an approximation in fp32: the last block's original path is computed at the class token, the
-only one that is read; the value path leaves the class token out, as nobody reads it; residuals are added in place; and
-the activation is applied inside the matrix product where oneDNN can do so. QuickGELU, x * sigmoid(1.702 x), is
+The original path is CLIP's own pre-norm transformer. The value path (CLIP Surgery, arXiv 2304.05653) starts from the
+same tokens and adds, in every layer, attention in which the original path's values serve as queries, keys and values;
+it has no MLP. The global feature is the class token of the original path without `ln_post`, unlike CLIP's own; patch
+features come from the value path, with `ln_post`. Neither is pooled or normalised. `benchmark.baseline.encode_image`
+writes this out.
+
+What is saved here, none of it an approximation in fp32: the last block's original path is computed at the class token,
+the only one that is read; the value path leaves the class token out, as nobody reads it; residuals are added in place;
+and the activation is applied inside the matrix product where oneDNN can do so. QuickGELU, x * sigmoid(1.702 x), is
 SiLU(1.702 x) / 1.702: the factor moves into the LayerNorm before the product and into the residual after it.
 
 In bf16 and fp16 the matrix products and attention take half-precision operands and sum in fp32; LayerNorm, softmax and
@@ -12,7 +18,7 @@ the residual streams stay in fp32.
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +26,48 @@ from jaxtyping import Float
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 
-from cops_lightning.clip.surgery import mix_heads, patch_tokens, split_heads
-from cops_lightning.core.errors import ConfigError
-from cops_lightning.core.types import Features, Images
+from cops_lightning.core.types import DTYPES, Features, Images, Precision
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["fp32", "bf16", "fp16"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Raised when the same weights give other features than before: part of what cached features are named by.
+ENCODER_VERSION = 1
 # On a CPU, images are taken so many tokens at a time, at least one image: activations of more leave its caches.
 CPU_TOKENS = 2048
 QUICK_GELU_SLOPE = 1.702
+
+
+def resize_positions(positions: Float[Tensor, "t w"], side: int) -> Float[Tensor, "u w"]:
+    """Position embeddings for a patch grid of `side` x `side`: bilinear, the class position kept; a new tensor."""
+    count, width = positions.shape
+    old = round((count - 1) ** 0.5)
+    if old == side:
+        return positions
+    grid = positions[1:].T.reshape(1, width, old, old)
+    grid = F.interpolate(grid, size=(side, side), mode="bilinear", align_corners=False)
+    return torch.cat([positions[:1], grid.reshape(width, side * side).T])
+
+
+def split_heads(x: Float[Tensor, "b t w"], heads: int) -> Float[Tensor, "b h t e"]:
+    """Tower width split over attention heads."""
+    b, t, w = x.shape
+    return x.view(b, t, heads, w // heads).transpose(1, 2)
+
+
+def mix_heads(
+    q: Float[Tensor, "b h t e"], k: Float[Tensor, "b h u e"], v: Float[Tensor, "b h u e"]
+) -> Float[Tensor, "b t w"]:
+    """Fused softmax attention, heads joined."""
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def patch_tokens(visual: VisionTransformer, images: Images) -> Float[Tensor, "b t w"]:
+    """What both paths start from: class token and patches with their positions, normalised by `ln_pre`."""
+    patches = visual.conv1(images).flatten(2).transpose(1, 2)
+    side = images.shape[-1] // visual.patch_size[0]
+    tokens = torch.cat([visual.class_embedding.expand(len(images), 1, -1), patches], dim=1)
+    normed: Tensor = visual.ln_pre(tokens + resize_positions(visual.positional_embedding, side))
+    return normed
 
 
 class Norm(NamedTuple):
@@ -81,14 +118,6 @@ def onednn_product(x: Tensor, layer: Linear, activation: Activation | None = Non
     name, algorithm = ("none", "") if activation is None or activation.fused is None else activation.fused
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, name, [], algorithm)
     return y if activation is None or activation.fused else activation.function(y)
-
-
-def parse_precision(name: str) -> Precision:
-    """The precision of this name; ConfigError for an unknown one."""
-    for precision in get_args(Precision):
-        if name == precision:
-            return precision  # type: ignore[no-any-return]
-    raise ConfigError(f"backbone.precision is {name!r}; expected {' or '.join(get_args(Precision))}.")
 
 
 @cache
@@ -162,7 +191,7 @@ class ImageEncoder:
 
     @torch.no_grad()
     def __call__(self, images: Images) -> Features:
-        """Features of images on the encoder's device, in fp32; see `surgery.encode_image`."""
+        """Features of images on the encoder's device, in fp32."""
         # A trainer's autocast would change the types that were chosen here.
         with torch.autocast(self.device.type, enabled=False):
             try:

@@ -15,13 +15,14 @@ def encode_prompts(
     clip: CLIP,
     prefix: Float[Tensor, "n t1 d"],
     suffix: Float[Tensor, "n m t2 d"],
-    deep: Sequence[Float[Tensor, "c d"]],
+    deep: Sequence[Float[Tensor, "n c d"]],
 ) -> Float[Tensor, "n m d"]:
     """Joint-space feature, not normalised, of every prompt `prefix[i] + suffix[i, j]`, read at its last token (EOT).
 
-    `deep[i]` overwrites positions 1 to c at the input of block i + 1 (deep prompts); those beyond the tower's depth go
-    unused. Attention is causal, so the tokens after EOT cannot matter and are left out, and the prefix, which all m
-    suffixes share, is encoded once; the result equals encoding all 77 positions of every prompt.
+    `deep[i]` overwrites positions 1 to c at the input of block i + 1 (deep prompts), in each of the n prefixes by its
+    own; those beyond the tower's depth go unused. Attention is causal, so the tokens after EOT cannot matter and are
+    left out, and the prefix, which all m suffixes share, is encoded once; the result equals encoding all 77 positions
+    of every prompt.
     """
     n, m, t2, d = suffix.shape
     t1 = prefix.shape[1]
@@ -33,7 +34,7 @@ def encode_prompts(
     rows = torch.cat([head.reshape(-1, d), tail.reshape(-1, d)])
     for index, block in enumerate(clip.transformer.resblocks):
         if 1 <= index <= len(deep):
-            rows = _splice(rows, deep[index - 1], n, t1)
+            rows = _splice(rows, deep[index - 1], t1)
         heads = block.attn.num_heads
         qkv = F.linear(block.ln_1(rows), block.attn.in_proj_weight, block.attn.in_proj_bias)
         q1, k1, v1 = _split(qkv[: sizes[0]], n, t1, heads)
@@ -47,10 +48,11 @@ def encode_prompts(
     return features
 
 
-def _splice(rows: Rows, tokens: Float[Tensor, "c d"], n: int, t1: int) -> Rows:
-    """`tokens` in place of positions 1 to c of all n prefixes."""
+def _splice(rows: Rows, tokens: Float[Tensor, "n c d"], t1: int) -> Rows:
+    """`tokens` in place of positions 1 to c of the n prefixes."""
+    n, c, _ = tokens.shape
     head = rows[: n * t1].view(n, t1, -1)
-    head = torch.cat([head[:, :1], tokens.expand(n, -1, -1), head[:, 1 + len(tokens) :]], dim=1)
+    head = torch.cat([head[:, :1], tokens, head[:, 1 + c :]], dim=1)
     return torch.cat([head.flatten(0, 1), rows[n * t1 :]])
 
 

@@ -10,7 +10,6 @@ import socket
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,9 +35,9 @@ from cops_lightning.clip.frozen_clip import (
     build_clip,
     refuse_unsuitable,
 )
-from cops_lightning.clip.image_encoder import Precision
 from cops_lightning.core.errors import CopsError, WeightsError
-from cops_lightning.core.types import StateDict
+from cops_lightning.core.files import digest
+from cops_lightning.core.types import Precision, StateDict
 
 WEIGHTS_VARIABLE = "COPS_CLIP_WEIGHTS"
 LOCAL_DIRECTORY = "local-dir:"
@@ -50,49 +49,64 @@ LOCAL_CONFIG = "open_clip_config.json"
 LOCAL_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
-@dataclass(frozen=True)
-class BackboneSource:
-    """Which CLIP to load.
-
-    name: an open_clip model, `local-dir:FOLDER` as open_clip writes one, `packaged:NAME` for one that comes with this
-        library, or `from_weights` to read the architecture off an OpenAI-format file.
-    pretrained: whose weights they are: an open_clip tag such as `openai`; `own` for weights that you vouch for; or
-        `random`, the only way to get random weights.
-    weights: a local file. Without it, the file that the environment variable COPS_CLIP_WEIGHTS names, else open_clip's
-        download of the tag.
-    seed: of random weights.
-    precision, compiled: how the image tower computes; see `image.ImageEncoder`.
-    """
-
-    name: str
-    pretrained: str
-    weights: Path | None = None
-    seed: int = 0
-    precision: Precision = "fp32"
-    compiled: bool = False
-
-
-def load_backbone(source: BackboneSource) -> FrozenClip:
-    """The frozen CLIP of `source`. With a local file nothing touches the network.
+def load_backbone(
+    name: str,
+    pretrained: str,
+    *,
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    deep_layers: int = 8,
+    seed: int = 0,
+    precision: Precision = "fp32",
+    compile: bool = False,
+) -> FrozenClip:
+    """A frozen CLIP. With a local file nothing touches the network.
 
     Raises WeightsError for an unknown or unsuitable model, for weights that are absent, damaged, of another
     architecture or trained with another activation, and when there is neither a file nor a network.
+
+    Args:
+        name: an open_clip model, `local-dir:FOLDER` as open_clip writes one, `packaged:NAME` for one that comes with
+            this library, or `from_weights` to read the architecture off an OpenAI-format file.
+        pretrained: whose weights they are: an open_clip tag such as `openai`; `own` for weights from elsewhere, whose
+            origin is not checked; or `random`, the only way to get random weights.
+        weights: a local file. Without it, the file that the environment variable COPS_CLIP_WEIGHTS names, else
+            open_clip's download of the tag.
+        image_size: side in pixels to which images are resized; None is the size that the image tower was trained at.
+        deep_layers: how many text layers after the first get learnt tokens of their own.
+        seed: of random weights.
+        precision: of the image tower.
+        compile: run the image tower through torch.compile.
     """
-    architecture = None if source.name == FROM_WEIGHTS else _architecture(source.name)
-    if source.pretrained == RANDOM:
-        return _random_clip(source, architecture)
+    options: dict[str, Any] = {
+        "image_size": image_size,
+        "deep_layers": deep_layers,
+        "precision": precision,
+        "compile": compile,
+    }
+    given = None if weights is None else Path(weights).expanduser()
+    architecture = None if name == FROM_WEIGHTS else _architecture(name)
+    if pretrained == RANDOM:
+        if architecture is None or given is not None:
+            raise WeightsError(
+                f"Random weights were asked for, yet the backbone is {name} with weights {given}. "
+                "Give an open_clip model name and no weights file, or another `pretrained`."
+            )
+        clip = _random_clip(architecture, seed)
+        record = BackboneRecord(name, f"{RANDOM} weights, seed {seed}", fingerprint(clip.state_dict()))
+        return FrozenClip(clip, record, **options)
     if architecture is not None:
-        _check_activation(source, architecture)
-    path = _find_file(source)
+        _check_activation(name, pretrained, architecture)
+    path = given or _find_file(name, pretrained)
     state = _plain_state(read_state(path))
-    checksum = _sha256(path)
-    published = _published_by_openai().get(checksum)
+    checksum = digest(path)
+    published = None if checksum is None else _published_by_openai().get(checksum)
     if architecture is not None:
-        _check_file(source, architecture, path, published)
+        _check_file(name, architecture, path, published)
     record = BackboneRecord(
-        source.name, f"file {path.name}", fingerprint(state), checksum, published_by_openai=published is not None
+        name, f"file {path.name}", fingerprint(state), checksum, published_by_openai=published is not None
     )
-    return build_clip(architecture or architecture_of(state), state, record, source.precision, source.compiled)
+    return build_clip(architecture or architecture_of(state), state, record, **options)
 
 
 def clip_from_state(clip: StateDict | str | Path) -> FrozenClip:
@@ -101,7 +115,7 @@ def clip_from_state(clip: StateDict | str | Path) -> FrozenClip:
     Raises WeightsError if it is not the state dict of a ViT that CoPS can use.
     """
     if isinstance(clip, str | Path):
-        return load_backbone(BackboneSource(FROM_WEIGHTS, "openai", Path(clip)))
+        return load_backbone(FROM_WEIGHTS, "openai", weights=clip)
     state = {name: torch.as_tensor(value) for name, value in clip.items()}
     record = BackboneRecord("the given CLIP", "the given mapping", fingerprint(state))
     return build_clip(architecture_of(state), state, record)
@@ -136,12 +150,12 @@ def read_state(path: Path, error: type[CopsError] = WeightsError) -> dict[str, A
 
 def fingerprint(state: StateDict) -> str:
     """SHA-256 over names, shapes and values in fp32: the same weights give the same text in every file format."""
-    digest = hashlib.sha256()
+    content = hashlib.sha256()
     for name in sorted(set(state) - set(ARCHIVE_SIZES)):
         value = state[name].detach().cpu().float().contiguous()
-        digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
+        content.update(f"{name}{tuple(value.shape)}".encode())
+        content.update(value.numpy().tobytes())
+    return content.hexdigest()
 
 
 def _is_jit_archive(path: Path) -> bool:
@@ -209,26 +223,17 @@ def local_folder(name: str) -> Path | None:
     return None
 
 
-def _random_clip(source: BackboneSource, architecture: dict[str, Any] | None) -> FrozenClip:
-    if architecture is None or source.weights is not None:
-        raise WeightsError(
-            f"Random weights were asked for, yet the backbone is {source.name} with weights {source.weights}. "
-            "Give an open_clip model name and no weights file, or another `pretrained`."
-        )
+def _random_clip(architecture: dict[str, Any], seed: int) -> CLIP:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(source.seed)
-        clip = CLIP(**architecture)
-    record = BackboneRecord(source.name, f"{RANDOM} weights, seed {source.seed}", fingerprint(clip.state_dict()))
-    return FrozenClip(clip, record, source.precision, source.compiled)
+        torch.manual_seed(seed)
+        return CLIP(**architecture)
 
 
-def _find_file(source: BackboneSource) -> Path:
-    """The weights file: given, beside a local model's configuration, from the environment, or downloaded."""
-    if source.weights is not None:
-        return source.weights.expanduser()
-    folder = local_folder(source.name)
+def _find_file(name: str, pretrained: str) -> Path:
+    """The weights file: beside a local model's configuration, from the environment, or downloaded."""
+    folder = local_folder(name)
     if folder is not None:
-        found = [folder / name for name in LOCAL_WEIGHTS if (folder / name).is_file()]
+        found = [folder / file for file in LOCAL_WEIGHTS if (folder / file).is_file()]
         if not found:
             raise WeightsError(f"{folder} has no weights; expected {' or '.join(LOCAL_WEIGHTS)} beside {LOCAL_CONFIG}.")
         return found[0]
@@ -238,9 +243,9 @@ def _find_file(source: BackboneSource) -> Path:
         f"Give a local file by backbone.weights=FILE or the environment variable {WEIGHTS_VARIABLE}, or run once where "
         "open_clip can download it"
     )
-    if source.name == FROM_WEIGHTS or source.pretrained == OWN:
-        raise WeightsError(f"No weights file was given for the backbone {source.name}. {ways_out}.")
-    published = open_clip.get_pretrained_cfg(source.name, _tag(source))
+    if name == FROM_WEIGHTS or pretrained == OWN:
+        raise WeightsError(f"No weights file was given for the backbone {name}. {ways_out}.")
+    published = open_clip.get_pretrained_cfg(name, _tag(name, pretrained))
     if cached := _cached(published):
         return cached
     try:
@@ -250,7 +255,7 @@ def _find_file(source: BackboneSource) -> Path:
         # Whatever the network stack raises, the ways out are the same two.
         said = [line for line in str(reason).strip().splitlines() if line]
         raise WeightsError(
-            f"The weights of {source.name} ({source.pretrained}) are not here, and downloading them failed "
+            f"The weights of {name} ({pretrained}) are not here, and downloading them failed "
             f"({said[0] if said else type(reason).__name__}). {ways_out}."
         ) from None
 
@@ -272,41 +277,39 @@ def _require_network() -> None:
         socket.create_connection((host, 443), timeout=10).close()
 
 
-def _tag(source: BackboneSource) -> str:
-    tags = open_clip.list_pretrained_tags_by_model(source.name)
-    if source.pretrained not in tags:
+def _tag(name: str, pretrained: str) -> str:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in tags:
         raise WeightsError(
-            f"open_clip knows no weights {source.pretrained!r} for {source.name}; expected one of "
+            f"open_clip knows no weights {pretrained!r} for {name}; expected one of "
             f"{', '.join(tags) or 'none'}, or {OWN} with a weights file, or {RANDOM}."
         )
-    return source.pretrained
+    return pretrained
 
 
-def _check_activation(source: BackboneSource, architecture: dict[str, Any]) -> None:
+def _check_activation(name: str, pretrained: str, architecture: dict[str, Any]) -> None:
     """Refuse a model that computes another activation than the weights of its tag were trained with."""
-    if source.pretrained != OWN and local_folder(source.name) is None:
-        trained = open_clip.get_pretrained_cfg(source.name, _tag(source))
-        _require_activation(source, architecture, f"{source.pretrained!r}", bool(trained.get("quick_gelu", False)))
+    if pretrained != OWN and local_folder(name) is None:
+        trained = open_clip.get_pretrained_cfg(name, _tag(name, pretrained))
+        _require_activation(name, architecture, f"{pretrained!r}", bool(trained.get("quick_gelu", False)))
 
 
-def _check_file(
-    source: BackboneSource, architecture: dict[str, Any], path: Path, published: tuple[str, ...] | None
-) -> None:
+def _check_file(name: str, architecture: dict[str, Any], path: Path, published: tuple[str, ...] | None) -> None:
     """Refuse OpenAI's weights under another model's name, or in a model without their QuickGELU."""
-    if published is not None and source.name not in published:
+    if published is not None and name not in published:
         raise WeightsError(
-            f"{path} is OpenAI's {published[0]}, yet the backbone is {source.name}. Set backbone.name={published[-1]}."
+            f"{path} is OpenAI's {published[0]}, yet the backbone is {name}. Set backbone.name={published[-1]}."
         )
     if published is not None or _is_jit_archive(path):
-        _require_activation(source, architecture, f"in {path.name}, an OpenAI archive,", quick_gelu=True)
+        _require_activation(name, architecture, f"in {path.name}, an OpenAI archive,", quick_gelu=True)
 
 
-def _require_activation(source: BackboneSource, architecture: dict[str, Any], what: str, quick_gelu: bool) -> None:
+def _require_activation(name: str, architecture: dict[str, Any], what: str, quick_gelu: bool) -> None:
     if quick_gelu != bool(architecture.get("quick_gelu", False)):
-        plain = source.name.removesuffix("-quickgelu")
+        plain = name.removesuffix("-quickgelu")
         trained, computed = ("QuickGELU", "GELU") if quick_gelu else ("GELU", "QuickGELU")
         raise WeightsError(
-            f"The weights {what} were trained with {trained}, yet the model {source.name} computes {computed}. "
+            f"The weights {what} were trained with {trained}, yet the model {name} computes {computed}. "
             f"Set backbone.name={f'{plain}-quickgelu' if quick_gelu else plain}."
         )
 
@@ -321,8 +324,3 @@ def _published_by_openai() -> dict[str, tuple[str, ...]]:
             checksum = url.split("/")[-2]
             names[checksum] = (*names.get(checksum, ()), model)
     return names
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
-from cops_lightning.clip.surgery import patch_tokens
+from cops_lightning.clip.image_encoder import patch_tokens
 from cops_lightning.core.types import Images
 
 # Tokens per pass through the tower: bounds memory whatever the number of windows.

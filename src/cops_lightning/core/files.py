@@ -1,11 +1,35 @@
-"""Writing files so that a reader, or a killed job, sees all of one or none."""
+"""Files: written so that a reader sees all of one or none, hashed, and the folder where configurations are."""
 
+import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+PACKAGED = Path(__file__).parents[1] / "conf"
+CHECKOUT = Path(__file__).parents[3] / "conf"
+
+
+def conf_folder() -> Path:
+    """The folder of configurations: inside the installed package, or of the checkout that is installed editable."""
+    return PACKAGED if PACKAGED.is_dir() else CHECKOUT
+
+
+def digest(path: Path) -> str | None:
+    """SHA-256 of a file's content, None where there is no file that can be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def cache_folder(given: str | Path | None = None) -> Path:
+    """Where images are rendered to and features are kept: `given`, else the environment variable COPS_CACHE."""
+    return Path(given or os.environ.get("COPS_CACHE") or "~/.cache/cops_lightning").expanduser()
 
 
 @contextmanager

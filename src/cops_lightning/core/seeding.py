@@ -1,11 +1,13 @@
 """Named random generators: a draw depends on its name and seed alone, never on what was drawn before."""
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
+import xxhash
 from torch import Generator
 
-from cops_lightning.core.types import Latents
+from cops_lightning.core.types import Images, Latents
 
 
 def named_generator(seed: int, *names: str | int) -> Generator:
@@ -15,10 +17,20 @@ def named_generator(seed: int, *names: str | int) -> Generator:
     return Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
-def image_latents(seed: int, keys: tuple[str, ...], samples: int, width: int) -> Latents:
-    """Standard normal draws per image, shape (b, samples, width), each a function of (seed, key of the image).
+def content_names(images: Images) -> tuple[str, ...]:
+    """The name of each image: a hash of its preprocessed pixels, so of what the encoder sees.
+
+    Copies of a file, files of other formats that decode to the same pixels, and arrays in memory have one name. What is
+    drawn for an image is keyed by it, so that its score depends on no path.
+    """
+    arrays = images.detach().to("cpu", torch.float32).contiguous().numpy()
+    return tuple(xxhash.xxh3_128_hexdigest(array.data) for array in arrays)
+
+
+def image_latents(seed: int, names: Sequence[str], samples: int, width: int) -> Latents:
+    """Standard normal draws per image, shape (b, samples, width), each a function of (seed, name of the image).
 
     A score that uses them depends neither on the other images of the batch, nor on their order, nor on the number of
     processes. The released program draws from the global generator instead.
     """
-    return torch.stack([torch.randn(samples, width, generator=named_generator(seed, "latents", k)) for k in keys])
+    return torch.stack([torch.randn(samples, width, generator=named_generator(seed, "latents", n)) for n in names])

@@ -25,6 +25,10 @@ Level = Literal["image", "pixel"]
 # The category of the row that averages the categories of a target.
 MEAN = "mean"
 
+# Of matrix products in an encoder, and of the features that are kept.
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 # What pixels in [0, 1] are normalised by, per channel, before CLIP sees them.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -35,7 +39,8 @@ class Sample:
     """One image of a dataset, as found on disk.
 
     `mask` is None where the image has no mask file: a normal image (its mask is all zero by definition), or any image
-    of a dataset without masks. `key` names the image independently of where the dataset lies: dataset/category/path.
+    of a dataset without masks. `anomalous` is None where nothing says what the image is. `key` identifies the file
+    wherever the dataset lies: dataset/category/path.
     """
 
     dataset: str
@@ -44,13 +49,18 @@ class Sample:
     defect: str
     image: Path
     mask: Path | None
-    anomalous: bool
+    anomalous: bool | None
     key: str
+
+    @property
+    def label(self) -> int:
+        """0 for a normal image, 1 for an anomalous one, -1 for one without a label."""
+        return -1 if self.anomalous is None else int(self.anomalous)
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the frozen image encoder says: `image` is the global feature g, `patches` the features f of the patches."""
+    """What the frozen image encoder computes: `image` is the global feature g, `patches` the features f of patches."""
 
     image: Float[Tensor, "b d"]
     patches: Float[Tensor, "b p d"]
@@ -60,13 +70,16 @@ class Features:
 class Batch:
     """Images of one dataset: preprocessed, or as features that the encoder made of them before (not pooled).
 
-    Either `images` or `features` is None. `masks` holds 0 and 1, and is None for a dataset without masks.
+    Either `images` or `features` is None. `masks` holds 0 and 1, and is None for a dataset without masks. `labels` are
+    those of `Sample.label`. `names` are those of the preprocessed pixels, see `core.seeding.content_names`: whatever is
+    drawn for an image is keyed by them.
     """
 
     images: Images | None
     masks: Masks | None
     labels: Labels
     samples: tuple[Sample, ...]
+    names: tuple[str, ...]
     features: Features | None = None
 
     def __len__(self) -> int:
@@ -74,7 +87,7 @@ class Batch:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The images' names; see `Sample`."""
+        """Which files of a dataset the images are; see `Sample`. Two files of equal pixels have one name, two keys."""
         return tuple(sample.key for sample in self.samples)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
@@ -91,6 +104,7 @@ class Batch:
             None if self.masks is None else change(self.masks),
             change(self.labels),
             self.samples,
+            self.names,
             None if self.features is None else Features(change(self.features.image), change(self.features.patches)),
         )
 

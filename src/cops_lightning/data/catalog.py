@@ -4,11 +4,11 @@ Counts, layouts and quirks were collected from the publishers' files and from th
 AnomalyCLIP, AdaCLIP, AA-CLIP, Bayes-PFL and anomalib.
 """
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.errors import ConfigError, DatasetError
+from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.data.readers.spec import Counts, DatasetSpec, Folders, Table
 
 _MVTEC_MASKS = ("{category}/ground_truth/{defect}/{stem}_mask", "{category}/ground_truth/{defect}/{stem}")
@@ -410,6 +410,15 @@ OWN_LAYOUTS = (
 
 CATALOG: Mapping[str, DatasetSpec] = MappingProxyType({spec.name: spec for spec in _ROWS})
 BENCHMARK = tuple(name for name in CATALOG if name != "magnetic_tile")  # the thirteen sets of the paper
+# Words that stand for several targets. The procedural ones are rendered by `cops_lightning.demo`.
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "all": BENCHMARK,
+        "industrial": tuple(name for name in BENCHMARK if CATALOG[name].domain == "industrial"),
+        "medical": tuple(name for name in BENCHMARK if CATALOG[name].domain == "medical"),
+        "procedural": ("procedural_easy", "procedural_medium", "procedural_hard"),
+    }
+)
 
 
 _SPELLINGS = {
@@ -431,9 +440,32 @@ def find_spec(name: str) -> DatasetSpec:
 
 def unknown_dataset(name: str) -> DatasetError:
     """The error for a name that no row has, with the nearest that one has."""
-    near = difflib.get_close_matches(name.strip().casefold(), _SPELLINGS, n=1, cutoff=0.5)
-    hint = f" Did you mean '{_SPELLINGS[near[0]].name}'?" if near else ""
+    hint = did_you_mean(name.strip().casefold(), _SPELLINGS, cutoff=0.5)
     return DatasetError(
         f"'{name}' is neither a known dataset nor an existing path.{hint} Known datasets: {', '.join(CATALOG)}. "
         "A set of your own is given by a path to a folder, a table (.csv, .jsonl) or a spec (.yaml)."
     )
+
+
+def expand_targets(names: str | Sequence[str] | None, auxiliary: str | None = None) -> tuple[str, ...]:
+    """The names of targets, with the words of `GROUPS` replaced by the datasets that they stand for.
+
+    A group leaves out the dataset `auxiliary` that is trained on, since testing on it would not be zero-shot. Raises
+    ConfigError where no dataset is named, or one is named twice.
+    """
+    given = [names] if isinstance(names, str) else list(names or ())
+    if not given or not all(isinstance(name, str) and name for name in given):
+        raise ConfigError(
+            f"targets is {names!r}; name at least one dataset, such as targets=[mvtec,btad], or one of the groups "
+            f"{', '.join(GROUPS)}."
+        )
+    left_out = None if auxiliary is None else _canonical(auxiliary)
+    expanded = [part for name in given for part in GROUPS.get(name, (name,)) if name not in GROUPS or part != left_out]
+    known = [_canonical(name) for name in expanded]
+    if twice := sorted({name for name in known if known.count(name) > 1}):
+        raise ConfigError(f"targets holds {', '.join(twice)} twice; name each dataset once.")
+    return tuple(expanded)
+
+
+def _canonical(name: str) -> str:
+    return name if (spec := spec_or_none(name)) is None else spec.name

@@ -1,16 +1,19 @@
 """Test images made worse on purpose: how much of a score survives noise, blur, another exposure or JPEG."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import xxhash
 
+from cops_lightning.core.choices import require_choice
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.data.readers.images import Pixels
 
+Kind = Literal["noise", "blur", "brightness", "jpeg"]
 # The five strengths of ImageNet-C (Hendrycks and Dietterich, arXiv:1903.12261), chosen for images of 224 px.
-LEVELS: dict[str, tuple[float, ...]] = {
+LEVELS: dict[Kind, tuple[float, ...]] = {
     "noise": (0.08, 0.12, 0.18, 0.26, 0.38),  # standard deviation, in shares of full scale
     "blur": (1, 2, 3, 4, 6),  # standard deviation of the Gaussian, in px of an image of 224 px
     "brightness": (0.1, 0.2, 0.3, 0.4, 0.5),  # added, in shares of full scale
@@ -23,28 +26,29 @@ REFERENCE_SIDE = 224
 class Corruption:
     """Noise, blur, brightness or JPEG compression at a strength from 1 to 5.
 
-    What is drawn at random is a function of (seed, key of the image). Raises ConfigError for another kind or strength.
+    What is drawn at random is a function of (seed, pixels of the image). Raises ConfigError for another kind or
+    strength.
     """
 
-    kind: str
-    strength: int
+    kind: Kind
+    strength: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in LEVELS:
-            raise ConfigError(f"corruption.kind is {self.kind!r}; expected none or one of {', '.join(LEVELS)}.")
+        require_choice("corruption.kind", self.kind, Kind)
         if self.strength not in range(1, len(LEVELS[self.kind]) + 1):
             raise ConfigError(
                 f"corruption.strength is {self.strength}; expected a whole number from 1 to {len(LEVELS[self.kind])}."
             )
 
-    def __call__(self, image: Pixels, key: str) -> Pixels:
+    def __call__(self, image: Pixels) -> Pixels:
         """The corrupted image, uint8 of the same shape (side, side, 3)."""
         # Imported where used: it takes seconds, and few runs corrupt.
         import albumentations
 
         pipeline = albumentations.Compose([self._transform(albumentations, image.shape[0])])
-        pipeline.set_random_seed(named_generator(self.seed, "corruption", key).initial_seed() % 2**32)
+        name = xxhash.xxh3_128_hexdigest(np.ascontiguousarray(image).data)
+        pipeline.set_random_seed(named_generator(self.seed, "corruption", name).initial_seed() % 2**32)
         return np.ascontiguousarray(pipeline(image=image)["image"])
 
     def _transform(self, library: Any, side: int) -> Any:

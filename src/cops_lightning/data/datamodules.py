@@ -1,126 +1,175 @@
-"""The LightningDataModule: one auxiliary dataset to train on, a list of targets to evaluate."""
+"""The LightningDataModules: a class per published dataset, data of one's own, and one auxiliary set with many targets.
 
-from collections.abc import Iterator, Sequence
+None of them reads the disk before `prepare_data`, `setup` or a loader is called.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Lt
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from lightning.pytorch.utilities import CombinedLoader
+from torch.utils.data import DataLoader, Dataset
 
-from cops_lightning.core.errors import ProtocolError
-from cops_lightning.core.processes import rank, world_size
-from cops_lightning.core.seeding import named_generator
+from cops_lightning.core.errors import ConfigError, DatasetError, ProtocolError
+from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.types import Batch, Sample
+from cops_lightning.data.catalog import spec_or_none
 from cops_lightning.data.corruption import Corruption
-from cops_lightning.data.dataset import AnomalyDataset, Augment, Item, MaskThreshold, loader
+from cops_lightning.data.dataset import AnomalyDataset, Augment, Item, MaskThreshold, Preprocess, loader
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.data.readers.unlabelled import unlabelled
+from cops_lightning.data.samplers import EpochShuffle, SharedBatches, Strided
+
+Count = Annotated[int, Ge(1)]
+Workers = Annotated[int, Ge(0)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
 
 
-class EpochShuffle(Sampler[int]):
-    """A permutation that is a function of (seed, epoch), so that a resumed run sees the same order."""
+class ImageModule(LightningDataModule, ABC):
+    """Images of one side, in batches; what the data modules of this library share."""
 
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
+    def __init__(self, image_size: int | None, num_workers: int) -> None:
+        super().__init__()
+        self._image_size, self.num_workers = image_size, num_workers
+        # With more processes than images of a dataset, some have none of it to evaluate.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
+    @property
+    def image_size(self) -> int:
+        """Side in pixels that images are resized to: what was given, else that of the trainer's LightningModule."""
+        if self._image_size is not None:
+            return self._image_size
+        module = None if self.trainer is None else self.trainer.lightning_module
+        size = getattr(module, "image_size", None)
+        if not isinstance(size, int):
+            holder = "there is no trainer yet" if module is None else f"{type(module).__name__} has no image_size"
+            raise ConfigError(f"{type(self).__name__} has no image_size, and {holder} to take it from. Give it one.")
+        return size
 
-    def __iter__(self) -> Iterator[int]:
-        generator = named_generator(self.seed, "shuffle", self.epoch)
-        return iter(torch.randperm(self.size, generator=generator).tolist())
+    def _in_order(self, dataset: Dataset[Item], batch_size: int, workers: int | None = None) -> DataLoader[Batch]:
+        """Every image once, in order."""
+        return self._loader(dataset, workers, sampler=Strided(dataset), batch_size=batch_size)  # type: ignore[arg-type]
 
-    def __len__(self) -> int:
-        return self.size
-
-
-class SharedBatches(Sampler[list[int]]):
-    """Batches of a run of any number of processes, of which each process takes its share.
-
-    `sampler` gives the same order to every process, and `batch_size` is that of the whole batch: what is trained on
-    does not depend on the number of processes. Where there are fewer images than processes, a process without one gets
-    the batch's first, for which `own` does not count.
-    """
-
-    def __init__(self, sampler: EpochShuffle, batch_size: int) -> None:
-        self.sampler, self.batch_size = sampler, batch_size
-        self.rank, self.processes = rank(), world_size()
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = list(self.sampler)
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            yield batch[self.rank :: self.processes] or batch[:1]
-
-    def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
-
-    def whole(self, batch_idx: int) -> int:
-        """Images of a batch of an epoch, over all processes."""
-        return min(self.batch_size, len(self.sampler) - batch_idx * self.batch_size)
-
-    def own(self, batch_idx: int, of: int | None = None) -> int:
-        """Images of a batch that this process, or process `of`, has to answer for."""
-        return len(range(self.rank if of is None else of, self.whole(batch_idx), self.processes))
+    def _loader(self, dataset: Dataset[Item], workers: int | None = None, **batching: Any) -> DataLoader[Batch]:
+        workers = self.num_workers if workers is None else workers
+        pinned = torch.cuda.is_available()
+        return loader(dataset, workers, pin_memory=pinned, persistent_workers=workers > 0, **batching)
 
 
-class CopsDataModule(LightningDataModule):
-    """Loads the auxiliary dataset's test split for training (it has anomalies and masks) and the targets' test splits.
+class AnomalyDataModule(ImageModule):
+    """Labelled images to train on, to validate on and to test on.
 
-    `auxiliary` is None where nothing is trained. `limit` keeps that many images per dataset, spread evenly over them.
-    `augment` is an albumentations transform of training images and their masks, `corruption` what is done to targets.
+    Once `setup` or `find` has run, `auxiliary` is what is trained on, None where nothing is, and `targets` is what is
+    tested. CoPS trains on the TEST split of the auxiliary dataset, which has anomalies and masks. `cached` may hold, by
+    name, datasets whose items carry features; they are served in place of the images, unless those are changed.
 
-    `cached` may hold, by name, datasets whose items carry features: they are served in place of the images, except
-    where those are augmented.
+    Args:
+        categories: keep only these; default: all.
+        image_size: side in pixels that images are resized to; default: that of the trainer's LightningModule.
+        batch_size: images of a step of training, over all processes.
+        eval_batch_size: images of a batch of validation, testing and prediction, of each process.
+        num_workers: processes that decode images; 0 is the process itself.
+        limit: images of each dataset to keep, spread evenly over its categories and labels; default: all.
+        mask_threshold: which mask values are anomalous, as "dataset": those above the threshold that fits the dataset;
+            or as "released": all but 0, as in the released program.
+        augment: an albumentations transform of training images and their masks, or a list to apply one by one.
+        corruption: what is done to tested images.
+        val_fraction: share of every category and label that is not trained on but validated on, spread evenly.
+        seed: of the order in training.
+        evaluate_seen: test although the model was trained on the same categories. That is not zero-shot.
+
+    Raises ConfigError where `val_fraction` is not in [0, 1).
     """
 
     def __init__(
         self,
-        auxiliary: DatasetIndex | None,
-        targets: Sequence[DatasetIndex],
-        image_size: int,
-        seed: int = 0,
-        batch_size: int = 8,
-        eval_batch_size: int = 8,
-        workers: int = 0,
-        limit: int | None = None,
+        *,
+        categories: Sequence[str] | None = None,
+        image_size: Count | None = None,
+        batch_size: Count = 8,
+        eval_batch_size: Count = 8,
+        num_workers: Workers = 0,
+        limit: Count | None = None,
         mask_threshold: MaskThreshold = "dataset",
-        augment: Augment | None = None,
+        augment: Augment | Sequence[Augment] | None = None,
         corruption: Corruption | None = None,
+        val_fraction: Fraction = 0.0,
+        seed: int = 0,
+        evaluate_seen: bool | Sequence[str] = False,
     ) -> None:
-        super().__init__()
-        self.corruption = corruption
-        self.auxiliary, self.targets = auxiliary, list(targets)
-        self.image_size, self.seed, self.workers, self.augment = image_size, seed, workers, augment
-        self.batch_size, self.eval_batch_size, self.mask_threshold = batch_size, eval_batch_size, mask_threshold
+        if not 0 <= val_fraction < 1:
+            raise ConfigError(f"val_fraction is {val_fraction}; expected a share of 0 or more and less than 1.")
+        super().__init__(image_size, num_workers)
+        self.categories = (categories,) if isinstance(categories, str) else categories
+        self.batch_size, self.eval_batch_size, self.limit = batch_size, eval_batch_size, limit
+        self.mask_threshold, self.augment, self.corruption = mask_threshold, augment or None, corruption
+        self.val_fraction, self.seed = val_fraction, seed
         self.cached: dict[str, Dataset[Item]] = {}
-        # With more processes than images of a target, some have none of it to evaluate.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
-        if limit is not None:
-            self.auxiliary = None if auxiliary is None else thinned(auxiliary, limit)
-            self.targets = [thinned(target, limit) for target in self.targets]
+        self.auxiliary: DatasetIndex | None = None
+        self.targets: list[DatasetIndex] = []
+        self._evaluate_seen = (evaluate_seen,) if isinstance(evaluate_seen, str) else evaluate_seen
+        self._found = False
+
+    @abstractmethod
+    def _read(self) -> tuple[DatasetIndex | None, list[DatasetIndex]]:
+        """Find the auxiliary dataset and the targets on disk, restricted to what is asked for."""
+
+    def find(self) -> None:
+        """Find the datasets on disk, the first time that this is called."""
+        if not self._found:
+            self.auxiliary, self.targets = self._read()
+            self._found = True
+
+    def prepare_data(self) -> None:
+        """Find the datasets; Lightning calls this in one process, before `setup` in all of them."""
+        self.find()
+
+    def setup(self, stage: str) -> None:
+        """Find the datasets, where `prepare_data` did not run in this process."""
+        self.find()
+
+    @property
+    def evaluate_seen(self) -> tuple[str, ...]:
+        """The targets that may be tested although they were trained on."""
+        if isinstance(self._evaluate_seen, bool):
+            return tuple(target.name for target in self.targets) if self._evaluate_seen else ()
+        return tuple(self._evaluate_seen)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the auxiliary dataset, shuffled anew every epoch."""
-        if self.auxiliary is None:
-            raise ProtocolError("There is no auxiliary dataset to train on; give one by auxiliary=NAME.")
-        dataset = self._served(self.auxiliary) if self.augment is None else self.dataset(self.auxiliary, self.augment)
-        order = EpochShuffle(len(self.auxiliary.test), self.seed)
-        return self._loader(dataset, batch_sampler=SharedBatches(order, self.batch_size))
+        index = self._trained()
+        dataset = self._served(index) if self.augment is None else self.dataset(index, _composed(self.augment))
+        if self.val_fraction:
+            validated = set(held_out(index, self.val_fraction))
+            dataset = Part(dataset, index, [place for place in range(len(index.test)) if place not in validated])
+        batches = SharedBatches(EpochShuffle(len(dataset), self.seed), self.batch_size)  # type: ignore[arg-type]
+        return self._loader(dataset, self._workers(dataset), batch_sampler=batches)
+
+    def val_dataloader(self) -> list[DataLoader[Batch]] | CombinedLoader:
+        """Batches of the share of the auxiliary dataset that is held out; no loader where none is."""
+        if not self.val_fraction:
+            return NoLoaders()
+        index = self._trained()
+        held = Part(self._served(index), index, held_out(index, self.val_fraction))
+        return [self._in_order(held, self.eval_batch_size, self._workers(held))]
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """Batches of every target, in the order given; of several processes, each gets every so manieth image."""
-        return [
-            self._loader(
-                self.tested(target),
-                sampler=range(rank(), len(target.test), world_size()),
-                batch_size=self.eval_batch_size,
-            )
-            for target in self.targets
-        ]
+        """Batches of every target, in the order given; several processes share them, image by image."""
+        self.find()
+        if not self.targets:
+            raise ConfigError("There is no target to test on; name at least one, such as targets=[mvtec].")
+        tested = [self.tested(target) for target in self.targets]
+        return [self._in_order(dataset, self.eval_batch_size, self._workers(dataset)) for dataset in tested]
+
+    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+        """The same batches as in testing."""
+        return self.test_dataloader()
 
     def dataset(self, index: DatasetIndex, augment: Augment | None = None) -> AnomalyDataset:
         """The test split of a dataset, preprocessed as this module's settings say."""
@@ -132,59 +181,505 @@ class CopsDataModule(LightningDataModule):
             return self._served(index)
         return AnomalyDataset(index, self.image_size, mask_threshold=self.mask_threshold, corruption=self.corruption)
 
+    def _trained(self) -> DatasetIndex:
+        self.find()
+        if self.auxiliary is None:
+            raise ProtocolError("There is no auxiliary dataset to train on; give one by auxiliary=NAME.")
+        return self.auxiliary
+
     def _served(self, index: DatasetIndex) -> Dataset[Item]:
-        return self.cached[index.name] if index.name in self.cached else self.dataset(index)
+        """The images of a dataset, from the cache if that holds these very images in this order."""
+        cached = self.cached.get(index.name)
+        if cached is not None and getattr(cached, "samples", index.test) == index.test:
+            return cached
+        return self.dataset(index)
 
-    def _loader(self, dataset: Dataset[Item], **batching: Any) -> DataLoader[Batch]:
+    def _workers(self, dataset: Dataset[Item]) -> int:
         # Cached features are mapped into memory: a worker could only copy them once more.
-        workers = 0 if dataset in self.cached.values() else self.workers
-        pinned = torch.cuda.is_available()
-        return loader(dataset, workers, pin_memory=pinned, persistent_workers=workers > 0, **batching)
+        whole = dataset.dataset if isinstance(dataset, Part) else dataset
+        return 0 if any(whole is cached for cached in self.cached.values()) else self.num_workers
 
 
-def thinned(index: DatasetIndex, limit: int) -> DatasetIndex:
-    """The dataset with at most `limit` test images, evenly spaced, so that every category and label keeps its share."""
-    if len(index.test) <= limit:
-        return index
-    groups: dict[tuple[str, bool], list[Sample]] = {}
-    for sample in index.test:
-        groups.setdefault((sample.category, sample.anomalous), []).append(sample)
-    kept: list[Sample] = []
-    for group in groups.values():
-        count = max(1, round(limit * len(group) / len(index.test)))
-        kept += [group[i * len(group) // count] for i in range(count)]
-    return replace(index, test=tuple(kept))
+class OneDataset(AnomalyDataModule):
+    """A data module of one dataset, which it trains on and which it tests."""
+
+    @abstractmethod
+    def _index(self) -> DatasetIndex:
+        """Find the dataset on disk."""
+
+    def _read(self) -> tuple[DatasetIndex | None, list[DatasetIndex]]:
+        index = self._index()
+        if self.categories is not None:
+            index = index.only(self.categories)
+        index = thinned(index, self.limit)
+        return index, [index]
 
 
-class PublishedDataset(CopsDataModule):
-    """One of the benchmark's datasets, to train on (its test split, as CoPS does) and to evaluate.
+class Folder(OneDataset):
+    """A dataset of one's own.
 
-    `root` is the dataset's folder, or one that holds it under a usual name. `options` are those of `CopsDataModule`.
-    Raises DatasetError where the folder does not hold the dataset in a known layout.
+    Args:
+        source: a folder in a layout that is recognised, or a file that lists or describes the dataset: meta.json, a
+            table (.csv, .jsonl) or a spec (.yaml); or an index that was read before.
+
+    The others are those of `AnomalyDataModule`.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | DatasetIndex,
+        *,
+        categories: Sequence[str] | None = None,
+        image_size: Count | None = None,
+        batch_size: Count = 8,
+        eval_batch_size: Count = 8,
+        num_workers: Workers = 0,
+        limit: Count | None = None,
+        mask_threshold: MaskThreshold = "dataset",
+        augment: Augment | Sequence[Augment] | None = None,
+        corruption: Corruption | None = None,
+        val_fraction: Fraction = 0.0,
+        seed: int = 0,
+        evaluate_seen: bool = False,
+    ) -> None:
+        super().__init__(
+            categories=categories,
+            image_size=image_size,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            limit=limit,
+            mask_threshold=mask_threshold,
+            augment=augment,
+            corruption=corruption,
+            val_fraction=val_fraction,
+            seed=seed,
+            evaluate_seen=evaluate_seen,
+        )
+        self.source = source
+
+    def _index(self) -> DatasetIndex:
+        return self.source if isinstance(self.source, DatasetIndex) else load_index(self.source)
+
+
+class PublishedDataset(OneDataset):
+    """A dataset of the catalogue, which says what it is, how it lies on disk and what is expected of it.
+
+    Args:
+        root: the folder of the dataset, a file that lists it, or a folder that holds it under a usual name; default:
+            the environment variable COPS_DATA_ROOT.
+
+    The others are those of `AnomalyDataModule`.
     """
 
     catalog_name: ClassVar[str]
 
-    def __init__(self, root: str | Path, image_size: int = 518, **options: Any) -> None:
-        index = load_index(self.catalog_name, root)
-        super().__init__(index, [index], image_size, **options)
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        categories: Sequence[str] | None = None,
+        image_size: Count | None = None,
+        batch_size: Count = 8,
+        eval_batch_size: Count = 8,
+        num_workers: Workers = 0,
+        limit: Count | None = None,
+        mask_threshold: MaskThreshold = "dataset",
+        augment: Augment | Sequence[Augment] | None = None,
+        corruption: Corruption | None = None,
+        val_fraction: Fraction = 0.0,
+        seed: int = 0,
+        evaluate_seen: bool = False,
+    ) -> None:
+        super().__init__(
+            categories=categories,
+            image_size=image_size,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            limit=limit,
+            mask_threshold=mask_threshold,
+            augment=augment,
+            corruption=corruption,
+            val_fraction=val_fraction,
+            seed=seed,
+            evaluate_seen=evaluate_seen,
+        )
+        self.root = root
+
+    def _index(self) -> DatasetIndex:
+        return load_index(self.catalog_name, self.root)
 
 
-def _published(name: str, catalog_name: str) -> type[PublishedDataset]:
-    members = {"catalog_name": catalog_name, "__doc__": PublishedDataset.__doc__, "__module__": __name__}
-    return type(name, (PublishedDataset,), members)
+class MVTecAD(PublishedDataset):
+    """MVTec-AD: photographs of industrial products and textures.
+
+    15 categories, masks; 467 normal and 1,258 anomalous test images; 3,629 normal training images, not used.
+    Licence: CC BY-NC-SA 4.0. Source: https://www.mvtec.com/company/research/datasets/mvtec-ad
+    """
+
+    catalog_name = "mvtec"
 
 
-MVTecAD = _published("MVTecAD", "mvtec")
-VisA = _published("VisA", "visa")
-BTAD = _published("BTAD", "btad")
-MPDD = _published("MPDD", "mpdd")
-DTDSynthetic = _published("DTDSynthetic", "dtd_synthetic")
-HeadCT = _published("HeadCT", "headct")
-BrainMRI = _published("BrainMRI", "brainmri")
-Br35H = _published("Br35H", "br35h")
-ISIC = _published("ISIC", "isic")
-CVCColonDB = _published("CVCColonDB", "colondb")
-CVCClinicDB = _published("CVCClinicDB", "clinicdb")
-Kvasir = _published("Kvasir", "kvasir")
-Endo = _published("Endo", "endo")
+class VisA(PublishedDataset):
+    """VisA: photographs of boards, food and other objects, some with several in an image.
+
+    12 categories, masks; 962 normal and 1,200 anomalous test images; 8,659 normal training images, not used.
+    Licence: CC BY 4.0. Source: https://github.com/amazon-science/spot-diff
+    """
+
+    catalog_name = "visa"
+
+
+class BTAD(PublishedDataset):
+    """BTAD: photographs of three industrial products, the BeanTech anomaly detection set.
+
+    3 categories, masks; 451 normal and 290 anomalous test images; 1,799 normal training images, not used.
+    Licence: CC BY-SA. Source: https://github.com/pankajmishra000/VT-ADL
+    """
+
+    catalog_name = "btad"
+
+
+class MPDD(PublishedDataset):
+    """MPDD: photographs of painted metal parts in varying positions and light.
+
+    6 categories, masks; 176 normal and 282 anomalous test images; 888 normal training images, not used.
+    Licence: CC BY-NC-SA 4.0. Source: https://github.com/stepanje/MPDD
+    """
+
+    catalog_name = "mpdd"
+
+
+class DTDSynthetic(PublishedDataset):
+    """DTD-Synthetic: textures of DTD with defects that were put in by a program.
+
+    12 categories, masks; 357 normal and 947 anomalous test images; 1,200 normal training images, not used.
+    Licence: none stated. Source: https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1
+    """
+
+    catalog_name = "dtd_synthetic"
+
+
+class HeadCT(PublishedDataset):
+    """HeadCT: slices of computed tomography of heads; a haemorrhage is the anomaly.
+
+    One category, no masks, so no pixel metrics; 100 normal and 100 anomalous test images.
+    Licence: none stated. Source: https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage
+    """
+
+    catalog_name = "headct"
+
+
+class BrainMRI(PublishedDataset):
+    """BrainMRI: magnetic resonance images of brains; a tumour is the anomaly.
+
+    One category, no masks, so no pixel metrics; 98 normal and 155 anomalous test images.
+    Licence: none stated. Source: https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection
+    """
+
+    catalog_name = "brainmri"
+
+
+class Br35H(PublishedDataset):
+    """Br35H: magnetic resonance images of brains; a tumour is the anomaly.
+
+    One category, no masks, so no pixel metrics; 1,500 normal and 1,500 anomalous test images.
+    Licence: none stated. Source: https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection
+    """
+
+    catalog_name = "br35h"
+
+
+class ISIC(PublishedDataset):
+    """ISIC 2016: dermoscopic images of skin; the lesion is the anomaly.
+
+    One category, masks; no normal and 379 anomalous test images, so no image metrics.
+    Licence: CC0, ISIC terms of use. Source: https://challenge.isic-archive.com/data/
+    """
+
+    catalog_name = "isic"
+
+
+class CVCColonDB(PublishedDataset):
+    """CVC-ColonDB: frames of colonoscopies; a polyp is the anomaly.
+
+    One category, masks; no normal and 380 anomalous test images, so no image metrics.
+    Licence: research and education only. Source: http://vi.cvc.uab.es/colon-qa/cvccolondb/
+    """
+
+    catalog_name = "colondb"
+
+
+class CVCClinicDB(PublishedDataset):
+    """CVC-ClinicDB: frames of colonoscopies; a polyp is the anomaly.
+
+    One category, masks; no normal and 612 anomalous test images, so no image metrics.
+    Licence: research and education only. Source: https://polyp.grand-challenge.org/CVCClinicDB/
+    """
+
+    catalog_name = "clinicdb"
+
+
+class Kvasir(PublishedDataset):
+    """Kvasir-SEG: endoscopic images of the colon; a polyp is the anomaly.
+
+    One category, masks; no normal and 1,000 anomalous test images, so no image metrics.
+    Licence: research and education only. Source: https://datasets.simula.no/kvasir-seg/
+    """
+
+    catalog_name = "kvasir"
+
+
+class Endo(PublishedDataset):
+    """EndoTect 2020: endoscopic images of the colon, the test images of a challenge; a polyp is the anomaly.
+
+    One category, masks; no normal and 200 anomalous test images, so no image metrics.
+    Licence: none stated. Source: https://endotect.com/
+    """
+
+    catalog_name = "endo"
+
+
+class MagneticTile(PublishedDataset):
+    """Magnetic tile defects: photographs of magnetic tiles with surface defects; not among the thirteen.
+
+    One category, masks; 952 normal and 392 anomalous test images.
+    Licence: free to use, cite Huang et al. 2018. Source: https://github.com/abin24/Magnetic-tile-defect-datasets.
+    """
+
+    catalog_name = "magnetic_tile"
+
+
+class CopsDataModule(AnomalyDataModule):
+    """One dataset to train on, and any number to test on: what the zero-shot protocol takes.
+
+    The members say which data; all other settings are those of this module. What a member keeps by its own
+    `categories` and `limit` is kept here.
+
+    Args:
+        auxiliary: the data module whose auxiliary dataset is trained on; None where nothing is trained.
+        targets: the data modules whose targets are tested, each dataset at most once.
+        categories: of the targets; each must be in one of them.
+        evaluate_seen: names of targets that may be tested although the model was trained on the same categories.
+
+    The others are those of `AnomalyDataModule`.
+    """
+
+    def __init__(
+        self,
+        auxiliary: AnomalyDataModule | None = None,
+        targets: Sequence[AnomalyDataModule] = (),
+        *,
+        categories: Sequence[str] | None = None,
+        image_size: Count | None = None,
+        batch_size: Count = 8,
+        eval_batch_size: Count = 8,
+        num_workers: Workers = 0,
+        limit: Count | None = None,
+        mask_threshold: MaskThreshold = "dataset",
+        augment: Augment | Sequence[Augment] | None = None,
+        corruption: Corruption | None = None,
+        val_fraction: Fraction = 0.0,
+        seed: int = 0,
+        evaluate_seen: Sequence[str] = (),
+    ) -> None:
+        super().__init__(
+            categories=categories,
+            image_size=image_size,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            limit=limit,
+            mask_threshold=mask_threshold,
+            augment=augment,
+            corruption=corruption,
+            val_fraction=val_fraction,
+            seed=seed,
+            evaluate_seen=evaluate_seen,
+        )
+        self.auxiliary_module, self.target_modules = auxiliary, tuple(targets)
+
+    @property
+    def evaluate_seen(self) -> tuple[str, ...]:
+        """The targets that may be tested although they were trained on: those named here, and the members' own."""
+        own = (name for member in self.target_modules for name in member.evaluate_seen)
+        return tuple(dict.fromkeys((*super().evaluate_seen, *own)))
+
+    def _read(self) -> tuple[DatasetIndex | None, list[DatasetIndex]]:
+        members = (*self.target_modules, *([] if self.auxiliary_module is None else [self.auxiliary_module]))
+        for member in members:
+            member.find()
+        auxiliary = None if self.auxiliary_module is None else self.auxiliary_module.auxiliary
+        if auxiliary is not None:
+            auxiliary = thinned(auxiliary, self.limit)
+        targets = [target for member in self.target_modules for target in member.targets]
+        names = [target.name for target in targets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"targets holds {', '.join(twice)} twice; name each dataset once.")
+        if self.categories is not None:
+            targets = only(targets, self.categories)
+        return auxiliary, [thinned(target, self.limit) for target in targets]
+
+
+class ImageFolder(ImageModule):
+    """Images without labels, to predict on: nothing is known to be normal or anomalous.
+
+    An image's category, which a method with hand-written prompts may name, is the folder that it lies in.
+
+    Args:
+        source: a folder, whose images are taken with those in its subfolders, by name; or a list of image files.
+        image_size: side in pixels that images are resized to; default: that of the trainer's LightningModule.
+        batch_size: images of a batch, of each process.
+        num_workers: processes that decode images; 0 is the process itself.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | Sequence[str | Path],
+        *,
+        image_size: Count | None = None,
+        batch_size: Count = 8,
+        num_workers: Workers = 0,
+    ) -> None:
+        super().__init__(image_size, num_workers)
+        self.source, self.batch_size = source, batch_size
+        self.samples: tuple[Sample, ...] = ()
+
+    def setup(self, stage: str) -> None:
+        """List the images. Raises DatasetError where there is none, or a listed one does not exist."""
+        self.samples = tuple(unlabelled(self.source))
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the images, in order; several processes share them, image by image."""
+        if not self.samples:
+            self.setup("predict")
+        dataset = UnlabelledDataset(self.samples, Preprocess(self.image_size, has_masks=False))
+        return self._in_order(dataset, self.batch_size)
+
+
+class NoLoaders(CombinedLoader):
+    """What Lightning takes for an empty list of loaders; at a plain one it warns of a loader without batches."""
+
+    def __init__(self) -> None:
+        super().__init__([], "sequential")
+
+    @property
+    def flattened(self) -> list[Any]:
+        """No loader."""
+        return []
+
+    @flattened.setter
+    def flattened(self, flattened: list[Any]) -> None:
+        """Lightning sets the loaders again, once it has looked at each of them."""
+
+
+class UnlabelledDataset(Dataset[Item]):
+    """Images without labels, preprocessed for CLIP."""
+
+    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+        self.samples, self.preprocess = samples, preprocess
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, place: int) -> Item:
+        return self.preprocess(self.samples[place])
+
+
+class Part(Dataset[Item]):
+    """The images of a dataset at some places."""
+
+    def __init__(self, dataset: Dataset[Item], index: DatasetIndex, places: Sequence[int]) -> None:
+        self.dataset, self.name, self.places = dataset, index.name, places
+        self.samples = tuple(index.test[place] for place in places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: int) -> Item:
+        return self.dataset[self.places[place]]
+
+
+def thinned(index: DatasetIndex, limit: int | None) -> DatasetIndex:
+    """The dataset with about `limit` test images: of every category and label its share, at least one, evenly spaced.
+
+    Without a limit, or where there are no more images, it is the very same.
+    """
+    if limit is None or len(index.test) <= limit:
+        return index
+    kept: list[Sample] = []
+    for group in _groups(index):
+        count = max(1, round(limit * len(group) / len(index.test)))
+        kept += [index.test[group[i * len(group) // count]] for i in range(count)]
+    return replace(index, test=tuple(kept))
+
+
+def held_out(index: DatasetIndex, fraction: float) -> list[int]:
+    """The places of the test images that are validated on: a share of every category and label, evenly spaced.
+
+    A group of several images keeps at least one on each side; a single one stays in training.
+    """
+    places: list[int] = []
+    for group in _groups(index):
+        count = min(max(1, round(fraction * len(group))), len(group) - 1)
+        places += [group[(2 * i + 1) * len(group) // (2 * count)] for i in range(count)]
+    return sorted(places)
+
+
+def _groups(index: DatasetIndex) -> list[list[int]]:
+    """The places of the test images of each category and label."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for place, sample in enumerate(index.test):
+        groups.setdefault((sample.category, sample.label), []).append(place)
+    return list(groups.values())
+
+
+def only(targets: Sequence[DatasetIndex], categories: Sequence[str]) -> list[DatasetIndex]:
+    """The targets with these categories, each of which must be in one of them, as each target must have one of them."""
+    known = [category for target in targets for category in target.categories]
+    if unknown := next((category for category in categories if category not in known), None):
+        names = ", ".join(target.name for target in targets)
+        raise DatasetError(
+            f"No target has a category '{unknown}'.{did_you_mean(unknown, known)} The targets {names} have: "
+            f"{', '.join(known)}."
+        )
+    chosen = [(target, [name for name in categories if name in target.categories]) for target in targets]
+    if empty := next((target for target, own in chosen if not own), None):
+        raise DatasetError(
+            f"{empty.name} has none of the categories {', '.join(categories)}; it has: {', '.join(empty.categories)}. "
+            "Name one of them too, or leave the target out."
+        )
+    return [target.only(own) for target, own in chosen]
+
+
+def _composed(augment: Augment | Sequence[Augment]) -> Augment:
+    if not isinstance(augment, Sequence):
+        return augment
+    # Imported where used: it takes seconds, and few runs augment.
+    import albumentations
+
+    composed: Augment = albumentations.Compose(list(augment))
+    return composed
+
+
+PUBLISHED: Mapping[str, type[PublishedDataset]] = {
+    published.catalog_name: published for published in PublishedDataset.__subclasses__()
+}
+
+
+def find_data_module(
+    source: str, *, root: str | Path | None = None, roots: Mapping[str, str] | None = None, **settings: Any
+) -> AnomalyDataModule:
+    """The data module of a dataset of the catalogue, by any usual spelling of its name, or of data at a path.
+
+    Args:
+        source: a name of the catalogue, else what `Folder` takes.
+        root: the folder that holds the datasets of the catalogue; default: the environment variable COPS_DATA_ROOT.
+        roots: folders of single datasets by name, which go before `root`.
+        settings: those of `AnomalyDataModule`.
+    """
+    if (spec := spec_or_none(source)) is None:
+        return Folder(source, **settings)
+    own = next((folder for name, folder in (roots or {}).items() if spec_or_none(name) is spec), root)
+    return PUBLISHED[spec.name](own, **settings)

@@ -1,7 +1,7 @@
 """Samples to tensors: the preprocessing of CLIP for images, the rule of the method for masks."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,15 +11,14 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.processes import rank, world_size
+from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample, Split
 from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.readers.images import Pixels, ReadingError, read_image, read_mask
 from cops_lightning.data.readers.index import DatasetIndex
-from cops_lightning.data.readers.index_file import require_header, stream_samples
 
 # Raised when the same file gives other tensors than before: part of what cached features are named by.
 PREPROCESSING_VERSION = 1
@@ -32,12 +31,14 @@ Augment = Callable[..., Mapping[str, Any]]  # an albumentations transform or Com
 class Item:
     """One image: preprocessed, or as the features g and f that the encoder made of it before; the other is None.
 
-    `mask` holds 0 and 1, and is None for a dataset without masks.
+    `mask` holds 0 and 1, and is None for a dataset without masks. `name` is that of the preprocessed pixels, see
+    `core.seeding.content_names`.
     """
 
     image: Float[Tensor, "3 s s"] | None
     mask: Float[Tensor, "s s"] | None
     sample: Sample
+    name: str
     features: tuple[Float[Tensor, " d"], Float[Tensor, "p d"]] | None = None
 
 
@@ -59,14 +60,15 @@ class Preprocess:
     def __call__(self, sample: Sample) -> Item:
         """Decode and preprocess one sample. Raises ReadingError where a file cannot be read or the sizes differ."""
         full = read_image(sample.image)
-        image = np.array(full.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        image = resized(full, self.size)
         mask = self._mask(sample, full.size) if self.has_masks else None
         if self.augment is not None:
             image, mask = self._augmented(image, mask, sample)
         if self.corruption is not None:
-            image = self.corruption(image, sample.key)
+            image = self.corruption(image)
         binary = None if mask is None else torch.from_numpy(mask > 127).float()
-        return Item(normalise(torch.from_numpy(image)), binary, sample)
+        seen = normalise(torch.from_numpy(image))
+        return Item(seen, binary, sample, content_names(seen[None])[0])
 
     def _mask(self, sample: Sample, image_size: tuple[int, int]) -> Pixels:
         if sample.mask is None:
@@ -110,7 +112,7 @@ class AnomalyDataset(Dataset[Item]):
         corruption: Corruption | None = None,
     ) -> None:
         threshold = 0 if mask_threshold == "released" else index.mask_threshold
-        self.samples = index.split(split)
+        self.name, self.samples = index.name, index.split(split)
         self.preprocess = Preprocess(size, index.has_masks, threshold, augment, corruption)
 
     def __len__(self) -> int:
@@ -120,25 +122,26 @@ class AnomalyDataset(Dataset[Item]):
         return self.preprocess(self.samples[place])
 
 
-class StreamedDataset(IterableDataset[Item]):
-    """The images of an index file in its order, read line by line: for lists that are longer than memory.
+def preprocess(image: str | Path | Image.Image | UInt8[np.ndarray, "h w 3"], size: int) -> Float[Tensor, "3 s s"]:
+    """What the encoder sees of one image, given as a file, by Pillow, or as RGB values: resized and normalised.
 
-    The workers of a data loader, and the processes of a distributed run, share the images among them. Raises
-    DatasetError where the file is not an index file, as `cops-data index` writes them.
+    The same pixels give the same tensor on every way here. Raises ReadingError where a file cannot be read, and
+    DatasetError for arrays of another type or shape.
     """
+    if isinstance(image, str | Path):
+        image = read_image(Path(image))
+    elif isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise DatasetError(
+                f"An image came as an array of {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB."
+            )
+        image = Image.fromarray(image)
+    return normalise(torch.from_numpy(resized(image.convert("RGB"), size)))
 
-    def __init__(
-        self, path: Path, size: int, *, mask_threshold: MaskThreshold = "dataset", augment: Augment | None = None
-    ) -> None:
-        self.path, header = path, require_header(path)
-        threshold = 0 if mask_threshold == "released" else header.mask_threshold
-        self.preprocess = Preprocess(size, header.has_masks, threshold, augment)
 
-    def __iter__(self) -> Iterator[Item]:
-        worker = get_worker_info()
-        which, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        shard = (rank() * workers + which, world_size() * workers)
-        return map(self.preprocess, stream_samples(self.path, shard=shard))
+def resized(image: Image.Image, size: int) -> Pixels:
+    """An RGB image resized to (size, size), whatever its aspect."""
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def normalise(image: UInt8[Tensor, "s s 3"]) -> Float[Tensor, "3 s s"]:
@@ -149,7 +152,7 @@ def normalise(image: UInt8[Tensor, "s s 3"]) -> Float[Tensor, "3 s s"]:
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stack preprocessed images. `labels` is 1 for an anomalous image."""
+    """Stack preprocessed images."""
     masks = [item.mask for item in items if item.mask is not None]
     if masks and len(masks) < len(items):
         raise DatasetError("A batch mixes images of datasets with and without masks. Load each dataset by itself.")
@@ -160,8 +163,9 @@ def collate(items: Sequence[Item]) -> Batch:
     return Batch(
         torch.stack(images) if images else None,
         torch.stack(masks) if masks else None,
-        torch.tensor([int(item.sample.anomalous) for item in items]),
+        torch.tensor([item.sample.label for item in items]),
         tuple(item.sample for item in items),
+        tuple(item.name for item in items),
         Features(*(torch.stack(part) for part in zip(*features, strict=True))) if features else None,
     )
 

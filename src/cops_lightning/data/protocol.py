@@ -1,29 +1,45 @@
 """The zero-shot protocol: what was trained on is not tested on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from cops_lightning.core.errors import ProtocolError
-from cops_lightning.data import DatasetIndex
+from cops_lightning.core.types import Sample
+
+SHOWN = 5  # categories that a message names
 
 
-def trained_categories(auxiliary: DatasetIndex) -> tuple[str, ...]:
-    """Every "dataset/category" that training on this dataset sees."""
-    return tuple(f"{auxiliary.name}/{category}" for category in auxiliary.categories)
+def categories_of(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """Every "dataset/category" among the samples, in order of appearance."""
+    return tuple(dict.fromkeys(f"{sample.dataset}/{sample.category}" for sample in samples))
 
 
 def require_unseen(
-    targets: Sequence[DatasetIndex], trained_on: Sequence[str], auxiliary: DatasetIndex | None, allowed: Sequence[str]
+    targets: Iterable[tuple[str, Sequence[Sample]]],
+    trained_on: Collection[str],
+    trained_samples: Iterable[Sample] = (),
+    allowed: Collection[str] = (),
 ) -> None:
-    """Raise ProtocolError if a target holds categories or image files that were trained on, unless allowed by name."""
-    trained_files = {sample.image.resolve() for sample in auxiliary.test} if auxiliary else set()
-    for target in targets:
-        if target.name in allowed:
+    """Refuse to test on what was trained on.
+
+    Args:
+        targets: each with its name and its samples.
+        trained_on: every "dataset/category" that was trained on, as `categories_of` gives them.
+        trained_samples: what was trained on, where it is known: the same image files are found under any name.
+        allowed: names of targets that may be tested on nevertheless.
+
+    Raises ProtocolError for the first other target that has such a category or image file.
+    """
+    trained_files = {sample.image.resolve() for sample in trained_samples}
+    for name, samples in targets:
+        if name in allowed:
             continue
-        seen = [name for name in trained_categories(target) if name in trained_on]
-        shared = sum(sample.image.resolve() in trained_files for sample in target.test) if trained_files else 0
+        seen = [category for category in categories_of(samples) if category in trained_on]
+        shared = sum(sample.image.resolve() in trained_files for sample in samples) if trained_files else 0
         if seen or shared:
-            found = f"its categories {', '.join(seen[:5])}" if seen else f"{shared} of its images"
+            more = f" and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
+            found = f"its categories {', '.join(seen[:SHOWN])}{more}" if seen else f"{shared} of its images"
             raise ProtocolError(
-                f"{target.name} is not zero-shot: {found} were trained on. Choose other targets, or ask for it by name "
-                f"with evaluate_seen=[{target.name}]; such numbers must not be reported as zero-shot."
+                f"{name} is not zero-shot: {found} were trained on. Test on other data, or ask for it: in Python by "
+                f"evaluate_seen=True of its data module, on the command line by evaluate_seen=[{name}]. Such numbers "
+                "must not be reported as zero-shot."
             )

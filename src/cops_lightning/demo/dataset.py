@@ -28,7 +28,7 @@ Role = Literal["train", "normal", "anomalous"]
 
 @dataclass(frozen=True)
 class Example:
-    """One image with its truth. `defect` is "good" for a normal image, whose mask is empty. `key` names it for good."""
+    """One image with its truth. `defect` is "good" for a normal image, whose mask is empty. `key` names it."""
 
     image: Pixels
     mask: Mask

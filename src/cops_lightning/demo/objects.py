@@ -732,7 +732,7 @@ def _limbs(rng: Generator, pose: Pose) -> Plane:
 def any_component(rng: Generator) -> Scene:
     """A well-made object of the open grammar: parts in rings, grids, rows and mirrored pairs, some nested, some unlike.
 
-    Whatever is irregular in it is a defect, which the looser `any_object` does not promise.
+    Whatever is irregular in it is a defect, which does not hold for the looser `any_object`.
     """
     below, tone0 = _backdrop(rng)
     scan = chance(rng, 0.15)

@@ -10,6 +10,7 @@ from rich.progress import track
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.files import new_folder
+from cops_lightning.data.catalog import GROUPS
 from cops_lightning.demo.catalog import CategorySpec, categories
 from cops_lightning.demo.dataset import GOOD, VERSION, example
 
@@ -21,9 +22,8 @@ FOLDERS = {
     "hard": categories("test", "hard"),
 }
 
-# The same as datasets with names of their own; "procedural" among targets means the three test sets.
-DATASETS = {f"procedural_{name}": chosen for name, chosen in FOLDERS.items()}
-TARGETS = tuple(name for name in DATASETS if name != "procedural_auxiliary")
+DATASETS = {f"procedural_{name}": chosen for name, chosen in FOLDERS.items()}  # under names of their own
+TARGETS = GROUPS["procedural"]
 
 
 def folder_name(name: str) -> str:

@@ -5,7 +5,7 @@ A `FeatureStore` is one folder of features that belong together; `FileHashes` re
 """
 
 from cops_lightning.features.hashes import FileHashes
-from cops_lightning.features.store import DTYPES, FOLDER, Entry, FeatureKey, FeatureStore
+from cops_lightning.features.store import FOLDER, Entry, FeatureKey, FeatureStore
 from cops_lightning.features.upkeep import (
     GB,
     Damage,
@@ -20,7 +20,6 @@ from cops_lightning.features.upkeep import (
 )
 
 __all__ = [
-    "DTYPES",
     "FOLDER",
     "GB",
     "Damage",

@@ -23,39 +23,46 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from cops_lightning.core.errors import CacheError, ConfigError
+from cops_lightning.core.choices import require_choice
+from cops_lightning.core.errors import CacheError
 from cops_lightning.core.files import replacing
+from cops_lightning.core.types import DTYPES, Precision
 
-DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 FOLDER = "features"  # below the folder of the cache, which other things share
-LAYOUT = 1  # raised when files written before can no longer be read
+LAYOUT = 2  # raised when files written before can no longer be read
+NO_NAME = "0" * 32  # as long as every name
 SUFFIX = ".safetensors"
 MASK_SUFFIX = ".mask.safetensors"
 DESCRIPTION = "store.json"
-CHECKSUM = "xxh3_128"
+CHECKSUM, NAME = "xxh3_128", "name"  # of a file's metadata
 
 
 @dataclass(frozen=True)
 class FeatureKey:
     """What features depend on, beside the content of an image.
 
-    backbone: hash of the frozen weights. encoder: what is computed with them, in words. image_size: side in pixels.
-    preprocessing: version of the steps from file to tensor. precision: in which the encoder computes. dtype: in which
-    its features are kept, fp32, fp16 or bf16. patches and width: sizes of the features, N and D.
+    Args:
+        backbone: hash of the frozen weights.
+        encoder: what is computed with them, in words.
+        image_size: side in pixels.
+        preprocessing: version of the steps from file to tensor.
+        precision: in which the encoder computes.
+        dtype: in which its features are kept.
+        patches: number N of patches.
+        width: width D of the features.
     """
 
     backbone: str
     encoder: str
     image_size: int
     preprocessing: int
-    precision: str
-    dtype: str
+    precision: Precision
+    dtype: Precision
     patches: int
     width: int
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"cache.dtype is {self.dtype!r}; expected {', '.join(DTYPES)}.")
+        require_choice("cache.dtype", self.dtype, Precision)
 
     @property
     def name(self) -> str:
@@ -70,10 +77,14 @@ class FeatureKey:
 
 
 class Entry(NamedTuple):
-    """Features of one image: the global feature g and the unpooled patch features f, in the type they are kept in."""
+    """Features of one image: the global feature g and the unpooled patch features f, in the type they are kept in.
+
+    `name` is that of the pixels that they were computed from, see `core.seeding.content_names`.
+    """
 
     image: Float[Tensor, " d"]
     patches: Float[Tensor, "p d"]
+    name: str
 
 
 class FeatureStore:
@@ -88,12 +99,12 @@ class FeatureStore:
 
     @cached_property
     def _size(self) -> int:
-        """Size of an entry's file: the same for all, as their shapes are the same."""
+        """Size of an entry's file: the same for all, as their shapes and the lengths of their names are."""
         empty = {
             "image": torch.zeros(self.key.width, dtype=DTYPES[self.key.dtype]),
             "patches": torch.zeros(self.key.patches, self.key.width, dtype=DTYPES[self.key.dtype]),
         }
-        return len(save(empty, metadata={CHECKSUM: checksum(empty)}))
+        return len(save(empty, metadata=_metadata(empty, NO_NAME)))
 
     def create(self) -> None:
         """Make the folder and describe it. Raises CacheError where it cannot be made."""
@@ -131,10 +142,11 @@ class FeatureStore:
             with suppress(FileNotFoundError):
                 os.utime(path)
 
-    def write(self, digest: str, image: Float[Tensor, " d"], patches: Float[Tensor, "p d"]) -> None:
-        """Keep the features of an image, in the type of the key."""
+    def write(self, digest: str, entry: Entry) -> None:
+        """Keep the features of the image with this content hash, in the type of the key."""
         dtype = DTYPES[self.key.dtype]
-        write_entry(self.path(digest), {"image": image.to(dtype), "patches": patches.to(dtype)})
+        tensors = {"image": entry.image.to(dtype), "patches": entry.patches.to(dtype)}
+        write_entry(self.path(digest), tensors, entry.name)
 
     def write_mask(self, digest: str, packed: UInt8[Tensor, " bytes"]) -> None:
         """Keep a mask, a bit a pixel."""
@@ -142,14 +154,14 @@ class FeatureStore:
 
     def read(self, digest: str) -> Entry:
         """The features of an image, mapped into memory. Raises CacheError if they are absent or damaged."""
-        tensors = self._read(self.path(digest))
-        return Entry(tensors["image"], tensors["patches"])
+        tensors, name = self._read(self.path(digest))
+        return Entry(tensors["image"], tensors["patches"], name)
 
     def read_mask(self, digest: str) -> UInt8[Tensor, " bytes"]:
         """A mask, a bit a pixel. Raises CacheError if it is absent or damaged."""
-        return self._read(self.mask_path(digest))["mask"]
+        return self._read(self.mask_path(digest))[0]["mask"]
 
-    def _read(self, path: Path) -> dict[str, Tensor]:
+    def _read(self, path: Path) -> tuple[dict[str, Tensor], str]:
         try:
             return read_entry(path)
         except FileNotFoundError:
@@ -211,39 +223,47 @@ def is_used(folder: Path, own: Path | None = None) -> bool:
     return False
 
 
-def write_entry(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors with their checksum, atomically. Raises CacheError where there is no room or no right to."""
+def write_entry(path: Path, tensors: Mapping[str, Tensor], name: str = "") -> None:
+    """Write tensors under a name, with their checksum, atomically. Raises CacheError where that is not possible."""
     try:
         with replacing(path) as partial:
-            whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(whole, partial, metadata={CHECKSUM: checksum(whole)})
+            whole = {part: tensor.contiguous() for part, tensor in tensors.items()}
+            save_file(whole, partial, metadata=_metadata(whole, name))
     except (OSError, SafetensorError) as error:
         raise CacheError(
             f"{path} cannot be written ({error}). Make room by cops-cache prune, or go without by cache.enabled=false."
         ) from error
 
 
-def read_entry(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, mapped into memory. Raises CacheError if it is not, byte by byte, what was written."""
+def read_entry(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file, mapped into memory, and their name.
+
+    Raises CacheError if the file is not, byte by byte, what was written.
+    """
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-            expected = (file.metadata() or {}).get(CHECKSUM)
+            tensors = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118 (it is no mapping)
+            metadata = file.metadata() or {}
     except (OSError, SafetensorError, ValueError) as error:
         raise CacheError(f"{path} is damaged: {error}.") from error
-    if expected != checksum(tensors):
+    name = metadata.get(NAME, "")
+    if metadata.get(CHECKSUM) != checksum(tensors, name):
         raise CacheError(f"{path} is damaged: its content does not have the checksum it was written with.")
-    return tensors
+    return tensors, name
 
 
-def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """A hash of names, types, shapes and bytes."""
-    state = xxhash.xxh3_128()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+def _metadata(tensors: Mapping[str, Tensor], name: str) -> dict[str, str]:
+    return {CHECKSUM: checksum(tensors, name), NAME: name}
+
+
+def checksum(tensors: Mapping[str, Tensor], name: str) -> str:
+    """A hash of the name, and of the parts' names, types, shapes and bytes."""
+    state = xxhash.xxh3_128(f"{name}\n".encode())
+    for part in sorted(tensors):
+        tensor = tensors[part]
+        state.update(f"{part} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         state.update(tensor.view(torch.uint8).numpy().data)
     return state.hexdigest()
 

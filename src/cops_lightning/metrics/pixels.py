@@ -51,6 +51,11 @@ def pack_masks(masks: Bool[np.ndarray, "b s s"]) -> UInt8[np.ndarray, "b bytes"]
     return np.packbits(masks.reshape(n_images, height * width), axis=1)
 
 
+def unpack_masks(packed: UInt8[np.ndarray, "b bytes"], side: int) -> Bool[np.ndarray, "b s s"]:
+    """What `pack_masks` packed, of masks of `side` x `side` pixels."""
+    return np.unpackbits(packed, axis=1, count=side * side).reshape(-1, side, side).astype(bool)
+
+
 class PixelSource:
     """Maps and masks of at least one image, pixels row by row, made from what is kept: see `pixel_scores`."""
 

@@ -70,7 +70,12 @@ class ImageStore(Metric):
         categories: Sequence[str],
         keys: Sequence[str] | None,
     ) -> None:
-        """Add images: see `MetricSuite.update`."""
+        """Add images of any categories; one whose key was added before, by any process, counts once.
+
+        `masks` holds 0 and 1, and is None where the target has no masks. `labels` are 0 normal, 1 anomalous.
+
+        Raises ValueError if scores are not finite, naming the categories, or if sizes do not fit.
+        """
         n = len(image_scores)
         if len(categories) != n or (keys is not None and len(keys) != n):
             found = f"{len(categories)} categories" + ("" if keys is None else f" and {len(keys)} keys")
@@ -95,16 +100,16 @@ class ImageStore(Metric):
         names = b"".join(category.encode() + b"\0" for category in categories)
         self._append("categories", torch.tensor(list(names)))
 
-    def compute(self) -> dict[str, Tensor]:
-        """The states, put together over processes."""
-        return {name: dim_zero_cat(getattr(self, name)) for name in _STATES}
-
     def images(self) -> StoredImages:
         """All images of all processes, in the order of their keys; those without a key follow as they came.
 
-        Raises ValueError if there is none.
+        With several processes, all must call this. Raises ValueError if there is none.
         """
-        states = {name: state.reshape(-1) for name, state in self.compute().items()}
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            return self._stored()
+
+    def _stored(self) -> StoredImages:
+        states = {name: dim_zero_cat(getattr(self, name)).reshape(-1) for name in _STATES}
         kept, masked = _distinct(states["keys"].numpy()), states["masked"].numpy()
         if kept.size == 0:
             raise ValueError(f"{self.target}: no image was evaluated, so there are no metrics. Is the test set empty?")

@@ -1,15 +1,18 @@
 """The metrics that one target defines, from images collected one batch at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Int64
+import torch
+from jaxtyping import Int64
 from torch import Tensor
+from torchmetrics import Metric
 
 from cops_lightning.core.types import MEAN, Level, MetricRow
 from cops_lightning.metrics.curves import POINTS, CategoryCurves, RankingCurves, image_curves, pixel_curves
-from cops_lightning.metrics.pixels import PIXEL_BUDGET, Expand, PixelScores, Tick, pixel_scores
+from cops_lightning.metrics.pixels import PIXEL_BUDGET, Expand, PixelScores, Tick, pixel_scores, unpack_masks
 from cops_lightning.metrics.ranking import RankingScores, ranking_scores
 from cops_lightning.metrics.store import ImageStore, StoredImages
 
@@ -19,50 +22,45 @@ COLUMNS: tuple[tuple[Level, str], ...] = (
 )
 
 Progress = Callable[[int, int], None]
-"""Told how many images of the target are evaluated, and how many there are."""
+"""Called with the number of images of the target that are evaluated, and how many there are."""
 
 
-class MetricSuite:
-    """Image and pixel metrics of one target, per category and averaged over categories.
+class MetricSuite(ImageStore):
+    """Image and pixel metrics of one target, per category and averaged over categories, as one torchmetrics Metric.
 
     Images of several processes are put together. The results are exact, and depend neither on the batch size, nor on
     the number of processes, nor (to the last digit, where images have keys) on their order.
 
     Args:
         target: name of the dataset, repeated in every row.
-        expand: patch scores (b p) to maps (b s s). Called during `compute` with CPU tensors, one image at a time.
+        expand: patch scores (b p) to maps (b s s). Called when computing, with CPU tensors, one image at a time.
+        more: further metrics by level, image or pixel, and name. A metric takes scores and labels, both (n,), or maps
+            and masks, both (b s s), and computes one number; each category gets a copy of its own.
         budget: pixels held in memory at a time; changes speed, never a result.
     """
 
-    def __init__(self, target: str, expand: Expand, budget: int = PIXEL_BUDGET) -> None:
-        self.target = target
-        self.expand = expand
-        self.budget = budget
-        self._store = ImageStore(target)
-
-    def update(
+    def __init__(
         self,
-        image_scores: Float[Tensor, " b"],
-        patch_scores: Float[Tensor, "b p"],
-        masks: Float[Tensor, "b s s"] | None,
-        labels: Int[Tensor, " b"],
-        categories: Sequence[str],
-        keys: Sequence[str] | None = None,
+        target: str,
+        expand: Expand,
+        more: Mapping[Level, Mapping[str, Metric]] | None = None,
+        budget: int = PIXEL_BUDGET,
     ) -> None:
-        """Add images of any categories; one whose key was added before, by any process, counts once.
+        super().__init__(target)
+        self._expand, self._budget = [expand], budget  # in a list, so that a module is not taken for a part of this one
+        self._more = [(level, name, metric) for level, named in (more or {}).items() for name, metric in named.items()]
 
-        `masks` holds 0 and 1, and is None where the target has no masks. `labels` are 0 normal, 1 anomalous.
+    @property
+    def expand(self) -> Expand:
+        """From patch scores to maps."""
+        return self._expand[0]
 
-        Raises ValueError if scores are not finite, naming the categories, or if sizes do not fit.
-        """
-        self._store.update(image_scores, patch_scores, masks, labels, categories, keys)
+    def compute(self) -> dict[str, Tensor]:
+        """Every metric that is defined, in fp64: LEVEL_METRIC over categories, CATEGORY/LEVEL_METRIC of one."""
+        return scalars(self._rows(self._stored(), None))
 
-    def reset(self) -> None:
-        """Forget all images."""
-        self._store.reset()
-
-    def compute(self, progress: Progress | None = None) -> list[MetricRow]:
-        """Seven rows per category, in alphabetical order, then seven with the mean over categories.
+    def rows(self, progress: Progress | None = None) -> list[MetricRow]:
+        """A row per metric and category, categories in alphabetical order, then rows with the mean over categories.
 
         A value is None where the metric is undefined: at image level without normal or without anomalous images, at
         pixel level without masks, without normal or without anomalous pixels. A mean is over the categories that
@@ -71,7 +69,9 @@ class MetricSuite:
 
         Raises ValueError if there are no images, or if only some images of a category came with masks.
         """
-        images = self._store.images()
+        return self._rows(self.images(), progress)
+
+    def _rows(self, images: StoredImages, progress: Progress | None) -> list[MetricRow]:
         names = np.array(images.categories)
         rows: list[MetricRow] = []
         done = 0
@@ -85,7 +85,8 @@ class MetricSuite:
             rows += self._category(category, images, members, tick)
             done += members.size
             tick(1.0)
-        return rows + [_mean(rows[column :: len(COLUMNS)]) for column in range(len(COLUMNS))]
+        columns = len(COLUMNS) + len(self._more)
+        return rows + [_mean(rows[column::columns]) for column in range(columns)]
 
     def curves(self, points: int = POINTS) -> list[CategoryCurves]:
         """ROC and precision-recall curves of at most `points` points each, per category and level that define them.
@@ -94,7 +95,7 @@ class MetricSuite:
 
         Raises ValueError if there are no images.
         """
-        images = self._store.images()
+        images = self.images()
         names = np.array(images.categories)
         found: list[CategoryCurves] = []
         for category in np.unique(names).tolist():
@@ -123,13 +124,47 @@ class MetricSuite:
             )
         if with_mask:
             masks = images.masks[np.cumsum(images.masked)[members] - 1]
-            pixel = pixel_scores(images.patch_scores[members], masks, self.expand, self.budget, tick)
+            pixel = pixel_scores(images.patch_scores[members], masks, self.expand, self._budget, tick)
         values = [*(image or (None,) * 3), *(pixel or (None,) * 4)]
+        columns = [(*column, value) for column, value in zip(COLUMNS, values, strict=True)]
+        columns += [(level, name, self._further(level, metric, images, members)) for level, name, metric in self._more]
         n_anomalous = int(anomalous.sum())
         return [
             MetricRow(self.target, category, level, metric, value, members.size - n_anomalous, n_anomalous)
-            for (level, metric), value in zip(COLUMNS, values, strict=True)
+            for level, metric, value in columns
         ]
+
+    def _further(
+        self, level: Level, metric: Metric, images: StoredImages, members: Int64[np.ndarray, " n"]
+    ) -> float | None:
+        """A further metric of one category; None where a label or the masks that it would need are missing."""
+        own: Any = metric.clone()
+        own.sync_on_compute = False  # the images are those of all processes already
+        own.reset()
+        labels = torch.from_numpy(images.anomalous[members])
+        if level == "image":
+            if labels.all() or not labels.any():
+                return None
+            own.update(torch.from_numpy(images.image_scores[members]).float(), labels.long())
+        else:
+            if not images.masked[members].all():
+                return None
+            packed = images.masks[np.cumsum(images.masked)[members] - 1]
+            for patches, mask in zip(images.patch_scores[members].split(1), packed, strict=True):
+                maps = self.expand(patches)
+                own.update(maps, torch.from_numpy(unpack_masks(mask[None], maps.shape[-1])).long())
+        return float(own.compute())
+
+
+def scalars(rows: Sequence[MetricRow]) -> dict[str, Tensor]:
+    """The defined values of one target by name, in fp64: LEVEL_METRIC of the mean, CATEGORY/LEVEL_METRIC of others."""
+    return {
+        f"{'' if row.category == MEAN else f'{row.category}/'}{row.level}_{row.metric}": torch.tensor(
+            row.value, dtype=torch.float64
+        )
+        for row in rows
+        if row.value is not None
+    }
 
 
 def _mean(rows: Sequence[MetricRow]) -> MetricRow:

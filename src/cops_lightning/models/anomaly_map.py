@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +28,24 @@ def pool_neighbours(patches: Float[Tensor, "b p d"], window: int) -> Float[Tenso
     return F.avg_pool2d(grid, window, stride=1, padding=window // 2).flatten(2).transpose(1, 2)
 
 
-def prototype_distances(
-    patches: Float[Tensor, "b p d"], prototypes: Float[Tensor, "b 2 k d"]
-) -> Float[Tensor, "b 2 p"]:
+class Prototypes(NamedTuple):
+    """Prototypes of the two states, apart from each other: what trains the one leaves the other without a gradient."""
+
+    normal: Float[Tensor, "b k d"]
+    anomalous: Float[Tensor, "b k d"]
+
+
+class Distances(NamedTuple):
     """1 - cosine of each patch with the nearest prototype of each state; in [0, 2]."""
-    cosine = torch.einsum("bpd,bskd->bspk", unit(patches), unit(prototypes))
-    return (1 - cosine).amin(dim=-1)
+
+    normal: Float[Tensor, "b p"]
+    anomalous: Float[Tensor, "b p"]
+
+
+def prototype_distances(patches: Float[Tensor, "b p d"], prototypes: Prototypes) -> Distances:
+    """How far each patch is from the prototypes of both states."""
+    directions = unit(patches)
+    return Distances(*((1 - directions @ unit(of_state).mT).amin(dim=-1) for of_state in prototypes))
 
 
 def minmax(x: Float[Tensor, "b p"], over: DistanceRange) -> Float[Tensor, "b p"]:
@@ -48,9 +60,9 @@ def minmax(x: Float[Tensor, "b p"], over: DistanceRange) -> Float[Tensor, "b p"]
     return torch.where(spread > 0, (x - low) / spread.where(spread > 0, 1.0), 0.0)
 
 
-def spatial_weights(distances: Float[Tensor, "b 2 p"], alpha: float, over: DistanceRange) -> Float[Tensor, "b p"]:
+def spatial_weights(distances: Distances, alpha: float, over: DistanceRange) -> Float[Tensor, "b p"]:
     """How likely a patch is anomalous by its prototypes alone: far from normal, near to anomalous; in [0, 1]."""
-    normal, anomalous = distances.unbind(dim=1)
+    normal, anomalous = distances
     return alpha * minmax(normal, over) + (1 - alpha) * (1 - minmax(anomalous, over))
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: trained weights only, with the settings they were trained under and the hash of the frozen backbone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,55 +10,126 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.clip.weights import read_state
+from cops_lightning.config.check import TARGET, locate
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import StateDict
 
-STAMP = "cops_lightning"
-# The groups of the configuration that decide what a model computes.
-METHOD = ("auxiliary", "backbone", "model", "components", "readings", "sizes")
+HYPER_PARAMETERS = "hyper_parameters"  # Lightning's key: what it calls the constructor with
+SAVED = "saved"
+OWN = "cops_lightning."
 
 
 @dataclass(frozen=True)
-class Stamp:
+class Saved:
     """What a checkpoint says about itself beyond its weights.
 
-    settings: the groups METHOD of the configuration, the variant's name and the seed. Checkpoints that are older than
-        a group lack it: they were made with its defaults.
-    trained_on: every "dataset/category" whose images were trained on.
+    Args:
+        backbone: name of the frozen CLIP.
+        fingerprint: hash of the weights of the frozen CLIP.
+        trained_on: every "dataset/category" whose images were trained on.
+        model_node: the detector's class and arguments; None where it was made by hand.
+        backbone_node: the same of the backbone.
+        run: of a run of cops-train, its seed, variant, and the settings that decide its numbers.
     """
 
-    backbone: str
-    fingerprint: str
-    settings: Mapping[str, Any]
-    trained_on: tuple[str, ...]
+    backbone: str = ""
+    fingerprint: str = ""
+    trained_on: tuple[str, ...] = ()
+    model_node: Mapping[str, Any] | None = None
+    backbone_node: Mapping[str, Any] | None = None
+    run: Mapping[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, so that the checkpoint can be read with weights_only."""
-        return {
-            "backbone": self.backbone,
-            "fingerprint": self.fingerprint,
-            "settings": dict(self.settings),
-            "trained_on": list(self.trained_on),
-        }
-
-    def require_backbone(self, record: BackboneRecord, path: Path) -> None:
-        """Raise CheckpointError unless the frozen weights are those that the checkpoint was trained on."""
-        if record.fingerprint != self.fingerprint:
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> "Saved":
+        """From what `as_plain` gave. Raises CheckpointError where a part is missing or of another type."""
+        kinds = {"backbone": str, "fingerprint": str, "trained_on": list, "run": Mapping}
+        wrong = [key for key, kind in kinds.items() if not isinstance(content.get(key), kind)]
+        if wrong:
             raise CheckpointError(
-                f"{path} was trained on the backbone {self.backbone} with weights {self.fingerprint[:12]}; the one "
-                f"here is {record.name} ({record.origin}) with weights {record.fingerprint[:12]}. Load the same CLIP, "
-                "by backbone=NAME and backbone.weights=FILE."
+                f"The checkpoint's {wrong[0]} is a {type(content.get(wrong[0])).__name__}, expected "
+                f"{kinds[wrong[0]].__name__}. It is damaged, or of another version; train anew."
             )
+        return cls(
+            content["backbone"],
+            content["fingerprint"],
+            tuple(map(str, content["trained_on"])),
+            content.get("model_node"),
+            content.get("backbone_node"),
+            content["run"],
+        )
+
+    @classmethod
+    def of_checkpoint(cls, content: Mapping[str, Any], path: Path) -> "Saved":
+        """That of a checkpoint's content. Raises CheckpointError where it is none of this library's."""
+        parameters = content.get(HYPER_PARAMETERS)
+        saved = parameters.get(SAVED) if isinstance(parameters, Mapping) else None
+        if not isinstance(saved, Mapping) or not isinstance(content.get("state_dict"), Mapping):
+            raise CheckpointError(
+                f"{path} is no CoPS checkpoint: its top-level keys are {', '.join(map(str, content)) or 'none'}. "
+                "Expected one of cops-train's checkpoints/*.ckpt, or a released .pth with the key prompt_learner."
+            )
+        return cls.from_plain(saved)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Plain values, so that the checkpoint can be read with weights_only."""
+        return {**asdict(self), "trained_on": list(self.trained_on), "run": dict(self.run)}
+
+    def with_nodes(self, model: Mapping[str, Any], backbone: Mapping[str, Any] | None) -> "Saved":
+        """The same with these nodes."""
+        return replace(self, model_node=dict(model), backbone_node=None if backbone is None else dict(backbone))
+
+    def own_model(self) -> Mapping[str, Any]:
+        """The detector's node. Raises CheckpointError where there is none, or it names code outside this library."""
+        return _own(self.model_node, "model", "CopsModule.load_from_checkpoint(path, model=...)")
+
+    def own_backbone(self) -> Mapping[str, Any]:
+        """The backbone's node; see `own_model`."""
+        return _own(self.backbone_node, "backbone", "CopsModule.load_from_checkpoint(path, backbone=...)")
+
+    def require_backbone(self, record: BackboneRecord) -> None:
+        """Raise CheckpointError unless the frozen weights are those that the checkpoint was trained on."""
+        if self.fingerprint and record.fingerprint != self.fingerprint:
+            raise CheckpointError(
+                f"The checkpoint was trained on the backbone {self.backbone} with weights {self.fingerprint[:12]}; the "
+                f"one here is {record.name} ({record.origin}) with weights {record.fingerprint[:12]}. Load the same "
+                "CLIP, by backbone=NAME and backbone.weights=FILE."
+            )
+
+
+def _own(node: Mapping[str, Any] | None, what: str, way_out: str) -> Mapping[str, Any]:
+    if node is None:
+        raise CheckpointError(f"The checkpoint does not say what its {what} is. Give it by {way_out}.")
+    _require_own(node, what, way_out)
+    return node
+
+
+def _require_own(value: Any, what: str, way_out: str) -> None:
+    """A file decides nothing of what is run: its nodes may only name what this library defines."""
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            target = value[TARGET]
+            found = locate(target, what) if isinstance(target, str) and target.startswith(OWN) else None
+            # Where it is defined decides: a dotted name may lead through one module into any other.
+            if not getattr(found, "__module__", "").startswith(OWN):
+                raise CheckpointError(
+                    f"The checkpoint's {what} is {target!r}, which is not part of this library, and nothing that a "
+                    f"checkpoint names is run. If you trust it, give it by {way_out}, or by {what}=NAME in a command."
+                )
+        for inner in value.values():
+            _require_own(inner, what, way_out)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _require_own(inner, what, way_out)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Trained weights under their released names. `stamp` is None for a file in the released format."""
+    """Trained weights under their released names. `saved` is None for a file in the released format."""
 
     path: Path
     weights: StateDict
-    stamp: Stamp | None
+    saved: Saved | None
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -74,21 +145,11 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint that `cops-train` wrote, or one in the authors' released format.
+    """A checkpoint that was saved while training here, or one in the authors' released format.
 
     Raises CheckpointError for anything else, saying what the file holds.
     """
     content = read_state(path, CheckpointError)
     if isinstance(content.get("prompt_learner"), Mapping):
         return Checkpoint(path, content["prompt_learner"], None)
-    stamp, weights = content.get(STAMP), content.get("state_dict")
-    if not isinstance(stamp, Mapping) or not isinstance(weights, Mapping):
-        raise CheckpointError(
-            f"{path} is no CoPS checkpoint: its top-level keys are {', '.join(map(str, content)) or 'none'}. Expected "
-            "one of cops-train's checkpoints/*.ckpt, or a released .pth with the key prompt_learner."
-        )
-    return Checkpoint(
-        path,
-        weights,
-        Stamp(stamp["backbone"], stamp["fingerprint"], stamp["settings"], tuple(stamp["trained_on"])),
-    )
+    return Checkpoint(path, content["state_dict"], Saved.of_checkpoint(content, path))

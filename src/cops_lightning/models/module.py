@@ -1,24 +1,31 @@
-"""The LightningModules: scores of any detector, and steps, optimiser and checkpoints around `CoPS`; no mathematics."""
+"""The LightningModule of every detector: steps, optimiser, metrics and checkpoints around it; no mathematics."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
+from torchmetrics import Metric
 
-from cops_lightning.core.distributed import from_all
-from cops_lightning.core.errors import CheckpointError
+from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.config.options import default_nodes
+from cops_lightning.core.distributed import from_all, from_first
+from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.core.processes import world_size
-from cops_lightning.core.seeding import named_generator
-from cops_lightning.core.types import Batch, Features, Noise, Sample
-from cops_lightning.core.weights import mismatches
-from cops_lightning.metrics.suite import MetricSuite
-from cops_lightning.models.checkpoint import STAMP, Stamp
-from cops_lightning.models.cops.model import CoPS
-from cops_lightning.models.detector import Detector, FeatureDetector
+from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
+from cops_lightning.data.protocol import require_unseen
+from cops_lightning.metrics.suite import MetricSuite, scalars
+from cops_lightning.models.anomaly_map import Scores
+from cops_lightning.models.build import build_detector, build_further_metrics, build_partial
+from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved
+from cops_lightning.models.detector import Detector, FeatureDetector, Prediction, TrainableDetector
 from cops_lightning.models.sharing import mean_over_processes, share_of
+
+Node = Mapping[str, Any]
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class EncoderCount:
 
 
 class Pending(NamedTuple):
-    """A tested batch whose scores are on their way to the CPU; they are there once `copied` has happened."""
+    """An evaluated batch whose scores are on their way to the CPU; they are there once `copied` has happened."""
 
     target: int
     batch: Batch
@@ -48,42 +55,197 @@ class Pending(NamedTuple):
     copied: torch.cuda.Event | None
 
 
-class ScoringTask(LightningModule):
-    """Collects the scores that `model` gives each target in testing."""
+class CopsModule(LightningModule):
+    """Any detector of this library for Lightning's Trainer: fit, validate, test and predict.
 
-    def __init__(self, model: Detector) -> None:
+    Testing logs every metric that a target defines as TARGET/LEVEL_METRIC, such as btad/image_auroc, and per category
+    as TARGET/CATEGORY/LEVEL_METRIC; validation the same below val/. All lie in [0, 1]. Checkpoints hold the trained
+    weights alone; the frozen CLIP is named by the hash of its weights. Data modules of `cops_lightning.data` fit it.
+
+    Args:
+        model: a detector, the name of one in conf/model, or a node: a mapping with `_target_` and its arguments.
+        backbone: a FrozenClip, the name of one in conf/backbone, or a node. Not looked at where `model` is a detector.
+        preset: the name of one in conf/preset, for a model that is given by name.
+        seed: of fresh weights, order and draws, for a model that is given by name.
+        optimizer: takes the trained parameters and gives an optimiser, or such a node; default: conf/optimizer/adam.
+        scheduler: takes the optimiser and gives a scheduler that steps once an epoch, or such a node; default: none.
+        metrics: further torchmetrics by level, image or pixel, and name; see `metrics.suite.MetricSuite`.
+        saved: what a checkpoint holds of the settings. Only classes of this library are built from it.
+
+    Raises ConfigError for settings, and WeightsError for a backbone, that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: Detector | str | Node = "cops",
+        backbone: FrozenClip | str | Node = "mini",
+        *,
+        preset: str = "visa",
+        seed: int = 0,
+        optimizer: OptimizerFactory | Node | None = None,
+        scheduler: Callable[..., Any] | Node | None = None,
+        metrics: Mapping[Level, Mapping[str, Metric]] | Node | None = None,
+        saved: Saved | Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.saved = Saved()
+        if saved is not None:
+            self.saved = saved if isinstance(saved, Saved) else Saved.from_plain(saved)
+            if not isinstance(model, Detector):
+                model = self.saved.own_model() if model == "cops" else model
+                backbone = self.saved.own_backbone() if backbone == "mini" else backbone
+        if not isinstance(model, Detector):
+            if isinstance(model, str):
+                model = default_nodes(f"model={model}", f"preset={preset}", f"seed={seed}")["model"]
+            if isinstance(backbone, str):
+                backbone = default_nodes(f"backbone={backbone}")["backbone"]
+            self.saved = self.saved.with_nodes(model, None if isinstance(backbone, FrozenClip) else backbone)
+            model = build_detector(model, backbone)
+        self.model: Detector = model
+        record = model.backbone.record
+        self.saved.require_backbone(record)
+        self.saved = replace(self.saved, backbone=record.name, fingerprint=record.fingerprint)
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self._metrics = build_further_metrics(metrics or {})
         self.suites: list[MetricSuite] = []
         self.scored: list[list[ScoredImage]] = []
+        self.rows: list[MetricRow] = []
         self.count = EncoderCount()
+        self.show_progress: Callable[[MetricSuite], list[MetricRow]] = MetricSuite.rows
         self._pending: Pending | None = None
 
-    def expect_targets(self, names: list[str]) -> None:
-        """Prepare a fresh metric suite per target, in the order of the test dataloaders."""
-        self.suites = [MetricSuite(name, self.model.expand) for name in names]
-        self.scored = [[] for _ in names]
+    @property
+    def image_size(self) -> int:
+        """Side of the images that the detector takes, in pixels."""
+        return self.model.image_size
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Every "dataset/category" whose images were trained on."""
+        return self.saved.trained_on
+
+    @property
+    def trains(self) -> bool:
+        """Whether the detector learns."""
+        return isinstance(self.model, TrainableDetector)
+
+    def forward(self, images: Images, names: Sequence[str] | None = None) -> Scores:
+        """Anomaly scores of preprocessed images; see `Detector.score`."""
+        return self.model.score(images, names=names)
+
+    # ---- training
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser over everything that trains, and its scheduler, stepped once an epoch, if there is one."""
+        if not isinstance(self.model, TrainableDetector):
+            raise ConfigError(f"{type(self.model).__name__} learns nothing, so it cannot be fitted; test it.")
+        factory = self._optimizer if self._optimizer is not None else default_nodes()["optimizer"]
+        optimizer = build_partial(factory)([parameter for _, parameter in self.model.trained_parameters()])
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": build_partial(self._scheduler)(optimizer)}
+
+    def on_fit_start(self) -> None:
+        """Keep what is trained on: it must not be tested on."""
+        samples = _samples(self.trainer.datamodule, "auxiliary") if self.trainer.datamodule else []  # type: ignore[attr-defined]
+        self._trained(samples)
+
+    def on_train_start(self) -> None:
+        """The same for loaders without a data module."""
+        self._trained(getattr(getattr(self.trainer.train_dataloader, "dataset", None), "samples", ()))
+
+    def _trained(self, samples: Sequence[Sample]) -> None:
+        found = dict.fromkeys((*self.trained_on, *(f"{s.dataset}/{s.category}" for s in samples)))
+        self.saved = replace(self.saved, trained_on=tuple(found))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Total loss of a batch; every part is logged as train/PART."""
+        model = self.model
+        assert isinstance(model, TrainableDetector)
+        features = self._features(model, batch)
+        draws = {
+            name: drawn.to(self.device) for name, drawn in model.training_draws(batch.names, self.current_epoch).items()
+        }
+        share, size = None, len(batch)
+        if world_size() > 1:
+            batches = self.trainer.train_dataloader.batch_sampler  # type: ignore[union-attr]
+            share = share_of(batches, batch_idx, features, batch.masks, model.backbone.patch_size)
+            size = batches.whole(batch_idx)
+        losses = model.losses(features, batch.masks, batch.labels, draws, share)
+        shown = mean_over_processes({name: value.detach() for name, value in losses.items()})
+        logged = {f"train/{name}": value for name, value in shown.items()}
+        self.log_dict(logged, on_step=True, on_epoch=True, batch_size=size)
+        self.log("loss", shown["total"], prog_bar=True, logger=False, batch_size=size)
+        return losses["total"]
+
+    # ---- evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """A fresh metric suite per validation set."""
+        self._expect(self.trainer.val_dataloaders)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Scores of a batch, into the suite of its dataset."""
+        self._evaluate(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics as val/DATASET/..."""
+        self._conclude("val/")
+
+    def on_test_start(self) -> None:
+        """Refuse what was trained on, unless the data module names it in `evaluate_seen`."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        loaders = _listed(self.trainer.test_dataloaders)
+        require_unseen(
+            [(name, samples) for loader in loaders for name, samples in [_tested(loader)] if samples],
+            self.trained_on,
+            _samples(data, "auxiliary") if self.saved.trained_on else (),
+            tuple(getattr(data, "evaluate_seen", ())),
+        )
+
+    def on_test_epoch_start(self) -> None:
+        """A fresh metric suite per target."""
+        self._expect(self.trainer.test_dataloaders)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Scores of a batch, into the suite of its target."""
+        self._evaluate(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics as TARGET/..."""
+        self._conclude("")
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> list[Prediction]:
+        """Path, score and anomaly map of every image of a batch."""
+        scores = self._scores(batch)
+        maps = scores.map.float().cpu().numpy()
+        return [
+            Prediction(sample.image, score, pixels)
+            for sample, score, pixels in zip(batch.samples, scores.image.tolist(), maps, strict=True)
+        ]
+
+    def _expect(self, loaders: Any) -> None:
+        names = [name for loader in _listed(loaders) for name, _ in [_tested(loader)]]
+        self.suites = [MetricSuite(name, self.model.expand, self._metrics) for name in names]
+        self.scored = [[] for _ in names]
+
+    def _scores(self, batch: Batch) -> Scores:
         categories = [sample.category for sample in batch.samples]
         if isinstance(self.model, FeatureDetector):
             features = self._features(self.model, batch)
-            scores = self.model.score_features(features, keys=batch.keys, categories=categories)
-        else:
-            assert batch.images is not None, "a model that reads images is not served features"
-            self.count.encoded += len(batch)
-            scores = self.model.score(batch.images, keys=batch.keys, categories=categories)
+            return self.model.score_features(features, names=batch.names, categories=categories)
+        assert batch.images is not None, "a model that reads images is not served features"
+        self.count.encoded += len(batch)
+        return self.model.score(batch.images, names=batch.names, categories=categories)
+
+    def _evaluate(self, batch: Batch, target: int) -> None:
+        scores = self._scores(batch)
         on_gpu = scores.image.is_cuda
         image, patch = (x.float().to("cpu", non_blocking=on_gpu) for x in (scores.image, scores.patch))
         copied = torch.cuda.current_stream().record_event() if on_gpu else None
         # The batch before is taken in while the GPU computes this one.
         self._take_in()
-        self._pending = Pending(dataloader_idx, batch, image, patch, copied)
-
-    def on_test_epoch_end(self) -> None:
-        """Take in the last batch."""
-        self._take_in()
+        self._pending = Pending(target, batch, image, patch, copied)
 
     def _take_in(self) -> None:
         if self._pending is None:
@@ -97,12 +259,23 @@ class ScoringTask(LightningModule):
         self.suites[target].update(image, patch, masks, batch.labels.cpu(), categories, batch.keys)
         self.scored[target].extend(map(ScoredImage, batch.samples, image.tolist(), patch))
 
+    def _conclude(self, prefix: str) -> None:
+        self._take_in()
+        self.rows = []
+        for suite in self.suites:
+            rows = self.show_progress(suite)
+            self.rows += rows
+            values = {f"{prefix}{suite.target}/{name}": value for name, value in scalars(rows).items()}
+            if self.device.type == "mps":  # which has no fp64
+                values = {name: value.float() for name, value in values.items()}
+            self.log_dict(values, sync_dist=world_size() > 1)
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Copies that need not wait; in testing, masks and labels stay where metrics read them."""
-        if self.trainer.testing:
-            moved = replace(batch, masks=None).to(device, non_blocking=True)
-            return replace(moved, masks=batch.masks, labels=batch.labels)
-        return batch.to(device, non_blocking=True)
+        """Copies that need not wait; in evaluation, masks and labels stay where metrics read them."""
+        if self.trainer.training and not self.trainer.validating and not self.trainer.sanity_checking:
+            return batch.to(device, non_blocking=True)
+        moved = replace(batch, masks=None).to(device, non_blocking=True)
+        return replace(moved, masks=batch.masks, labels=batch.labels)
 
     def images_of_all(self) -> list[list[ScoredImage]]:
         """The scored images of every target, of all processes, in the order of the dataset. All must ask together."""
@@ -129,63 +302,53 @@ class ScoringTask(LightningModule):
         self.count.encoded += len(batch)
         return model.encode(batch.images)
 
+    # ---- prediction without a trainer
 
-class CopsTask(ScoringTask):
-    """Trains the prompts of `model` with Adam.
+    def predict(self, source: Any, **options: Any) -> Iterator[Prediction]:
+        """Path, score and anomaly map of images, one at a time; see `Detector.predict`."""
+        return self.model.predict(source, **options)
 
-    Only trained weights enter `state_dict`, under their released names; checkpoints carry `stamp` beside them.
-    """
+    # ---- checkpoints
 
-    model: CoPS
-
-    def __init__(self, model: CoPS, stamp: Stamp, lr: float = 1e-3, betas: tuple[float, float] = (0.5, 0.999)) -> None:
-        super().__init__(model)
-        self.stamp, self.lr, self.betas = stamp, lr, betas
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam over everything that trains, as released."""
-        parameters = [parameter for _, parameter in self.model.released_parameters()]
-        return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Total loss of a batch; every part is logged."""
-        features, noise = self._features(self.model, batch), self._noise(batch)
-        share, size = None, len(batch)
-        if world_size() > 1:
-            batches = self.trainer.train_dataloader.batch_sampler  # type: ignore[union-attr]
-            share = share_of(batches, batch_idx, features, batch.masks, self.model.backbone.patch_size)
-            size = batches.whole(batch_idx)
-        losses = self.model.losses_of_features(features, batch.masks, batch.labels, noise, share)
-        shown = mean_over_processes({name: value.detach() for name, value in losses.items()})
-        logged = {f"train/{name}": value for name, value in shown.items()}
-        self.log_dict(logged, on_step=True, on_epoch=True, batch_size=size)
-        self.log("loss", shown["total"], prog_bar=True, logger=False, batch_size=size)
-        return losses["total"]
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
-        """Trained weights under their released names; the frozen backbone is named by its hash in the stamp."""
-        return {name: parameter.detach() for name, parameter in self.model.released_parameters()}
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        """Trained weights under their released names, behind `prefix`; the frozen backbone is left out."""
+        state = {} if destination is None else destination
+        if isinstance(self.model, TrainableDetector):
+            for name, parameter in self.model.trained_parameters():
+                state[prefix + name] = parameter if keep_vars else parameter.detach()
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take exactly the weights that `state_dict` gives. Raises CheckpointError naming what differs."""
-        if problems := mismatches(state_dict, self.state_dict()):
-            raise CheckpointError(f"The checkpoint does not fit this model: {problems}. Use the one of this run.")
-        self.model.load_released(state_dict)
+        if isinstance(self.model, TrainableDetector):
+            self.model.load_trained(state_dict)
+        elif state_dict:
+            raise CheckpointError(f"The checkpoint holds weights, and {type(self.model).__name__} has none to fill.")
+        return torch.nn.modules.module._IncompatibleKeys([], [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the checkpoint says about itself."""
-        checkpoint[STAMP] = self.stamp.as_dict()
+        checkpoint[HYPER_PARAMETERS] = {SAVED: self.saved.as_plain()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights that were trained on another backbone."""
-        if checkpoint[STAMP]["fingerprint"] != self.stamp.fingerprint:
-            raise CheckpointError(
-                f"The checkpoint was trained on the backbone {checkpoint[STAMP]['backbone']} with other weights than "
-                f"{self.stamp.backbone} has here. Load the same CLIP."
-            )
+        """Refuse weights that were trained on another backbone; take over what they were trained on."""
+        saved = Saved.of_checkpoint(checkpoint, Path("The checkpoint"))
+        saved.require_backbone(self.model.backbone.record)
+        self.saved = replace(self.saved, trained_on=saved.trained_on)
 
-    def _noise(self, batch: Batch) -> Noise:
-        """The VAE's draw, a function of (seed, epoch, image), so that a resumed run repeats an uninterrupted one."""
-        width, seed, epoch = self.model.backbone.width, self.model.seed, self.current_epoch
-        draws = [torch.randn(width, generator=named_generator(seed, "vae", epoch, key)) for key in batch.keys]
-        return torch.stack(draws).to(self.device)
+
+def _listed(loaders: Any) -> list[Any]:
+    return [] if loaders is None else list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+
+
+def _tested(loader: Any) -> tuple[str, Sequence[Sample]]:
+    """The name of a loader's dataset, and its samples as far as they are known before they are read."""
+    dataset = getattr(loader, "dataset", None)
+    samples = getattr(dataset, "samples", ())
+    name = getattr(dataset, "name", None) or (samples[0].dataset if samples else None)
+    return from_first(name or "images"), samples
+
+
+def _samples(data: Any, role: str) -> Sequence[Sample]:
+    index = getattr(data, role, None)
+    return () if index is None else index.test

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cops_lightning.core.types import MEAN, Level
+from cops_lightning.core.types import MEAN
 from cops_lightning.report.collect import Collection, read_scores
+from cops_lightning.report.metric_names import Metric, metric_name
 from cops_lightning.report.published import departures, published
 from cops_lightning.report.stats import (
     AurocComparison,
@@ -17,7 +18,7 @@ from cops_lightning.report.stats import (
     Outcome,
     Paired,
     RankComparison,
-    VarianceSplit,
+    VarianceComponents,
     bootstrap_images,
     bootstrap_iqm_difference,
     compare_pairs,
@@ -26,38 +27,27 @@ from cops_lightning.report.stats import (
     holm,
     pairs_needed,
     rank_correlation,
-    split_variance,
     state_p,
+    variance_components,
 )
 from cops_lightning.report.stats.paired import NEEDS_WILCOXON
 from cops_lightning.report.tables import NOTHING
 
 ALPHA = 0.05
-Metric = tuple[Level, str]
 Decision = Literal["shown", "opposite", "partly", "not shown"]
 # What to say of differences on single datasets alone, by whether A was the better one.
 PARTLY: dict[tuple[bool, ...], str] = {
     (True,): "not shown in general, only on single datasets",
     (False,): "not shown; single datasets show the opposite",
 }
-NAMES = {"auroc": "AUROC", "ap": "AP", "f1_max": "F1-max", "aupro": "AUPRO"}
-
-
-def metric_name(metric: Metric) -> str:
-    """As it is read: image AUROC."""
-    return f"{metric[0]} {NAMES.get(metric[1], metric[1])}"
 
 
 def prepare(collection: Collection) -> pd.DataFrame:
-    """The results in percent, with `method` (the variant, and its backbone where it ran on several) and `condition`
-    (the target, and the auxiliary dataset where there are several).
+    """The results in percent, with `condition`: the target, and the auxiliary dataset where there are several.
 
     What was not trained meets every condition: its rows stand once for each auxiliary dataset of the others.
     """
-    frame = collection.results.copy()
-    frame["value"] *= 100
-    several_backbones = frame.groupby("variant")["backbone"].transform("nunique") > 1
-    frame["method"] = frame["variant"] + (" [" + frame["backbone"] + "]").where(several_backbones, "")
+    frame = collection.results.assign(value=100 * collection.results["value"])
     auxiliaries = [name for name in frame["auxiliary"].unique() if name != NOTHING]
     if len(auxiliaries) < 2:
         return frame.assign(condition=frame["target"])
@@ -384,7 +374,7 @@ def correlate_shift(
             continue
         x, y = both["frechet"].to_numpy(dtype=float), both["mean"].to_numpy(dtype=float)
         outcome = rank_correlation(x, y, unit="pairs of auxiliary and target")
-        found.append(ShiftCorrelation(method, metric, tuple(both["condition"]), x, y, outcome))  # type: ignore[arg-type]
+        found.append(ShiftCorrelation(method, metric, tuple(both["condition"]), x, y, outcome))
     return found
 
 
@@ -422,11 +412,11 @@ class VarianceRecord:
     datasets: int
     seeds: int
     draws: int
-    split: VarianceSplit
+    components: VarianceComponents
 
 
-def split_all(collection: Collection, frame: pd.DataFrame) -> list[VarianceRecord]:
-    """Variance split of every method with at least 2 seeds, from latent draws where all its runs recorded them."""
+def read_variance(collection: Collection, frame: pd.DataFrame) -> list[VarianceRecord]:
+    """Variance components of every method with at least 2 seeds, from latent draws where all its runs recorded them."""
     records = []
     runs = frame.drop_duplicates("job").set_index("job")
     for (method, auxiliary), part in runs.groupby(["method", "auxiliary"], sort=False):
@@ -448,8 +438,8 @@ def split_all(collection: Collection, frame: pd.DataFrame) -> list[VarianceRecor
         n_draws = table.shape[1] // n_seeds if n_seeds else 0
         if table.empty or n_seeds * n_draws != table.shape[1] or n_seeds < 2 or (len(table) < 2 and n_draws < 2):
             continue
-        split = split_variance(table.to_numpy(dtype=float).reshape(len(table), n_seeds, n_draws))
-        records.append(VarianceRecord(str(method), str(auxiliary), len(table), n_seeds, n_draws, split))
+        components = variance_components(table.to_numpy(dtype=float).reshape(len(table), n_seeds, n_draws))
+        records.append(VarianceRecord(str(method), str(auxiliary), len(table), n_seeds, n_draws, components))
     return records
 
 
@@ -458,7 +448,8 @@ def split_all(collection: Collection, frame: pd.DataFrame) -> list[VarianceRecor
 
 def beside_published(collection: Collection, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Published values and ours in percent, from runs of the same protocol; where none is, why not."""
-    reasons: dict[int, list[str]] = {job: departures(collection.jobs[job].record) for job in collection.used}
+    trained_on = frame.drop_duplicates("job").set_index("job")["auxiliary"]
+    reasons = {job: departures(collection.jobs[job].record, trained_on[job]) for job in collection.used}
     same = [job for job, found in reasons.items() if not found]
     if not same:
         return pd.DataFrame(), sorted({reason for found in reasons.values() for reason in found})

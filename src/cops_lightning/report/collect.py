@@ -1,26 +1,27 @@
 """Result folders to one table: what was run, what is complete, and what must not be mixed."""
 
 import csv
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MEAN
-from cops_lightning.report.tables import COLUMNS, read_results
+from cops_lightning.report.methods import Method, name_methods
+from cops_lightning.report.tables import COLUMNS, read_columns
 
 RESULTS, RECORD = "results.csv", "run.json"
 NO_RECORD = "without record"
 # What makes a number comparable with another seed's: everything but the seed.
-GROUP = ["backbone", "variant", "auxiliary", "target"]
-HEADER = ",".join(COLUMNS)
+GROUP = ["method", "auxiliary", "target"]
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,17 @@ class Job:
         return str(self.record.get("backbone", {}).get("origin", "")).startswith("random")
 
     @property
-    def fingerprint(self) -> str:
-        """Hash of the frozen CLIP's weights; empty if unknown."""
-        return str(self.record.get("backbone", {}).get("fingerprint", ""))
+    def weights(self) -> str:
+        """Start of the hash of the frozen CLIP's weights; empty if they are random or unknown."""
+        return "" if self.is_random else str(self.record.get("backbone", {}).get("fingerprint", ""))[:6]
 
     @property
-    def started(self) -> str:
-        """ISO time, which sorts."""
-        return str(self.record.get("started", ""))
+    def finished(self) -> float:
+        """Seconds since 1970; 0 if unknown."""
+        started = self.record.get("started")
+        if not started:
+            return 0.0
+        return datetime.fromisoformat(str(started)).timestamp() + (self.record.get("duration_seconds") or 0.0)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None if the run left none. Raises CopsError if it is damaged."""
@@ -75,12 +79,19 @@ class Job:
 class Collection:
     """Every job that was found, and the results of those that are complete.
 
-    `results` has the columns of results.csv and: `job` (index into `jobs`), `backbone`, `seen` (the target was trained
-    on: not zero-shot). `left_out` says in a sentence each which results were not taken, and why.
+    Args:
+        jobs: All of them, whatever became of them.
+        results: The columns of results.csv, `method` as its name and `variant` as its first label, and: `job` (index
+            into `jobs`), `backbone`, `seen` (the target was trained on: not zero-shot).
+        methods: Those that the results are of.
+        notes: A sentence on each label that does not mean one method alone.
+        left_out: A sentence on each result that was not taken, and why.
     """
 
     jobs: tuple[Job, ...]
     results: pd.DataFrame
+    methods: tuple[Method, ...]
+    notes: tuple[str, ...]
     left_out: tuple[str, ...]
 
     @cached_property
@@ -92,8 +103,9 @@ class Collection:
 def collect(roots: Sequence[Path]) -> Collection:
     """Find and read every job below the given folders. Thousands take seconds.
 
-    Runs that failed or did not finish are kept as jobs and give no results. Where a seed was run more than once with
-    other outcomes, the latest counts; where runs of one group saw other numbers of images, those with most count.
+    Runs that failed or did not finish are kept as jobs and give no results. Where a seed of a method was scored more
+    than once with other outcomes, the latest to finish counts; where runs of a method saw other numbers of images,
+    those with most count.
 
     Raises CopsError if a folder does not exist, there are no results, or a results file is malformed.
     """
@@ -103,20 +115,19 @@ def collect(roots: Sequence[Path]) -> Collection:
             f"There is no {RESULTS} or {RECORD} below {', '.join(map(str, roots))}. Give folders that cops-train or "
             "cops-eval wrote, such as runs/ablations."
         )
-    complete = [number for number, job in enumerate(jobs) if job.complete]
-    if not complete:
+    frame = _read_all(jobs)
+    if frame.empty:
         states = ", ".join(sorted({job.status for job in jobs}))
         raise CopsError(
             f"None of the {len(jobs)} runs below {', '.join(map(str, roots))} has results (they are: {states}). Wait "
             "for them, or look into run.log of a failed one."
         )
-    frame = _read_all([(number, jobs[number].folder / RESULTS) for number in complete])
-    names = dict(zip(complete, _backbones([jobs[n] for n in complete]), strict=True))
-    frame["backbone"] = frame["job"].map(names)
+    frame["backbone"] = frame["job"].map(_backbones({job: jobs[job] for job in frame["job"].unique().tolist()}))
     frame["seen"] = frame["auxiliary"] == frame["target"]
+    methods, notes = _name_methods(frame, jobs)
     frame, fewer = _largest(frame, jobs)
     frame, earlier = _latest(frame, jobs)
-    return Collection(jobs, frame.reset_index(drop=True), tuple(fewer + earlier))
+    return Collection(jobs, frame.reset_index(drop=True), methods, notes, tuple(fewer + earlier))
 
 
 def find_jobs(roots: Iterable[Path]) -> list[Job]:
@@ -140,89 +151,95 @@ def find_jobs(roots: Iterable[Path]) -> list[Job]:
     return jobs
 
 
-def _read_all(files: Sequence[tuple[int, Path]]) -> pd.DataFrame:
-    """All files as one frame. Files that look as `write_results` writes them are parsed in one go."""
-    bodies, numbers, frames = [], [], []
-    for number, path in files:
-        header, _, body = path.read_text(encoding="utf-8").partition("\n")
-        if header.strip() == HEADER and '"' not in body:
-            lines = body.count("\n") + (not body.endswith("\n") and bool(body))
-            bodies.append(body if body.endswith("\n") or not body else body + "\n")
-            numbers += [number] * lines
-        else:
-            rows = [asdict(row.run) | asdict(row.measured) for row in read_results(path)]
-            frames.append(pd.DataFrame(rows, columns=list(COLUMNS)).assign(job=number))
-    if bodies:
-        try:
-            text = HEADER + "\n" + "".join(bodies)
-            numeric = {"seed": "int64", "value": "float64", "n_normal": "int64", "n_anomalous": "int64"}
-            types = {name: numeric.get(name, "object") for name in COLUMNS}
-            read = pd.read_csv(io.StringIO(text), dtype=types, keep_default_na=False, na_values={"value": [""]})
-            if len(read) != len(numbers) or not read["value"].dropna().between(0, 1).all():
-                raise ValueError("not a results file")
-            frames.insert(0, read.assign(job=numbers))
-        except ValueError:
-            for _, path in files:
-                read_results(path)  # names the file, the line and what is wrong
-            raise
-    frame = pd.concat(frames, ignore_index=True)
-    frame["value"] = frame["value"].astype(float)
-    return frame
+def _read_all(jobs: Sequence[Job]) -> pd.DataFrame:
+    """The results of all complete jobs; `job` is the index of theirs."""
+    cells: dict[str, list[Any]] = {column: [] for column in (*COLUMNS, "job")}
+    for number, job in enumerate(jobs):
+        if job.complete:
+            columns = read_columns(job.folder / RESULTS)
+            columns["job"] = [number] * len(columns["seed"])
+            for column, more in columns.items():
+                cells[column] += more
+    return pd.DataFrame(cells).astype({"value": float})
 
 
-def _backbones(jobs: Sequence[Job]) -> list[str]:
+def _backbones(jobs: Mapping[int, Job]) -> dict[int, str]:
     """A name per job, told apart by hash where one name stands for several weights; random weights have one name."""
     weights: dict[str, set[str]] = {}
-    for job in jobs:
+    for job in jobs.values():
         if not job.is_random:
-            weights.setdefault(job.backbone, set()).add(job.fingerprint)
-    return [
-        f"{job.backbone}, random weights"
+            weights.setdefault(job.backbone, set()).add(job.weights)
+    return {
+        number: f"{job.backbone}, random weights"
         if job.is_random
         else job.backbone
         if len(weights[job.backbone]) == 1
-        else f"{job.backbone} {job.fingerprint[:6]}"
-        for job in jobs
-    ]
+        else f"{job.backbone} {job.weights}"
+        for number, job in jobs.items()
+    }
+
+
+def _name_methods(frame: pd.DataFrame, jobs: Sequence[Job]) -> tuple[tuple[Method, ...], tuple[str, ...]]:
+    """The methods and what is to be said of their labels; writes names and first labels into the frame.
+
+    Where one hash of settings was run over several weights of the frozen CLIP, their hash is part of the method.
+    """
+    weights: dict[str, set[str]] = {}
+    pairs = frame[["method", "job"]].drop_duplicates().to_numpy().tolist()
+    for method, job in pairs:
+        weights.setdefault(method, set()).add(jobs[job].weights)
+    settings: dict[str, Mapping[str, Any]] = {}
+    keys: dict[tuple[str, int], str] = {}
+    for method, job in pairs:
+        known = jobs[job].record.get("method_settings")
+        several = len(weights[method] - {""}) > 1
+        key = keys[method, job] = f"{method}-{jobs[job].weights or 'unknown'}" if several else method
+        if isinstance(known, Mapping):
+            settings.setdefault(key, {**known, "weights": jobs[job].weights} if several else known)
+    frame["method"] = [keys[pair] for pair in zip(frame["method"], frame["job"], strict=True)]
+    labels = frame.groupby("method", sort=False)["variant"].unique()
+    methods, notes = name_methods({str(key): [*map(str, given)] for key, given in labels.items()}, settings)
+    frame["variant"] = frame["method"].map({method.hash: method.labels[0] for method in methods})
+    frame["method"] = frame["method"].map({method.hash: method.name for method in methods})
+    return methods, notes
 
 
 def _largest(frame: pd.DataFrame, jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[str]]:
     """Of each group only the runs that saw most images: means over different images are not comparable."""
     means = frame[frame["category"] == MEAN]
-    images = (means["n_normal"] + means["n_anomalous"]).groupby([*(means[key] for key in GROUP), means["job"]]).max()
+    images = means.assign(images=means["n_normal"] + means["n_anomalous"]).groupby([*GROUP, "job"])["images"].max()
     fewer = images[images < images.groupby(level=GROUP).transform("max")]
-    if fewer.empty:
-        return frame, []
-    drop = {(job, target) for *_, target, job in fewer.index}
     said = [
-        f"{jobs[index[-1]].folder}: {count} images of {index[-2]}, while other runs of {index[1]} saw more"
-        for index, count in fewer.items()
-        if isinstance(index, tuple)
+        f"{jobs[job].folder}: {count} images of {target}, while other runs of {method} saw more"
+        for (method, _, target, job), count in zip(fewer.index.tolist(), fewer, strict=True)
     ]
-    kept = [(job, target) not in drop for job, target in zip(frame["job"], frame["target"], strict=True)]
-    return frame[kept], said
+    return _without(frame, fewer.index), said
 
 
 def _latest(frame: pd.DataFrame, jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[str]]:
-    """Of each seed of a group the run that started last; earlier ones are named if their numbers differ."""
-    found = frame[["job", *GROUP, "seed"]].drop_duplicates()
-    found = found.assign(started=[jobs[job].started for job in found["job"]]).sort_values(["started", "job"])
-    earlier = found[found.duplicated([*GROUP, "seed"], keep="last")]
+    """Of each seed of a group the run that finished last; earlier ones are named if their numbers differ."""
+    found = frame[[*GROUP, "seed", "job"]].drop_duplicates()
+    found = found.assign(finished=[jobs[job].finished for job in found["job"]]).sort_values(["finished", "job"])
+    earlier = pd.MultiIndex.from_frame(found[found.duplicated([*GROUP, "seed"], keep="last")].drop(columns="finished"))
     if earlier.empty:
         return frame, []
-    last = found.drop_duplicates([*GROUP, "seed"], keep="last")
-    kept = {tuple(row[1:]): row[0] for row in last[["job", *GROUP, "seed"]].to_numpy().tolist()}
-    values = {key: part["value"].reset_index(drop=True) for key, part in frame.groupby(["job", "target"])}
-    said, drop = [], set()
-    for job, *group in earlier[["job", *GROUP, "seed"]].to_numpy().tolist():
-        _, variant, _, target, seed = group
-        drop.add((job, target))
-        if not values[job, target].equals(values[kept[tuple(group)], target]):
-            said.append(
-                f"{jobs[job].folder}: {variant}, seed {seed}, on {target} was run again later, with other numbers"
-            )
-    rows = [(job, target) not in drop for job, target in zip(frame["job"], frame["target"], strict=True)]
-    return frame[rows], said
+    last = {tuple(group): job for *group, job, _ in found.to_numpy().tolist()}
+    values = {key: part.to_numpy() for key, part in frame.groupby([*GROUP, "seed", "job"])["value"]}
+    said = [
+        f"{jobs[job].folder}: {method}, seed {seed}, on {target} was scored again later, with other numbers"
+        for method, auxiliary, target, seed, job in earlier.tolist()
+        if not np.array_equal(
+            values[method, auxiliary, target, seed, job],
+            values[method, auxiliary, target, seed, last[method, auxiliary, target, seed]],
+            equal_nan=True,
+        )
+    ]
+    return _without(frame, earlier), said
+
+
+def _without(frame: pd.DataFrame, rows: pd.Index) -> pd.DataFrame:
+    """The frame without the rows whose cells are in the index, by the index's names."""
+    return frame[~pd.MultiIndex.from_frame(frame[list(rows.names)]).isin(rows)]
 
 
 def read_scores(job: Job) -> pd.DataFrame | None:

@@ -1,7 +1,5 @@
 """Methods beside each other on the console: mean and standard deviation over seeds."""
 
-from collections.abc import Mapping, Sequence
-
 import pandas as pd
 from rich import box
 from rich.table import Table
@@ -10,28 +8,28 @@ from rich.text import Text
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.tables import NOT_AVAILABLE, NOTHING
 
+MOST_TARGETS = 6
+ALL_TARGETS = "mean of targets"
 
-def comparison_table(
-    frame: pd.DataFrame, title: str, metric: str = "auroc", groups: Mapping[str, Sequence[str]] | None = None
-) -> Table:
+
+def comparison_table(frame: pd.DataFrame, title: str, metric: str = "auroc") -> Table:
     """A line per method, and per auxiliary dataset where there are several, the best last; columns per target and
-    level, in percent.
+    level, in percent. Of several targets there is the mean too, and of more than `MOST_TARGETS` the mean alone.
 
     `frame` is what `analysis.prepare` gives. A cell is "mean ± standard deviation" over seeds (n - 1 in the
-    denominator), the value alone where there is one seed. `groups` names targets of which every seed's mean is shown
-    instead. A column that nothing fills is left out.
+    denominator), the value alone where there is one seed. Zero-shot only: a target that was trained on has no value.
+    The mean is that of all targets in each seed; there is none where one of them is missing.
     """
-    chosen = frame[(frame["category"] == MEAN) & (frame["metric"] == metric)].dropna(subset=["value"])
-    group_of = {target: name for name, members in (groups or {}).items() for target in members}
+    chosen = frame[(frame["category"] == MEAN) & (frame["metric"] == metric) & ~frame["seen"]].dropna(subset=["value"])
     learnt = chosen["auxiliary"] != NOTHING
     several = chosen.loc[learnt, "auxiliary"].nunique() > 1
-    chosen = chosen.assign(
-        line=chosen["method"] + (", on " + chosen["auxiliary"]).where(learnt & several, ""),
-        column=chosen["target"].map(lambda target: group_of.get(target, target)),
-    )
-    by_seed = chosen.groupby(["line", "column", "level", "seed"], sort=False)["value"].mean()
-    spread = by_seed.groupby(["line", "column", "level"], sort=False).agg(["mean", "std", "count"])
+    chosen = chosen.assign(line=chosen["method"] + (", on " + chosen["auxiliary"]).where(learnt & several, ""))
+    by_seed = chosen.groupby(["line", "target", "level", "seed"], sort=False)["value"].mean()
     order = by_seed.groupby("line").mean().sort_values().index
+    if (n_targets := chosen["target"].nunique()) > 1:
+        means = _over_targets(by_seed)
+        by_seed = means if n_targets > MOST_TARGETS and not means.empty else pd.concat([by_seed, means])
+    spread = by_seed.groupby(["line", "target", "level"], sort=False).agg(["mean", "std", "count"])
     found = {key: tuple(values) for key, values in zip(spread.index, spread.to_numpy(), strict=True)}
     table = Table(
         title=Text(f"{title}: {metric.upper()} in %"),
@@ -41,16 +39,28 @@ def comparison_table(
         pad_edge=False,
     )
     table.show_edge, table.collapse_padding = False, True
-    table.add_column("method", no_wrap=True)
-    columns = list(dict.fromkeys((column, level) for _, column, level in found))
-    for column, level in columns:
-        table.add_column(f"{column}\n{level}", justify="right", no_wrap=True)
+    table.add_column("method", overflow="fold")
+    columns = list(dict.fromkeys((target, level) for _, target, level in found))
+    cells = {column: [_cell(found.get((line, *column))) for line in order] for column in columns}
+    for (target, level), shown in cells.items():  # a long name is broken, numbers are not
+        table.add_column(f"{target}\n{level}", justify="right", overflow="fold", min_width=max(map(len, shown)))
     table.add_column("seeds", justify="right")
-    for line in order:
-        cells = [_cell(found.get((line, *column))) for column in columns]
+    for line, *shown in zip(order, *cells.values(), strict=True):
         seeds = max(int(count) for (name, *_), (_, _, count) in found.items() if name == line)
-        table.add_row(Text(line), *cells, str(seeds))
+        table.add_row(Text(line), *shown, str(seeds))
     return table
+
+
+def _over_targets(by_seed: "pd.Series[float]") -> "pd.Series[float]":
+    """The mean over targets of every line, level and seed that has all of them."""
+    table = by_seed.unstack("target")
+    complete = [
+        of_level.dropna(axis="columns", how="all").dropna().mean(axis="columns")
+        for _, of_level in table.groupby("level", sort=False)
+    ]
+    means = pd.concat(complete).to_frame("value").assign(target=ALL_TARGETS)
+    reordered: pd.Series[float] = means.set_index("target", append=True).reorder_levels(by_seed.index.names)["value"]
+    return reordered
 
 
 def _cell(spread: tuple[float, float, float] | None) -> str:

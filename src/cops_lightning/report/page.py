@@ -2,8 +2,8 @@
 
 import base64
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +17,7 @@ MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 # Columns that hold words.
 WORDS = (
     "method", "auxiliary", "target", "category", "metric", "dataset", "trained on", f"A {MINUS} B",
-    "auxiliary → target", "features of", "folder", "status", "why",
+    "auxiliary → target", "features of", "folder", "status", "why", "hash", "labels",
 )  # fmt: skip
 # What LaTeX does not know in its text fonts.
 LATEX = {
@@ -183,6 +183,18 @@ def plural(count: int, word: str) -> str:
 def slug(*parts: str) -> str:
     """A file name from words."""
     return re.sub(r"[^a-z0-9]+", "_", "_".join(parts).lower()).strip("_")
+
+
+def distinct(plots: Iterable[Plot]) -> tuple[Plot, ...]:
+    """The same plots with file names that differ: a name that came before gets a number."""
+    found: dict[str, Plot] = {}
+    for plot in plots:
+        name, number = plot.name, 1
+        while name in found:
+            number += 1
+            name = f"{plot.name}_{number}"
+        found[name] = replace(plot, name=name)
+    return tuple(found.values())
 
 
 def upper_first(text: str) -> str:

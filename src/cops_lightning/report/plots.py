@@ -17,13 +17,12 @@ from scipy import stats
 from cops_lightning.report.analysis import (
     Comparison,
     HealthRecord,
-    Metric,
     Ranking,
     ShiftCorrelation,
     VarianceRecord,
     datasets_of,
-    metric_name,
 )
+from cops_lightning.report.metric_names import Metric, metric_name
 from cops_lightning.report.stats import mean_interval, state_p
 
 # Okabe and Ito's palette, which people with any colour vision tell apart; markers differ too.
@@ -249,17 +248,17 @@ def variance(records: Sequence[VarianceRecord]) -> bytes | None:
     """Standard deviation that each source brings by itself, side by side. None without records."""
     if not records:
         return None
-    parts = ("seed", "interplay", "draw")
-    labels = {"seed": "seed", "interplay": "seed x dataset", "draw": "latent draw"}
+    parts = ("seed", "interaction", "draw")
+    labels = {"seed": "seed", "interaction": "seed x dataset", "draw": "latent draw"}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.2, 1.1 + 0.62 * len(records)))
         ax: Axes = figure.subplots()
         for number, part in enumerate(parts):
-            deviations = [np.sqrt(getattr(record.split, part) or 0.0) for record in records]
+            deviations = [np.sqrt(getattr(record.components, part) or 0.0) for record in records]
             y = np.arange(len(records)) + 0.24 * (number - 1)
             ax.barh(y, deviations, height=0.22, color=COLORS[number], label=labels[part])
             for at, value, record in zip(y, deviations, records, strict=True):
-                text = "not measured" if getattr(record.split, part) is None else f"{value:.2f}"
+                text = "not measured" if getattr(record.components, part) is None else f"{value:.2f}"
                 ax.text(value, at, f" {text}", va="center", fontsize=8)
         names = [
             f"{r.method} ({r.auxiliary})\n{r.seeds} seeds, {r.datasets} datasets, {r.draws} draws" for r in records

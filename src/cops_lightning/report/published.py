@@ -6,10 +6,30 @@ from typing import Any
 
 import pandas as pd
 
+from cops_lightning.report.methods import flatten
+
 SOURCE = "README of the authors' program (https://github.com/cqylunlun/CoPS), arXiv 2508.03447; one seed"
-EPOCHS = {"visa": 10, "mvtec": 5}
-READINGS = {"recon": "released", "states": "released", "deep": "released", "upsampling": "nearest"}
-SIZES = {"prototypes": 6, "context": 6, "classes": 2, "deep_tokens": 4, "class_samples": 10}
+# What they were measured with, by the end of a setting's dotted key; these are the defaults of what a run leaves open.
+SETTINGS = {
+    "image_size": 518,
+    "data.limit": None,
+    "corruption": None,
+    "corruption.kind": "none",
+    **{f"components.{name}": True for name in ("states", "classes", "spatial_weights", "deep_prompts")},
+    "components.image_score": "mixed",
+    **{f"readings.{name}": "released" for name in ("recon", "states", "deep")},
+    "readings.upsampling": "nearest",
+    "sizes.prototypes": 6,
+    "sizes.context": 6,
+    "sizes.classes": 2,
+    "sizes.deep_tokens": 4,
+    "sizes.class_samples": 10,
+}
+# By auxiliary dataset.
+PRESETS = {
+    "visa": {"epochs": 10, "pool": 5, "alpha": 0.26, "beta": 0.9, "recon_weight": 0.0},
+    "mvtec": {"epochs": 5, "pool": 3, "alpha": 0.35, "beta": 1.0, "recon_weight": 1.0},
+}
 
 
 def published() -> pd.DataFrame:
@@ -18,32 +38,31 @@ def published() -> pd.DataFrame:
         return pd.read_csv(file)
 
 
-def departures(record: Mapping[str, Any]) -> list[str]:
-    """How a run, given its run.json, departs from what the published numbers were measured with; empty if it does not.
+def departures(record: Mapping[str, Any], auxiliary: str) -> list[str]:
+    """How a run departs from what the published numbers were measured with; empty if it does not.
 
-    Groups that a record leaves empty stand for their defaults, which are the released settings.
+    Args:
+        record: The content of its run.json.
+        auxiliary: The dataset that it was trained on.
     """
-    config, backbone = record.get("config", {}), record.get("backbone", {})
-
-    def group(name: str) -> Mapping[str, Any]:
-        return config.get(name) or {}
-
+    settings, backbone = flatten(record.get("method_settings") or {}), record.get("backbone", {})
     found = []
     if not str(backbone.get("name", "")).startswith("ViT-L-14-336") or not backbone.get("published_by_openai"):
         found.append(f"backbone {backbone.get('name', 'unknown')} instead of OpenAI's ViT-L/14@336")
-    if group("backbone").get("image_size") != 518:
-        found.append("images are not known to be 518 px")
-    if group("data").get("limit") is not None:
-        found.append("not all images")
-    if config.get("variant") != "cops" or group("model").get("name", "cops") != "cops":
-        found.append("not the full method")
-    if any(value in (False, "global", "local") for value in group("components").values()):
-        found.append("components were taken away")
-    for name, expected in (("readings", READINGS), ("sizes", SIZES)):
-        changed = [key for key, value in expected.items() if group(name).get(key, value) != value]
-        if changed:
-            found.append(f"{name} differ: {', '.join(changed)}")
-    auxiliary = group("auxiliary")
-    if auxiliary.get("epochs", EPOCHS.get(auxiliary.get("source", ""))) != EPOCHS.get(auxiliary.get("source", "")):
-        found.append("another auxiliary dataset or number of epochs")
+    if not settings:
+        return [*found, "the settings are unknown"]
+    if auxiliary not in PRESETS:
+        found.append(f"trained on {auxiliary}")
+    if not str(_ending(settings, "model._target_").get("model._target_", "")).endswith(".CoPS"):
+        found.append("another model than CoPS")
+    if SETTINGS["image_size"] not in _ending(settings, "image_size").values():
+        found.append(f"images are not known to be {SETTINGS['image_size']} px")
+    expected = SETTINGS | {f"preset.{name}": value for name, value in PRESETS.get(auxiliary, {}).items()}
+    for name, value in expected.items():
+        found += [f"{key} is {given}" for key, given in _ending(settings, name).items() if given not in (value, None)]
     return found
+
+
+def _ending(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings whose dotted key is this or ends so."""
+    return {key: value for key, value in settings.items() if f".{key}".endswith(f".{name}")}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from difflib import get_close_matches
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -13,22 +13,22 @@ from cops_lightning.report import plots
 from cops_lightning.report.analysis import (
     ALPHA,
     Comparison,
-    Metric,
     beside_published,
     compare_all,
     compare_images,
     correlate_shift,
-    metric_name,
     prepare,
     rank_methods,
     read_health,
     read_shift,
-    split_all,
+    read_variance,
     summarise,
     transfer_gaps,
     transfer_matrix,
 )
 from cops_lightning.report.collect import Collection
+from cops_lightning.report.methods import find_method
+from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric, metric_name
 from cops_lightning.report.page import (
     MINUS,
     MISSING,
@@ -37,6 +37,7 @@ from cops_lightning.report.page import (
     Plot,
     Section,
     Table,
+    distinct,
     interval,
     number,
     plural,
@@ -46,11 +47,9 @@ from cops_lightning.report.page import (
 )
 from cops_lightning.report.published import SOURCE
 from cops_lightning.report.stats import format_p, holm, state_p
-from cops_lightning.report.tables import NOTHING, SUMMARY
+from cops_lightning.report.tables import NOTHING
 
 FULL = "cops"
-DEFAULT_METRICS: tuple[Metric, ...] = (("image", "auroc"), ("pixel", "auroc"), ("pixel", "aupro"))
-ALL_METRICS: tuple[Metric, ...] = tuple((level, metric) for level, metric, _ in SUMMARY)
 MOST_FORESTS, MOST_LATENTS, MOST_VERDICTS = 12, 4, 12
 
 
@@ -63,19 +62,27 @@ def build_report(
 ) -> tuple[Page, list[Comparison]]:
     """The page and the comparisons that its verdicts come from.
 
-    `methods` are compared, the first with each other one; by default all, `cops` first. `margin` is the difference, in
-    points, that the table of needed seeds asks for. Raises CopsError for a method that no run has.
+    Args:
+        collection: What was found.
+        methods: Names, labels or starts of hashes of those to compare, the first with each other one; by default all,
+            `cops` first.
+        metrics: What to compare them in.
+        margin: The difference, in points, that the table of needed seeds asks for.
+        title: Heading of the page.
+
+    Raises CopsError for a method that no run has, or that stands for several.
     """
     frame = prepare(collection)
-    chosen = choose_methods(frame, methods)
+    chosen = choose_methods(collection, methods)
     table = summarise(frame)
     comparisons = compare_all(frame, chosen, metrics, margin)
+    full = {method.name for method in collection.methods if method.labels[0] == FULL}
     sections = [
         _verdicts(comparisons, chosen),
         _results(frame, table, chosen, metrics),
         _published(collection, frame),
         *_comparisons(comparisons, frame, collection, chosen, metrics, margin),
-        _ablations(comparisons, table, chosen, metrics),
+        _ablations(comparisons if chosen[0] in full else (), chosen, metrics),
         _auxiliaries(frame, table, chosen, metrics),
         _domain_shift(collection, frame, table, chosen),
         _vae(collection, frame),
@@ -85,37 +92,34 @@ def build_report(
     return Page(title, _summary(collection, frame), _cautions(collection, frame), tuple(sections)), comparisons
 
 
-def choose_methods(frame: pd.DataFrame, asked: Sequence[str] | None) -> list[str]:
-    """The methods to compare, in order. Raises CopsError for one that no run has, naming the nearest that there is."""
-    known = list(dict.fromkeys(frame["method"]))
+def choose_methods(collection: Collection, asked: Sequence[str] | None) -> list[str]:
+    """The names of the methods to compare, in order. Raises CopsError as `find_method` does."""
     if asked is None:
-        return sorted(known, key=lambda name: (name.partition(" ")[0] != FULL, name))
-    for name in asked:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
-            raise CopsError(f"No finished run is of the variant {name!r}; {hint}")
-    if len(set(asked)) < 2:
-        raise CopsError(f"--compare names {', '.join(asked)}; a comparison needs two different variants.")
-    return list(dict.fromkeys(asked))
+        return [m.name for m in sorted(collection.methods, key=lambda m: (m.labels[0] != FULL, m.name))]
+    names = list(dict.fromkeys(find_method(collection.methods, name).name for name in asked))
+    if len(names) < 2:
+        raise CopsError(f"--compare names {', '.join(asked)}; a comparison needs two different methods.")
+    return names
 
 
 def _summary(collection: Collection, frame: pd.DataFrame) -> tuple[str, ...]:
-    states = Counter(job.status for job in collection.jobs)
-    runs = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    seeds, targets = frame["seed"].nunique(), frame["target"].nunique()
-    auxiliaries = len(set(frame["auxiliary"]) - {NOTHING})
+    counted = {
+        "method": len(collection.methods),
+        "seed": frame["seed"].nunique(),
+        "auxiliary dataset": len(set(frame["auxiliary"]) - {NOTHING}),
+        "target": frame["target"].nunique(),
+    }
     return (
-        f"{plural(len(collection.jobs), 'run')} ({runs}); {plural(frame['method'].nunique(), 'method')}, "
-        f"{plural(seeds, 'seed')}, {plural(auxiliaries, 'auxiliary dataset')}, "
-        f"{plural(targets, 'target')}; backbone {', '.join(sorted(set(frame['backbone'])))}.",
+        f"{plural(len(collection.jobs), 'run')} ({_states(collection)}); "
+        f"{', '.join(plural(count, word) for word, count in counted.items())}; "
+        f"backbone {', '.join(sorted(set(frame['backbone'])))}.",
         "Values are in percent, differences in points. A dataset's value is the mean over its categories. Spreads and "
         "intervals are over seeds unless said otherwise; intervals are at 95 %, tests two-sided at level 0.05.",
     )
 
 
 def _cautions(collection: Collection, frame: pd.DataFrame) -> tuple[str, ...]:
-    found = []
+    found = list(collection.notes)
     used = [collection.jobs[job] for job in collection.used]
     if any(job.is_random for job in used):
         found.append("Some runs have a backbone with random weights: their numbers mean nothing.")
@@ -216,7 +220,7 @@ def _wide(rows: pd.DataFrame, further: list[str], intervals: bool = False) -> pd
     rows = rows.assign(cell=cells, column=[metric_name(m) for m in zip(rows["level"], rows["metric"], strict=True)])
     n = rows.groupby(keys, sort=False)["n"].max()
     wide = rows.pivot_table(index=keys, columns="column", values="cell", aggfunc="last", sort=False).reindex(n.index)
-    order = [metric_name(metric) for metric in ALL_METRICS if metric_name(metric) in wide.columns]
+    order = [metric_name(metric) for metric in METRICS if metric_name(metric) in wide.columns]
     wide = wide[order + [column for column in wide.columns if column not in order]].fillna(MISSING)
     wide.insert(0, "n", n.astype(str))
     return wide.reset_index()
@@ -330,17 +334,17 @@ def _comparisons(
         Table("comparison_over_datasets", captions[0], shown_total, total),
         Table("comparison_by_dataset", captions[1], shown_per, per, folded=len(per) > 40),
     ]
-    drawn = [
+    drawn = distinct(
         Plot(
             slug("difference", c.a, c.b, *c.metric),
             f"{c.a} {MINUS} {c.b}, {metric_name(c.metric)}: {_first_words(c)}",
             plots.forest(c),
         )
         for c in comparisons[:MOST_FORESTS]
-    ]
+    )
     section = Section(
         "comparison", f"{methods[0]} against {', '.join(methods[1:]) if len(methods) < 5 else 'the others'}",
-        tables=tuple(tables), plots=tuple(drawn),
+        tables=tuple(tables), plots=drawn,
     )  # fmt: skip
     return [section, *_ranking(frame, methods, metrics), *_images(frame, collection, methods)]
 
@@ -433,11 +437,9 @@ def _times(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _ablations(
-    comparisons: Sequence[Comparison], table: pd.DataFrame, methods: Sequence[str], metrics: Sequence[Metric]
-) -> Section:
+def _ablations(comparisons: Sequence[Comparison], methods: Sequence[str], metrics: Sequence[Metric]) -> Section:
     title, name = "Relative to the full method", "ablations"
-    if not comparisons or methods[0].partition(" ")[0] != FULL:
+    if not comparisons:
         return Section(name, title, ("There is nothing to set against the full method.",))
     by = {(c.b, c.metric): c for c in comparisons}
     rows, raw = [], []
@@ -575,15 +577,16 @@ def _vae(collection: Collection, frame: pd.DataFrame) -> Section:
         std=("sd over seeds", number(3)),
         count=("n", str),
     )
-    dead = [r for r in records if r.content["collapsed"]]
+    collapsed = [r for r in records if r.content["collapsed"]]
     warnings = tuple(
-        f"{r.method}, trained on {r.auxiliary}, seed {r.seed}: {r.content['verdict']}" for r in dead[:6]
-    ) + ((f"… and {len(dead) - 6} more runs whose VAE has collapsed.",) if len(dead) > 6 else ())
+        f"{r.method}, trained on {r.auxiliary}, seed {r.seed}: {r.content['verdict']}" for r in collapsed[:6]
+    ) + ((f"… and {len(collapsed) - 6} more runs whose VAE has collapsed.",) if len(collapsed) > 6 else ())
     text = (
         "A latent dimension is active if its posterior mean varies over images by more than 0.01. KL and gap are sums "
         "over dimensions: of each image's posterior, and of all images' together, from the prior that is sampled at "
         "inference. Spread of class tokens and of scores is over latent draws.",
-        f"{len(dead)} of {plural(len(records), 'run')} {'have' if len(dead) != 1 else 'has'} a collapsed VAE.",
+        f"{len(collapsed)} of {plural(len(records), 'run')} {'has' if len(collapsed) == 1 else 'have'} a collapsed "
+        "VAE.",
     )
     seen: set[tuple[str, str]] = set()
     drawn: list[Plot] = []
@@ -603,19 +606,19 @@ def _vae(collection: Collection, frame: pd.DataFrame) -> Section:
             means,
         ),
     )
-    return Section(name, title, text, warnings, tables=tables, plots=tuple(drawn))
+    return Section(name, title, text, warnings, tables=tables, plots=distinct(drawn))
 
 
 def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
     title, name = "Where results vary", "variance"
-    records = split_all(collection, frame)
+    records = read_variance(collection, frame)
     if not records:
-        return Section(name, title, ("Splitting variance needs 2 seeds on the same 2 datasets, which no method has.",))
+        return Section(name, title, ("Variance components need 2 seeds on the same 2 datasets, which no method has.",))
     raw = pd.DataFrame(
         {
             "method": r.method, "auxiliary": r.auxiliary, "datasets": r.datasets, "seeds": r.seeds, "draws": r.draws,
-            "var_dataset": r.split.dataset, "var_seed": r.split.seed, "var_interplay": r.split.interplay,
-            "var_draw": r.split.draw, **{f"share_{key}": value for key, value in r.split.shares.items()},
+            **{f"var_{part}": value for part, value in asdict(r.components).items()},
+            **{f"share_{part}": value for part, value in r.components.shares.items()},
         }
         for r in records
     )  # fmt: skip
@@ -623,8 +626,8 @@ def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
     def cells(part: str) -> list[str]:
         found = []
         for r in records:
-            value = getattr(r.split, part)
-            share = r.split.shares.get(part)
+            value = getattr(r.components, part)
+            share = r.components.shares.get(part)
             found.append(MISSING if value is None else f"{value:.2f}" + ("" if share is None else f" ({share:.0%})"))
         return found
 
@@ -637,7 +640,7 @@ def _variance(collection: Collection, frame: pd.DataFrame) -> Section:
             ],
             "dataset": cells("dataset"),
             "seed": cells("seed"),
-            f"seed {TIMES} dataset": cells("interplay"),
+            f"seed {TIMES} dataset": cells("interaction"),
             "latent draw": cells("draw"),
         }
     )
@@ -662,9 +665,16 @@ def _runs(collection: Collection) -> Section:
         {"folder": str(job.folder), "status": job.status, "why": str(job.record.get("error", "")) or MISSING}
         for job in unfinished
     ]
-    counts = Counter(job.status for job in collection.jobs)
-    text = "; ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    tables = (
-        (Table("unfinished_runs", "Without results", pd.DataFrame(rows)[["folder", "status", "why"]]),) if rows else ()
+    known = pd.DataFrame(
+        {"method": method.name, "hash": method.hash, "labels": ", ".join(method.labels)}
+        for method in collection.methods
     )
-    return Section("runs", "Runs", (f"{text}.",), items=collection.left_out, tables=tables)
+    tables = [Table("methods", "Methods: runs of equal settings, the seed left out", known)]
+    if rows:
+        tables.append(Table("unfinished_runs", "Without results", pd.DataFrame(rows)))
+    return Section("runs", "Runs", (f"{_states(collection)}.",), items=collection.left_out, tables=tuple(tables))
+
+
+def _states(collection: Collection) -> str:
+    counts = Counter(job.status for job in collection.jobs)
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))

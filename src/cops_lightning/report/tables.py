@@ -1,10 +1,11 @@
 """Metric rows to files and tables: tidy CSV for further use, a summary for the console and for Markdown."""
 
 import csv
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -13,30 +14,28 @@ from rich.text import Text
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import MEAN, Level, MetricRow
+from cops_lightning.report.metric_names import METRICS, NAMES, Metric, metric_name
 
 NOT_AVAILABLE = "n/a"
 # The auxiliary dataset of a run that trained on none.
 NOTHING = "none"
-SUMMARY: tuple[tuple[Level, str, str], ...] = (
-    ("image", "auroc", "AUROC"),
-    ("image", "ap", "AP"),
-    ("image", "f1_max", "F1-max"),
-    ("pixel", "auroc", "AUROC"),
-    ("pixel", "ap", "AP"),
-    ("pixel", "f1_max", "F1-max"),
-    ("pixel", "aupro", "AUPRO"),
-)
-
-Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What produced a row: `variant` is one setting of a `study`; `auxiliary` is the dataset it was trained on,
-    `NOTHING` if none.
+    """What produced a row.
+
+    Args:
+        run_id: Hash of all settings, the seed included.
+        method: Hash of all settings that can change the numbers, the seed left out: what results are grouped by.
+        study: What the run belongs to.
+        variant: A label for people. Two methods may share one, and a method may have several.
+        seed: Of the run.
+        auxiliary: The dataset that it was trained on, `NOTHING` if none.
     """
 
     run_id: str
+    method: str
     study: str
     variant: str
     seed: int
@@ -69,21 +68,42 @@ def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
 
 
 def read_results(path: Path) -> list[ResultRow]:
-    """The rows of a file that `write_results` wrote, exactly; further columns are ignored.
+    """The rows of a file that `write_results` wrote, exactly. Raises CopsError as `read_columns` does."""
+    columns = read_columns(path)
+    runs = map(Run, *(columns[name] for name in Run.__dataclass_fields__))
+    measured = map(MetricRow, *(columns[name] for name in MetricRow.__dataclass_fields__))
+    return list(map(ResultRow, runs, measured))
+
+
+def read_columns(path: Path) -> dict[str, list[Any]]:
+    """The same by column: the cells of each one of `COLUMNS`, parsed; further columns are ignored.
 
     Raises CopsError if the file is absent, lacks a column, or holds a cell that its column does not allow.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise CopsError(
-                    f"{path} lacks the column {', '.join(missing)}. A results file has {', '.join(COLUMNS)}."
-                )
-            return [_result_row(_Line(path, reader.line_num, cells)) for cells in reader]
+            reader = csv.reader(file)
+            head = next(reader, [])
+            lines = [(reader.line_num, cells) for cells in reader if cells]
     except FileNotFoundError:
         raise CopsError(f"{path} does not exist. Evaluate first, or give the path of a results.csv.") from None
+    missing = [column for column in COLUMNS if column not in head]
+    if missing:
+        raise CopsError(
+            f"{path} lacks the column {', '.join(missing)}; a results file has {', '.join(COLUMNS)}. Score again: with "
+            "cops-eval from the run's checkpoint, or with cops-train in a new folder."
+        )
+    return {column: list(_cells(path, lines, head.index(column), column)) for column in COLUMNS}
+
+
+def _cells(path: Path, lines: Iterable[tuple[int, list[str]]], place: int, column: str) -> Iterator[Any]:
+    parse, expected = CELLS.get(column, (sys.intern, "text"))
+    for number, cells in lines:
+        try:
+            yield parse(cells[place])
+        except (ValueError, IndexError):
+            cell = cells[place] if place < len(cells) else None
+            raise CopsError(f"{path}, line {number}: {column} is {cell!r}, expected {expected}.") from None
 
 
 def summary_table(rows: Iterable[MetricRow], title: str) -> Table:
@@ -94,8 +114,8 @@ def summary_table(rows: Iterable[MetricRow], title: str) -> Table:
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.show_edge, table.collapse_padding = False, True
     table.add_column("target", overflow="fold")
-    for level, _, name in SUMMARY:
-        table.add_column(f"{level}\n{name}", justify="right", no_wrap=True)
+    for level, metric in METRICS:
+        table.add_column(f"{level}\n{NAMES[metric]}", justify="right", no_wrap=True)
     table.add_column("normal+\nanomalous", justify="right", no_wrap=True)
     for cells in _summary(rows):
         table.add_row(*map(Text, cells))
@@ -104,7 +124,7 @@ def summary_table(rows: Iterable[MetricRow], title: str) -> Table:
 
 def summary_markdown(rows: Iterable[MetricRow], title: str) -> str:
     """The same table as Markdown. Raises ValueError as `summary_table` does."""
-    head = ["target", *(f"{level} {name}" for level, _, name in SUMMARY), "normal + anomalous"]
+    head = ["target", *map(metric_name, METRICS), "normal + anomalous"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *_summary(rows)]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"**{title}**\n\n{body}\n"
@@ -112,7 +132,7 @@ def summary_markdown(rows: Iterable[MetricRow], title: str) -> str:
 
 def _summary(rows: Iterable[MetricRow]) -> list[list[str]]:
     """Per target, in the order of the rows: its name, seven cells in percent, the numbers of images."""
-    targets: dict[str, dict[tuple[Level, str], MetricRow]] = {}
+    targets: dict[str, dict[Metric, MetricRow]] = {}
     for row in rows:
         if row.category == MEAN:
             metrics = targets.setdefault(row.target, {})
@@ -124,7 +144,7 @@ def _summary(rows: Iterable[MetricRow]) -> list[list[str]]:
             metrics[row.level, row.metric] = row
     lines = []
     for target, metrics in targets.items():
-        of_metric = [metrics.get((level, metric)) for level, metric, _ in SUMMARY]
+        of_metric = [metrics.get(metric) for metric in METRICS]
         any_row = next(iter(metrics.values()))
         counts = f"{any_row.n_normal}+{any_row.n_anomalous}"
         lines.append([target, *(_percent(None if row is None else row.value) for row in of_metric), counts])
@@ -135,46 +155,10 @@ def _percent(value: float | None) -> str:
     return NOT_AVAILABLE if value is None else f"{100 * value:.1f}"
 
 
-@dataclass(frozen=True)
-class _Line:
-    """One line of a results file, not yet validated."""
-
-    path: Path
-    number: int
-    cells: dict[str, str | None]
-
-    def read(self, column: str, parse: Callable[[str], Parsed], expected: str) -> Parsed:
-        cell = self.cells[column]
-        try:
-            return parse(cell or "")
-        except ValueError:
-            raise CopsError(f"{self.path}, line {self.number}: {column} is {cell!r}, expected {expected}.") from None
-
-
-def _result_row(line: _Line) -> ResultRow:
-    run = Run(
-        run_id=line.read("run_id", str, "text"),
-        study=line.read("study", str, "text"),
-        variant=line.read("variant", str, "text"),
-        seed=line.read("seed", int, "an integer"),
-        auxiliary=line.read("auxiliary", str, "text"),
-    )
-    measured = MetricRow(
-        target=line.read("target", _name, "a name"),
-        category=line.read("category", _name, "a name"),
-        level=line.read("level", _level, "image or pixel"),
-        metric=line.read("metric", _name, "a name"),
-        value=line.read("value", _value, "a number in [0, 1], or nothing"),
-        n_normal=line.read("n_normal", _count, "a number of images"),
-        n_anomalous=line.read("n_anomalous", _count, "a number of images"),
-    )
-    return ResultRow(run, measured)
-
-
 def _name(cell: str) -> str:
     if not cell:
         raise ValueError(cell)
-    return cell
+    return sys.intern(cell)
 
 
 def _level(cell: str) -> Level:
@@ -199,3 +183,13 @@ def _count(cell: str) -> int:
     if count < 0:
         raise ValueError(cell)
     return count
+
+
+# How the cells of a column are read, and what they may hold; those of the others are any text.
+CELLS: dict[str, tuple[Callable[[str], Any], str]] = {
+    **dict.fromkeys(("method", "target", "category", "metric"), (_name, "a name")),
+    "seed": (int, "an integer"),
+    "level": (_level, "image or pixel"),
+    "value": (_value, "a number in [0, 1], or nothing"),
+    **dict.fromkeys(("n_normal", "n_anomalous"), (_count, "a number of images")),
+}

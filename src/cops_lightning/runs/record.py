@@ -1,6 +1,5 @@
 """run.json: what produced a run, written when it starts and again when it ends."""
 
-import hashlib
 import json
 import platform
 import subprocess
@@ -8,81 +7,53 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
-from cops_lightning.core.files import replacing
+from cops_lightning.core.files import digest, replacing
 from cops_lightning.data import DatasetIndex, write_index
-from cops_lightning.runs.state import RECORD, RESULTS, Entry, Status, digest
+from cops_lightning.runs.state import RECORD, RESULTS, Entry, Status
 from cops_lightning.models.module import EncoderCount
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")
-# What does not enter a run's name, because it may not change what a run means: where files lie and what computes...
-PLACES: dict[str, tuple[str, ...]] = {
-    "data": ("root", "roots", "cache", "workers", "eval_batch_size"),
-    "backbone": ("weights", "compile"),
-    "cache": ("enabled", "budget_gb"),
-    "trainer": ("accelerator", "devices", "strategy", "deterministic", "progress"),
-}
-# ... and what is shown, tracked or done with the numbers.
-SILENT = ("logger", "report", "title", "fail_fast", "objective")
-
-
-def run_id(config: Mapping[str, Any]) -> str:
-    """A name for what a configuration computes: equal for equal settings and seed, wherever the files lie.
-
-    Files of weights and checkpoints enter by their content.
-    """
-    kept: dict[str, Any] = {}
-    for key, value in config.items():
-        if key in SILENT:
-            continue
-        if isinstance(value, Mapping):
-            value = {k: v for k, v in value.items() if k not in PLACES.get(key, ())}
-        if value != {}:
-            kept[key] = value
-    weights = (config.get("backbone") or {}).get("weights")
-    for key, path in (("weights", weights), ("checkpoint", config.get("checkpoint"))):
-        if path and (content := _content(Path(path))):
-            kept[key] = content
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _content(path: Path) -> str | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return _digest(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache
-def _digest(path: Path, size: int, modified: int) -> str | None:
-    """The digest of a file that has not changed since it was last asked for; weights are large."""
-    return digest(path)
 
 
 class RunRecord:
     """The growing content of run.json; every change reaches the disk at once, atomically.
 
-    `entry` is what the ledger has of earlier attempts at this run; `checkpoint` the one to go on from, None at first.
-    Without `written` nothing reaches the disk, for the further processes of a distributed run.
+    Args:
+        folder: of the run.
+        config: all its settings, as plain values.
+        seed: of weights, order and draws.
+        run_id: see `identity.run_id`.
+        method: see `identity.method_id`.
+        method_settings: what `method` is the hash of.
+        entry: what is there of earlier attempts; `checkpoint` is the one to go on from, None at first.
+        written: False for the further processes of a distributed run, which write nothing.
     """
 
     def __init__(
-        self, folder: Path, config: Mapping[str, Any], seed: int, entry: Entry | None = None, written: bool = True
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        seed: int,
+        run_id: str,
+        method: str = "",
+        method_settings: Mapping[str, Any] | None = None,
+        entry: Entry | None = None,
+        written: bool = True,
     ) -> None:
         entry = entry or Entry()
         self._written = written
         self.path = folder / RECORD
-        self.run_id = run_id(config)
+        self.run_id = run_id
         self.checkpoint = entry.checkpoint
         self._began = time.monotonic()
         self.content: dict[str, Any] = {
             "run_id": self.run_id,
+            "method": method,
             "status": "running",
             "attempts": entry.attempts + 1,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -91,6 +62,7 @@ class RunRecord:
             "git": _git_state(),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "config": dict(config),
+            "method_settings": dict(method_settings or {}),
         }
         self._write()
 
@@ -129,7 +101,7 @@ class RunRecord:
         self._write()
 
     def finish(self, status: Status, error: str | None = None) -> None:
-        """How the run ended, and why; a run that is done vouches for its results by their digest."""
+        """How the run ended, and why; the record of a run that is done holds the digest of its results."""
         self.content["status"] = status
         if status == "done":
             self.content["results_sha256"] = digest(self.path.parent / RESULTS)

@@ -1,10 +1,9 @@
-"""The ledger of runs: what is done is not done again, and what was interrupted goes on from its last epoch.
+"""The state of a run on disk: what is done is not done again, what was interrupted goes on from its last epoch.
 
 The entry of a run is the run.json in its folder. An entry is believed where it names the same run and says done, and
 results.csv is the file that it was written for; anything else counts as not done.
 """
 
-import hashlib
 import json
 import traceback
 from collections.abc import Iterator, Mapping
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from filelock import FileLock, Timeout
+
+from cops_lightning.core.files import digest
 
 RECORD, RESULTS, TRACEBACK = "run.json", "results.csv", "traceback.txt"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -72,15 +72,6 @@ def leave_traceback(folder: Path, error: BaseException) -> None:
     (folder / TRACEBACK).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
 
 
-def digest(path: Path) -> str | None:
-    """SHA-256 of a file's content, None where there is no file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
-
-
 def _record(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -90,6 +81,8 @@ def _record(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Path | None:
+    import torch  # takes seconds, and who only asks for a sweep's notes needs none of it
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever is wrong with the file, it cannot be gone on from

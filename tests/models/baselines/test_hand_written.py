@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import hmean
 
 from cops_lightning.clip.tokenizer import encode_texts
-from cops_lightning.clip.weights import BackboneSource, load_backbone
+from cops_lightning.clip.weights import load_backbone
 from cops_lightning.clip.windows import encode_windows, square_windows
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.models.baselines.clip import PlainClip
@@ -17,7 +17,7 @@ from cops_lightning.models.baselines.wording import ENSEMBLE, PLAIN, StatePrompt
 
 @pytest.fixture(scope="module")
 def mini():
-    return load_backbone(BackboneSource("packaged:mini", "own"))
+    return load_backbone("packaged:mini", "own")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_harmonic_means_are_scipys(values):
 @pytest.mark.parametrize("model", [PlainClip, WinClip])
 def test_scores_lie_between_zero_and_one_and_depend_on_image_and_category_alone(model, mini, photos):
     detector = model(mini, 32)
-    scores = detector.score(photos, keys=["a", "b"], categories=["gear", "cable"])
+    scores = detector.score(photos, names=["a", "b"], categories=["gear", "cable"])
     assert (scores.image.shape, scores.patch.shape, scores.map.shape) == ((2,), (2, 16), (2, 32, 32))
     for part in (scores.image, scores.patch, scores.map):
         assert part.min() >= 0
@@ -107,7 +107,7 @@ def test_plain_clip_is_the_softmax_of_two_cosines(mini, photos):
 def test_plain_clip_scores_features_as_it_scores_the_images_they_come_from(mini, photos):
     detector = PlainClip(mini, 32)
     direct = detector.score(photos)
-    stored = detector.score_features(detector.pooled(mini.encode_image(photos)))
+    stored = detector.score_features(detector.pooled(mini.encode_image(photos)), names=["a", "b"])
     assert torch.equal(direct.image, stored.image)
     assert torch.equal(direct.patch, stored.patch)
 

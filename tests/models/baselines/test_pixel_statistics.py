@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cops_lightning.clip.weights import BackboneSource, load_backbone
+from cops_lightning.clip.weights import load_backbone
 from cops_lightning.data import normalise
 from cops_lightning.demo import ProceduralDataset
 from cops_lightning.metrics.ranking import ranking_scores
@@ -13,7 +13,7 @@ from cops_lightning.models.baselines.pixel_statistics import Brightness, HandCra
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone(BackboneSource("packaged:mini", "own"))
+    return load_backbone("packaged:mini", "own")
 
 
 def stack(*images):

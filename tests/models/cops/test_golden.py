@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from conftest import SHARED
-from cops_lightning.models.cops.model import CoPS, Scores
+from cops_lightning.models.anomaly_map import Scores
+from cops_lightning.models.cops import CoPS
 
 HERE = Path(__file__).parents[2] / "golden"
 CASES = {"small": HERE / "small", **{name: SHARED / "golden" / name for name in ("aux_visa", "aux_mvtec")}}
 # The preset is named after the dataset trained on; a case says what it was tested on.
+KEYS_AND_MORE = "extractor.attn.in_proj_bias"
 TRAINED_ON = {"visa": "mvtec", "mvtec": "visa"}
 
 
@@ -54,6 +56,15 @@ def close(got: Tensor, expected: Tensor, atol: float = 1e-4) -> None:
     torch.testing.assert_close(got, expected, atol=atol, rtol=0)
 
 
+def score(model: CoPS, images: Tensor, latents: Tensor) -> Scores:
+    return model.score_drawn(model.encode(images), latents)
+
+
+def step_losses(model: CoPS, given: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    images, masks, labels, noise = (given[name][step] for name in ("images", "masks", "labels", "noise"))
+    return model.losses(model.encode(images), masks, labels, {"noise": noise})
+
+
 def relative(got: Tensor, expected: Tensor) -> float:
     return float((got - expected).norm() / expected.norm())
 
@@ -63,16 +74,17 @@ def test_features_prototypes_and_prompts_are_the_released_ones(case):
     with torch.no_grad():
         raw = model.backbone.encode_image(given["images"])
         prototypes = model.states(model.encode(given["images"]).patches)
+        stacked = torch.stack(prototypes, dim=1)
         text = model.text_features(prototypes, model.classes.prior_bias(given["latents"]))
     close(raw.image, expected["image_features"])
     close(raw.patches, expected["patch_features"])
-    close(prototypes, expected["prototypes"])
+    close(stacked, expected["prototypes"])
     close(text, expected["text_features"])
 
 
 def test_scores_and_maps_are_the_released_ones(case):
     given, expected = case.arrays("infer_in"), case.arrays("infer_out")
-    scores = case.inference_model().score(given["images"], given["latents"])
+    scores = score(case.inference_model(), given["images"], given["latents"])
     close(scores.patch, expected["patch_prob"], atol=1e-5)
     close(scores.map, expected["anomaly_map"], atol=1e-5)
     close(scores.image, expected["image_score"], atol=1e-5)
@@ -80,8 +92,8 @@ def test_scores_and_maps_are_the_released_ones(case):
 
 def test_a_batch_of_three_equals_three_batches_of_one(case):
     model, given = case.inference_model(), case.arrays("infer_in")
-    together = model.score(given["images"], given["latents"])
-    alone = [model.score(given["images"][i : i + 1], given["latents"][i : i + 1]) for i in range(3)]
+    together = score(model, given["images"], given["latents"])
+    alone = [score(model, given["images"][i : i + 1], given["latents"][i : i + 1]) for i in range(3)]
     for part in ("image", "patch", "map"):
         close(getattr(together, part), torch.cat([getattr(scores, part) for scores in alone]), atol=1e-6)
 
@@ -90,7 +102,7 @@ def test_a_saved_checkpoint_loads_to_the_same_scores_under_the_released_keys(cas
     model, given = case.inference_model(), case.arrays("infer_in")
     model.save_released(tmp_path / "again.pth")
     again = case.model(tmp_path / "again.pth", TRAINED_ON[case.sizes["infer_as"]])
-    first, second = (m.score(given["images"], given["latents"]) for m in (model, again))
+    first, second = (score(m, given["images"], given["latents"]) for m in (model, again))
     assert equal(first, second)
     keys = [
         torch.load(path, weights_only=True)["prompt_learner"].keys()
@@ -104,24 +116,52 @@ def equal(a: Scores, b: Scores) -> bool:
 
 
 def test_losses_gradients_and_three_adam_steps_are_the_released_ones(case):
-    model = case.model(case.arrays("learner"), case.sizes["train_as"])
+    start = case.arrays("learner")
+    model = case.model(start, case.sizes["train_as"])
     given, expected = case.arrays("train_in"), case.arrays("train_out")
-    parameters = dict(model.released_parameters())
+    parameters = dict(model.trained_parameters())
     adam = torch.optim.Adam(parameters.values(), lr=1e-3, betas=(0.5, 0.999))
     for step in range(3):
-        losses = model.losses(*(given[name][step] for name in ("images", "masks", "labels", "noise")))
+        losses = step_losses(model, given, step)
         got = torch.stack([losses[column].detach() for column in case.sizes["loss_columns"]])
         torch.testing.assert_close(got, expected["losses"][step], rtol=1e-4, atol=1e-6)
         adam.zero_grad()
         losses["total"].backward()
         if step == 0:
             for name, parameter in parameters.items():
-                assert relative(parameter.grad, expected[f"grad/{name}"]) < 1e-3, name
+                assert relative(parameter.grad, expected[f"grad/{name}"]) < 3e-4, name
         adam.step()
+    # Parameters hardly differ after three steps whatever was done; how far each of them moved does.
     for name, parameter in parameters.items():
-        assert relative(parameter.detach(), expected[f"param/{name}"]) < 5e-3, name
+        got, released = parameter.detach() - start[name], expected[f"param/{name}"] - start[name]
+        if name == KEYS_AND_MORE:
+            got, released = without_keys(got), without_keys(released)
+        assert relative(got, released) < 5e-3, name
+
+
+def without_keys(bias: Tensor) -> Tensor:
+    """The biases of queries and values. That of keys adds the same to all scores of a query, so no softmax sees it.
+
+    Its gradient is 0; what the released program computes is rounding, which Adam divides by its own size.
+    """
+    queries, _, values = bias.chunk(3)
+    return torch.cat([queries, values])
+
+
+def test_the_bias_of_keys_has_no_gradient_but_rounding(case):
+    _, keys, values = case.arrays("train_out")[f"grad/{KEYS_AND_MORE}"].chunk(3)
+    assert keys.norm() < 1e-6 * values.norm()
+
+
+def test_the_third_golden_batch_has_no_anomalous_pixel_and_leaves_the_anomalous_queries_alone(case):
+    model = case.model(case.arrays("learner"), case.sizes["train_as"])
+    given = case.arrays("train_in")
+    assert not given["masks"][2].any()
+    step_losses(model, given, 2)["total"].backward()
+    assert model.states.t_a.grad is None
+    assert model.states.t_n.grad is not None
 
 
 def test_every_released_parameter_was_compared(case):
-    names = {name for name, _ in case.model(case.arrays("learner"), "visa").released_parameters()}
+    names = {name for name, _ in case.model(case.arrays("learner"), "visa").trained_parameters()}
     assert {key.removeprefix("param/") for key in case.arrays("train_out") if key.startswith("param/")} == names

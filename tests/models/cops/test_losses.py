@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cops_lightning.models.anomaly_map import Distances
 from cops_lightning.models.cops.losses import (
     count_pixels,
     dice_loss,
@@ -67,14 +68,20 @@ def test_one_anomalous_pixel_marks_its_patch():
 def test_gather_takes_untouched_patches_and_scatter_touched_ones():
     masks = torch.zeros(1, 8, 8)
     masks[0, 0, 0] = 1
-    distances = torch.tensor([[[9.0, 1.0, 2.0, 3.0], [5.0, 7.0, 7.0, 7.0]]])
+    distances = Distances(torch.tensor([[9.0, 1.0, 2.0, 3.0]]), torch.tensor([[5.0, 7.0, 7.0, 7.0]]))
     gather, scatter = prototype_losses(distances, count_pixels(masks, PATCH))
     assert (gather, scatter) == (2.0, 5.0)
 
 
-def test_a_batch_without_anomalous_patches_has_no_scatter():
-    _, scatter = prototype_losses(torch.rand(1, 2, 4), count_pixels(torch.zeros(1, 8, 8), PATCH))
-    assert scatter == 0
+@pytest.mark.parametrize("anomalous", [False, True])
+def test_of_no_patches_there_is_no_loss_and_no_gradient(anomalous):
+    distances = Distances(torch.rand(1, 4, requires_grad=True), torch.rand(1, 4, requires_grad=True))
+    masks = torch.full((1, 8, 8), float(anomalous))
+    gather, scatter = prototype_losses(distances, count_pixels(masks, PATCH))
+    absent, present = (gather, scatter) if anomalous else (scatter, gather)
+    assert absent == 0
+    assert not absent.requires_grad
+    assert present.requires_grad
 
 
 def test_kl_is_torchs_divergence_from_the_standard_normal():

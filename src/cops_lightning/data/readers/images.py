@@ -34,7 +34,7 @@ def read_image(path: Path) -> Image.Image:
 
 
 def read_mask(path: Path) -> Image.Image:
-    """The mask as 8-bit grey values, as stored: which of them are anomalous is for the caller to say."""
+    """The mask as 8-bit grey values, as stored: the caller decides which of them are anomalous."""
     return _to_grey(_decode(path), path)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.types import Sample, Split
 
 
@@ -45,7 +46,10 @@ class DatasetIndex:
         """The same dataset with these categories only. Raises DatasetError where one is not in it."""
         wanted = set(categories)
         if unknown := sorted(wanted - set(self.categories)):
-            raise DatasetError(f"{self.name} has no category '{unknown[0]}'; it has: {', '.join(self.categories)}.")
+            raise DatasetError(
+                f"{self.name} has no category '{unknown[0]}'.{did_you_mean(unknown[0], self.categories)} "
+                f"It has: {', '.join(self.categories)}."
+            )
         train = tuple(sample for sample in self.train if sample.category in wanted)
         return replace(self, train=train, test=tuple(sample for sample in self.test if sample.category in wanted))
 
@@ -65,7 +69,7 @@ class DatasetIndex:
         """
         lines = []
         for sample in self.train + self.test:
-            role = f"{sample.category}\t{sample.split}\t{int(sample.anomalous)}"
+            role = f"{sample.category}\t{sample.split}\t{sample.label}"
             for path, part in ((sample.image, role), (sample.mask, "mask")):
                 if path is not None:
                     lines.append(f"{self.relative(path)}\t{_size(path)}\t{part}")

@@ -1,10 +1,9 @@
-"""Index files: a dataset written down once, to be loaded without walking its folders, or streamed.
+"""Index files: a dataset written down once, to be loaded without walking its folders.
 
 The first line describes the dataset; every other line is one image, a JSON object whose paths start at the root.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.listings import HEADER_KEY, Row, table_rows
 from cops_lightning.data.readers.spec import DatasetSpec, Table
 
-INDEX_NAME = "cops_index.jsonl"
 FORMAT = 1
 _AGAIN = "Write it again with `cops-data index`."
 
@@ -54,7 +52,7 @@ def write_index(index: DatasetIndex, path: Path) -> str:
                     "category": sample.category,
                     "split": sample.split,
                     "defect": sample.defect,
-                    "label": int(sample.anomalous),
+                    "label": sample.label,
                 }
                 file.write(json.dumps(row) + "\n")
     except OSError as error:
@@ -69,33 +67,24 @@ def read_index(path: Path, root: Path | None = None) -> DatasetIndex:
 
     `root` is where its paths start, by default what the file says. Raises DatasetError where the file is damaged.
     """
-    header = require_header(path)
-    samples = tuple(stream_samples(path, root))
+    if (header := read_header(path)) is None:
+        raise DatasetError(f"{path} is no index file. Write one with `cops-data index NAME ROOT`.")
+    base = path.parent / header.root if root is None else root
+    rows = table_rows(path, Table(path.name, path.name), DatasetSpec(header.name, ()))
+    samples = tuple(_sample(header.name, base, row) for row in rows)
     if len(samples) != header.images:
         raise DatasetError(
             f"{path} lists {len(samples)} images, but says it has {header.images}. It is incomplete. {_AGAIN}"
         )
     return DatasetIndex(
         header.name,
-        _root(path, header, root),
+        base,
         f"{header.layout}; from {path.name}",
         tuple(sample for sample in samples if sample.split == "train"),
         tuple(sample for sample in samples if sample.split == "test"),
         header.has_masks,
         header.mask_threshold,
     )
-
-
-def stream_samples(path: Path, root: Path | None = None, shard: tuple[int, int] = (0, 1)) -> Iterator[Sample]:
-    """The images of an index file or table, one at a time, in constant memory; files are not looked for.
-
-    `shard` is (which, of how many): with (1, 4), every fourth image from the second on.
-    """
-    header = read_header(path)
-    name = path.stem if header is None else header.name
-    base = _root(path, header, root)
-    for row in table_rows(path, Table(path.name, path.name), DatasetSpec(name, ()), shard):
-        yield _sample(name, base, row)
 
 
 def read_header(path: Path) -> Header | None:
@@ -115,17 +104,6 @@ def read_header(path: Path) -> Header | None:
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{path} has a damaged first line ({error}). {_AGAIN}") from error
     raise DatasetError(f"{path} has format {version}, but only {FORMAT} is known. {_AGAIN}")
-
-
-def require_header(path: Path) -> Header:
-    """The first line of an index file. Raises DatasetError where the file is none."""
-    if (header := read_header(path)) is None:
-        raise DatasetError(f"{path} is no index file. Write one with `cops-data index NAME ROOT`.")
-    return header
-
-
-def _root(path: Path, header: Header | None, root: Path | None) -> Path:
-    return root if root is not None else path.parent / (header.root if header else ".")
 
 
 def _sample(name: str, root: Path, row: Row) -> Sample:

@@ -150,7 +150,7 @@ def _pair(reading: Reading, found: Mapping[Key, list[Entry]], masks: Mapping[Key
             )
         if len(anomalous) > 1 or len({(entry.split, entry.anomalous) for entry in entries}) < len(entries):
             reading.problems.append(
-                f"{len(entries)} images have the same name up to the extension, so a mask cannot be told to belong to "
+                f"{len(entries)} images have the same name up to the extension, so a mask cannot be matched to "
                 f"one of them: {', '.join(entry.image for entry in entries)}. Keep one of them."
             )
     if bare:

@@ -1,13 +1,9 @@
-"""Datasets that a file lists: CSV and JSON-lines tables, the meta.json of zero-shot repositories, and index files.
-
-Rows are read one at a time, so a list may be longer than memory.
-"""
+"""Datasets that a file lists: CSV and JSON-lines tables, the meta.json of zero-shot repositories, and index files."""
 
 import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, get_args
 
@@ -67,25 +63,22 @@ def on_disk(root: Path) -> Present:
     return lambda relative: (root / relative).is_file()
 
 
-def table_rows(path: Path, layout: Table, spec: DatasetSpec, shard: tuple[int, int] = (0, 1)) -> Iterator[Row]:
-    """The rows of a table, one at a time; of every `shard[1]` of them only the one at `shard[0]`.
-
-    Raises as `read_table` does.
-    """
+def table_rows(path: Path, layout: Table, spec: DatasetSpec) -> Iterator[Row]:
+    """The rows of a table, one at a time. Raises as `read_table` does."""
     known: dict[tuple[str, ...], _Columns] = {}
-    for number, values in _lines(path, shard):
+    for number, values in _lines(path):
         if (columns := known.get(names := tuple(values))) is None:
             columns = known[names] = _Columns(path, names, layout)
         try:
             yield columns.row(values, spec)
         except ValueError as error:
             raise DatasetError(f"{path}, line {number}: {error}") from error
-    if not known and shard[1] == 1:
+    if not known:
         raise DatasetError(f"{path} lists no image. Expected a line of column names and one line per image.")
 
 
 def _read(rows: Iterable[Row], path: Path, layout: str, spec: DatasetSpec, present: Present) -> Reading:
-    """Find the listed files, and name those that are promised but not there, or promised twice."""
+    """Find the listed files, and name those that do not exist or are listed twice."""
     reading, resolve, seen = Reading(layout), _Resolver(present), set[str]()
     placeholders = 0
     lost: list[str] = []
@@ -220,25 +213,23 @@ class _Columns:
         )
 
 
-def _lines(path: Path, shard: tuple[int, int]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The rows of a table with their line numbers, read one by one."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            yield from (
-                _json_lines(path, lines, shard) if "json" in path.suffix.lower() else _csv_lines(path, lines, shard)
-            )
+            yield from _json_lines(path, lines) if "json" in path.suffix.lower() else _csv_lines(path, lines)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read ({error}). Expected a readable table in UTF-8.") from error
 
 
-def _csv_lines(path: Path, lines: TextIO, shard: tuple[int, int]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_lines(path: Path, lines: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
     header = next(lines, "")
     delimiter = max(",;\t", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise DatasetError(f"{path} names the column '{repeated[0]}' twice. Every column needs its own name.")
     reader = csv.reader(lines, delimiter=delimiter)
-    for values in islice(reader, shard[0], None, shard[1]):
+    for values in reader:
         if len(values) == len(names):
             yield reader.line_num + 1, dict(zip(names, values, strict=True))
         elif any(value.strip() for value in values):
@@ -248,8 +239,8 @@ def _csv_lines(path: Path, lines: TextIO, shard: tuple[int, int]) -> Iterator[tu
             )
 
 
-def _json_lines(path: Path, lines: TextIO, shard: tuple[int, int]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in islice(enumerate(lines, start=1), shard[0], None, shard[1]):
+def _json_lines(path: Path, lines: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

@@ -1,6 +1,7 @@
-"""From a name or a path to a checked index: the one place where the kinds of sources are told apart."""
+"""From a name or a path to a checked index: the one place that distinguishes the kinds of sources."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,32 +10,31 @@ from cops_lightning.core.types import Sample
 from cops_lightning.data.catalog import OWN_LAYOUTS, spec_or_none, unknown_dataset
 from cops_lightning.data.readers.explain import explain, too_low
 from cops_lightning.data.readers.index import DatasetIndex
-from cops_lightning.data.readers.index_file import INDEX_NAME, read_header, read_index
+from cops_lightning.data.readers.index_file import read_header, read_index
 from cops_lightning.data.readers.layouts import Entry, Reading
 from cops_lightning.data.readers.listings import TABLE_SUFFIXES, on_disk, read_meta, read_table
 from cops_lightning.data.readers.recognise import best_reading
-from cops_lightning.data.readers.spec import DatasetSpec, Table
+from cops_lightning.data.readers.spec import INDEX_NAME, DatasetSpec, Table
 from cops_lightning.data.readers.spec_file import read_spec_file
 from cops_lightning.data.readers.tree import Tree, nearest_existing, subfolders
+
+DATA_ROOT = "COPS_DATA_ROOT"  # the environment variable that says where datasets lie
 
 
 def load_index(
     source: str | Path,
     root: str | Path | None = None,
-    *,
-    data_root: str | Path | None = None,
-    paths: Mapping[str, str | Path] | None = None,
 ) -> DatasetIndex:
     """Index a dataset that is given by name or by path.
 
     `source` is a name of the catalog, or a path to a folder, a meta.json, a CSV or JSON-lines table, an index file or a
-    YAML spec. A name is looked for in `root`, else in `paths[name]`, else in `data_root`; each may be the folder of the
-    dataset, a file that lists it, or a folder that holds it under a usual name. For a file, `root` is where its paths
-    start, by default its own folder or what the file says; the other two do not matter to it.
+    YAML spec. A name is looked for in `root`, else where the environment variable COPS_DATA_ROOT says; either may be
+    the folder of the dataset, a file that lists it, or a folder that holds it under a usual name. For a file, `root` is
+    where its paths start, by default its own folder or what the file says.
 
     Raises DatasetError where nothing is found, where the layout is not known, and where images and masks do not pair.
     """
-    found = locate(source, root, data_root=data_root, paths=paths)
+    found = locate(source, root)
     if isinstance(found, DatasetIndex):
         return found
     if problems := found.reading.problems:
@@ -79,19 +79,17 @@ def locate(
     source: str | Path,
     root: str | Path | None = None,
     *,
-    data_root: str | Path | None = None,
-    paths: Mapping[str, str | Path] | None = None,
     exact: bool = False,
     walk: bool = False,
 ) -> Located | DatasetIndex:
     """Find and read a dataset as `load_index` does, but leave the problems inside it to the caller.
 
-    With `exact`, the folder given must be that of the dataset itself; with `walk`, no index file in it is believed.
+    With `exact`, the folder given must be that of the dataset itself; with `walk`, index files in it are not used.
     """
     path = Path(source)
     if isinstance(source, str) and path.name == source and not path.suffix:
         if (spec := spec_or_none(source)) is not None:
-            given = root if root is not None else _given(spec, paths or {}, data_root)
+            given = root if root is not None else os.environ.get(DATA_ROOT)
             return _locate_published(spec, path if given is None and path.is_dir() else given, exact, walk)
         if not path.exists():
             raise unknown_dataset(source)
@@ -112,16 +110,11 @@ def locate(
     return _listed(DatasetSpec(name, ()), path, None if root is None else Path(root))
 
 
-def _given(spec: DatasetSpec, paths: Mapping[str, str | Path], data_root: str | Path | None) -> str | Path | None:
-    """Where a published dataset is said to lie; `paths` may use any usual spelling of its name."""
-    return next((path for name, path in paths.items() if spec_or_none(name) is spec), data_root)
-
-
 def _locate_published(spec: DatasetSpec, given: str | Path | None, exact: bool, walk: bool) -> Located | DatasetIndex:
     if given is None:
         raise DatasetError(
-            f"Where is {spec.name}? Give its folder, or a data root that holds it under a usual name such as "
-            f"'{spec.folders[0]}'."
+            f"Where is {spec.name}? Give its folder, or one that holds it under a usual name such as "
+            f"'{spec.folders[0]}', or name such a folder in the environment variable {DATA_ROOT}."
         )
     root = Path(given)
     found = _listed(spec, root, None) if root.is_file() else _recognise(spec, root, exact, walk)

@@ -12,6 +12,7 @@ ANOMALOUS_WORDS = frozenset(
     {"anomaly", "anomalous", "abnormal", "bad", "ko", "ng", "defect", "defective", "yes", "positive"}
 )
 _NAMELESS = frozenset({"", "yes", "true", "1", "1.0"})  # words that say there is a defect, but not which
+INDEX_NAME = "cops_index.jsonl"  # of an index file in the folder of its dataset
 GOOD = "good"  # the defect name of every normal image, whatever its folder is called
 
 

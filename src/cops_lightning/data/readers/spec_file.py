@@ -1,13 +1,13 @@
 """A dataset of one's own, described by a few lines of YAML."""
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.data.readers.listings import ROLES
 from cops_lightning.data.readers.spec import NORMAL_WORDS, DatasetSpec, Folders, Layout, Table
 
@@ -31,7 +31,9 @@ def read_spec_file(path: Path) -> tuple[DatasetSpec, Path]:
     """
     keys = _mapping(path)
     if unknown := next((key for key in keys if key not in KEYS), None):
-        raise DatasetError(f"{path}: unknown key '{unknown}'.{_near(unknown, KEYS)} Known keys: {', '.join(KEYS)}.")
+        raise DatasetError(
+            f"{path}: unknown key '{unknown}'.{did_you_mean(str(unknown), KEYS)} Known keys: {', '.join(KEYS)}."
+        )
     if ("images" in keys) == ("table" in keys):
         raise DatasetError(f"{path}: expected either `images` (a path template) or `table` (a CSV or JSON-lines file).")
     name = str(keys.get("name", path.stem))
@@ -43,7 +45,8 @@ def read_spec_file(path: Path) -> tuple[DatasetSpec, Path]:
             raise DatasetError(f"{path}: `columns` must map roles to columns, as in `columns: {{label: hemorrhage}}`.")
         if role := next((role for role in columns if role not in ROLES), None):
             raise DatasetError(
-                f"{path}: `columns` has the unknown role '{role}'.{_near(role, ROLES)} Known roles: {', '.join(ROLES)}."
+                f"{path}: `columns` has the unknown role '{role}'.{did_you_mean(str(role), ROLES)} "
+                f"Known roles: {', '.join(ROLES)}."
             )
         layout = Table(f"spec {path.name}", str(keys["table"]), {str(k): str(v) for k, v in columns.items()}, normal)
     else:
@@ -65,11 +68,6 @@ def read_spec_file(path: Path) -> tuple[DatasetSpec, Path]:
     )
     root = (path.parent / Path(str(keys.get("root", "."))).expanduser()).resolve()
     return spec, root
-
-
-def _near(word: Any, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _texts(layout: Layout) -> tuple[str, ...]:

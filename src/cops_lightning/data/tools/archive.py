@@ -1,4 +1,4 @@
-"""Unpacking a publisher's archive without trusting it."""
+"""Unpacking a publisher's archive safely, whatever paths are in it."""
 
 import shutil
 import stat

@@ -14,9 +14,9 @@ from cops_lightning.core.types import Sample, Split
 from cops_lightning.data.catalog import spec_or_none
 from cops_lightning.data.readers.images import read_image, read_mask
 from cops_lightning.data.readers.index import DatasetIndex
-from cops_lightning.data.readers.index_file import INDEX_NAME, read_header
+from cops_lightning.data.readers.index_file import read_header
 from cops_lightning.data.readers.resolve import Located, locate
-from cops_lightning.data.readers.spec import Counts, DatasetSpec
+from cops_lightning.data.readers.spec import INDEX_NAME, Counts, DatasetSpec
 
 Decoded = tuple[str, str]  # what is wrong with a sample, if anything, and its mask, if that is blank
 Progress = Callable[[Iterable[Decoded], int], Iterable[Decoded]]
@@ -58,18 +58,17 @@ def check(
     source: str | Path,
     root: str | Path | None = None,
     *,
-    data_root: str | Path | None = None,
     deep: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Read a dataset from its folders, whatever index file lies there, and compare it with what was published.
 
-    `root` must be the folder of the dataset itself; without one it is looked for in `data_root`. With `deep` every
+    `root` must be the folder of the dataset itself; without one it is looked for in COPS_DATA_ROOT. With `deep` every
     image and mask is decoded and compared in size; `progress` may wrap that loop, given its length.
     """
     spec = spec_or_none(source) if isinstance(source, str) else None
     try:
-        located = locate(source, root, data_root=data_root, exact=root is not None, walk=True)
+        located = locate(source, root, exact=root is not None, walk=True)
         index = located if isinstance(located, DatasetIndex) else located.index()
         fingerprint = index.fingerprint()
     except DatasetError as error:
@@ -131,7 +130,7 @@ def _files(index: DatasetIndex) -> Iterator[Path]:
 
 
 def _decode_all(index: DatasetIndex, progress: Progress | None) -> tuple[list[str], list[str]]:
-    """Decode everything, on all cores: what is wrong with whom, and which masks are blank."""
+    """Decode everything, on all cores: what is wrong with which sample, and which masks are blank."""
     samples = index.train + index.test
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results: Iterable[Decoded] = pool.map(_decode, samples)

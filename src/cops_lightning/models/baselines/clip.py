@@ -16,19 +16,29 @@ class PlainClip(FeatureDetector):
     """Zero-shot CLIP (arXiv 2103.00020) with one sentence per state, which names the category.
 
     Image score and patch scores are the probability of the anomalous sentence, of the global feature and of the value
-    path's patches (both as `surgery.encode_image` gives them, patches unpooled), at the temperature of CoPS. With two
+    path's patches (both as `clip.image_encoder` gives them, patches unpooled), at the temperature of CoPS. With two
     sentences a temperature changes no order.
+
+    Args:
+        backbone: the frozen CLIP.
+        image_size: side of images in pixels; None is the backbone's.
+        upsampling: of patch scores to pixels.
+        category_names: what to call categories in sentences; for others it is their own name in words.
     """
 
     def __init__(
-        self, backbone: FrozenClip, image_size: int, upsampling: Upsampling = "nearest", names: Mapping[str, str] = {}
+        self,
+        backbone: FrozenClip,
+        image_size: int | None = None,
+        upsampling: Upsampling = "nearest",
+        category_names: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(backbone, image_size, upsampling, pool=1)
-        self.prompts = StatePrompts(backbone, PLAIN, names)
+        self.prompts = StatePrompts(backbone, PLAIN, category_names or {})
 
     @torch.no_grad()
     def score_features(
-        self, features: Features, *, keys: Sequence[str] | None = None, categories: Sequence[str] | None = None
+        self, features: Features, *, names: Sequence[str], categories: Sequence[str] | None = None
     ) -> Scores:
         """Anomaly scores from features; images without a category are of an "object"."""
         text = self.prompts(categories or [OBJECT] * len(features.image))

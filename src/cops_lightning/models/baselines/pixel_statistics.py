@@ -51,7 +51,7 @@ class HandCrafted(Detector):
     """
 
     def score(
-        self, images: Images, *, keys: Sequence[str] | None = None, categories: Sequence[str] | None = None
+        self, images: Images, *, names: Sequence[str] | None = None, categories: Sequence[str] | None = None
     ) -> Scores:
         """Anomaly scores of images, from their pixels alone."""
         odd = [odd_places(image) for image in rgb(images)]
@@ -65,7 +65,7 @@ class Brightness(Detector):
     """Mean brightness as the anomaly score of an image and of a patch: shows where a dataset gives itself away."""
 
     def score(
-        self, images: Images, *, keys: Sequence[str] | None = None, categories: Sequence[str] | None = None
+        self, images: Images, *, names: Sequence[str] | None = None, categories: Sequence[str] | None = None
     ) -> Scores:
         """The mean of all channels, 0 to 1."""
         grey = torch.from_numpy(rgb(images)).float().mean(dim=-1)[:, None].to(images.device) / 255

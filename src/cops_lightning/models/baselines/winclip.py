@@ -38,24 +38,34 @@ class WinClip(Detector):
     patch. States are the means of the prompt ensemble over the category's name, the temperature is that of CoPS.
 
     The step from patch scores to pixels is that of CoPS, so that maps differ by their scores alone; the paper
-    interpolates bilinearly (readings.upsampling=bilinear) and does not smooth. Raises ConfigError if the patch grid is
-    smaller than a window.
+    interpolates bilinearly (upsampling "bilinear") and does not smooth. Raises ConfigError if the patch grid is smaller
+    than a window.
+
+    Args:
+        backbone: the frozen CLIP.
+        image_size: side of images in pixels; None is the backbone's.
+        upsampling: of patch scores to pixels.
+        category_names: what to call categories in sentences; for others it is their own name in words.
     """
 
     def __init__(
-        self, backbone: FrozenClip, image_size: int, upsampling: Upsampling = "nearest", names: Mapping[str, str] = {}
+        self,
+        backbone: FrozenClip,
+        image_size: int | None = None,
+        upsampling: Upsampling = "nearest",
+        category_names: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(backbone, image_size, upsampling)
         if self.expand.grid < max(SIDES):
             raise ConfigError(
-                f"image_size {image_size} gives a grid of {self.expand.grid} x {self.expand.grid} patches, too small "
-                f"for windows of {max(SIDES)} x {max(SIDES)}; use {max(SIDES) * backbone.patch_size} or more."
+                f"image_size {self.image_size} gives a grid of {self.expand.grid} x {self.expand.grid} patches, too "
+                f"small for windows of {max(SIDES)} x {max(SIDES)}; use {max(SIDES) * backbone.patch_size} or more."
             )
-        self.prompts = StatePrompts(backbone, ENSEMBLE, names)
+        self.prompts = StatePrompts(backbone, ENSEMBLE, category_names or {})
 
     @torch.no_grad()
     def score(
-        self, images: Images, *, keys: Sequence[str] | None = None, categories: Sequence[str] | None = None
+        self, images: Images, *, names: Sequence[str] | None = None, categories: Sequence[str] | None = None
     ) -> Scores:
         """Anomaly scores of images; those without a category are of an "object"."""
         text = self.prompts(categories or [OBJECT] * len(images))

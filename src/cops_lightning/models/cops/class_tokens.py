@@ -44,7 +44,7 @@ class VaeDecoder(nn.Module):
         return biases
 
 
-class ImplicitClasses(nn.Module):
+class ClassTokens(nn.Module):
     """The VAE: encodes in training, samples the prior at inference."""
 
     def __init__(self, width: int) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cops_lightning.core.types import Masks
+from cops_lightning.models.anomaly_map import Distances
 
 ReconReading = Literal["released", "matched"]
 
@@ -67,20 +68,21 @@ def patch_loss(probabilities: Float[Tensor, "b p 2"], counts: PatchCounts) -> Fl
     )
 
 
-def prototype_losses(
-    distances: Float[Tensor, "b 2 p"], counts: PatchCounts
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def prototype_losses(distances: Distances, counts: PatchCounts) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Gather: mean distance of untouched patches to normal prototypes. Scatter: of touched ones to anomalous ones.
 
-    Means are over the patches of the batch; of no patches, 0.
+    Means are over the patches of the batch. Of no patches the loss is a constant 0, which has no gradient: an optimiser
+    then leaves the queries that only this loss trains as they are, momentum included.
     """
     touched = counts.touched
-    return _mean_where(distances[:, 0], ~touched), _mean_where(distances[:, 1], touched)
+    return _mean_where(distances.normal, ~touched), _mean_where(distances.anomalous, touched)
 
 
 def _mean_where(x: Float[Tensor, "b p"], chosen: Bool[Tensor, "b p"]) -> Float[Tensor, ""]:
-    # A masked sum keeps shapes fixed: indexing with a mask would make the GPU wait.
-    return (x * chosen).sum() / chosen.sum().clamp(min=1)
+    if not chosen.any():
+        return x.new_zeros(())
+    # A masked sum keeps shapes fixed: indexing with a mask would make the GPU wait once more.
+    return (x * chosen).sum() / chosen.sum()
 
 
 def kl_loss(mean: Float[Tensor, "b d"], log_var: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

@@ -1,33 +1,23 @@
 """The method as one module: a frozen CLIP, prompts synthesised from each image, scores and losses."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.clip.weights import clip_from_state, read_state
-from cops_lightning.core.errors import CheckpointError, ConfigError
-from cops_lightning.core.files import replacing
+from cops_lightning.clip.weights import clip_from_state
+from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.seeding import image_latents, named_generator
-from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise, Share, StateDict
+from cops_lightning.core.types import Features, Labels, Latents, Masks, Share, StateDict
 from cops_lightning.core.weights import mismatches
 from cops_lightning.models.alignment import image_logits, patch_probabilities, prompt_features
-from cops_lightning.models.anomaly_map import (
-    DistanceRange,
-    Scores,
-    Upsampling,
-    prototype_distances,
-    spatial_weights,
-)
-from cops_lightning.models.cops.class_tokens import ImplicitClasses
+from cops_lightning.models.anomaly_map import Distances, Prototypes, Scores, prototype_distances, spatial_weights
+from cops_lightning.models.cops.class_tokens import ClassTokens
 from cops_lightning.models.cops.losses import (
-    ReconReading,
     count_pixels,
     image_loss,
     kl_loss,
@@ -35,138 +25,72 @@ from cops_lightning.models.cops.losses import (
     prototype_losses,
     reconstruction_loss,
 )
-from cops_lightning.models.cops.prompt_learner import DeepReading, PromptScaffold, StateReading
-from cops_lightning.models.cops.state_tokens import ExplicitStates
-from cops_lightning.models.detector import FeatureDetector
+from cops_lightning.models.cops.prompt_learner import PromptLearner
+from cops_lightning.models.cops.released_format import VAE_ENCODER, read_released, write_released
+from cops_lightning.models.cops.settings import Components, Preset, Readings, Sizes, find_preset
+from cops_lightning.models.cops.state_tokens import StateTokens
+from cops_lightning.models.detector import TrainableDetector
+
+NOISE = "noise"
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What the authors chose per auxiliary dataset (the one trained on).
+class Alignment(NamedTuple):
+    """What the forward pass computes, and all that scores and losses read.
 
-    `pool` side of the patch neighbourhood, odd; `alpha` in [0, 1] weight of the distance to normal prototypes;
-    `beta` in [0, 1] weight of the global score; `recon_weight` >= 0 of the reconstruction loss.
+    `text` holds unit features of the normal and the anomalous prompt, `image_logits` the image's cosines with them over
+    the temperature, `patch_probabilities` the softmax of the patches' cosines. `prototypes`, and the patches'
+    `distances` from them, are None without state tokens.
     """
 
-    pool: int
-    alpha: float
-    beta: float
-    recon_weight: float
-
-    def __post_init__(self) -> None:
-        if self.pool < 1 or self.pool % 2 == 0:
-            raise ConfigError(f"pool is {self.pool}; expected an odd number of patches, such as 3 or 5.")
-        for name in ("alpha", "beta"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected a weight from 0 to 1.")
+    text: Float[Tensor, "b 2 d"]
+    image_logits: Float[Tensor, "b 2"]
+    patch_probabilities: Float[Tensor, "b p 2"]
+    prototypes: Prototypes | None
+    distances: Distances | None
 
 
-PRESETS = {
-    "visa": Preset(pool=5, alpha=0.26, beta=0.9, recon_weight=0.0),
-    "mvtec": Preset(pool=3, alpha=0.35, beta=1.0, recon_weight=1.0),
-}
-
-
-@dataclass(frozen=True)
-class Readings:
-    """Where the released program and another sound reading differ. The defaults give the released numbers.
-
-    recon: reconstruction over all pairs of images and decodings, or over "matched" pairs.
-    states: anomalous prototypes go to the normal prompt and vice versa, or each to its own ("matched").
-    deep: deep tokens rounded to half precision, or "exact".
-    upsampling: of patch scores to pixels.
-    distance_range: min and max of distances over each image, or over the batch, as the released program does; both
-        agree at its batch size of 1.
-    latents: test-time draws keyed by image, or from torch's "global" generator, as the released program does.
-    """
-
-    recon: ReconReading = "released"
-    states: StateReading = "released"
-    deep: DeepReading = "released"
-    upsampling: Upsampling = "nearest"
-    distance_range: DistanceRange = "image"
-    latents: Literal["image", "global"] = "image"
-
-    def __post_init__(self) -> None:
-        for option in fields(self):
-            value, allowed = getattr(self, option.name), get_args(option.type)
-            if value not in allowed:
-                raise ConfigError(f"readings.{option.name} is {value!r}; expected {' or '.join(allowed)}.")
-
-
-ImageScore = Literal["mixed", "global", "local"]
-
-
-@dataclass(frozen=True)
-class Components:
-    """Which parts of CoPS are there; an ablation takes one away, with its computation, parameters and losses.
-
-    states: explicit state tokens (ESTS). Without them there is no extractor, no gather and no scatter loss, and, for
-        want of prototypes, no spatial weighting; the learnt state tokens of the prompts stay as they are.
-    classes: implicit class tokens (ICTS). Without them there is no VAE, no kl and no recon loss and no draw.
-    spatial_weights: patch scores are weighted by the distances to the prototypes.
-    image_score: "mixed" is beta * global + (1 - beta) * highest patch score; "global" and "local" are either alone.
-        Where the preset's beta is 1, "mixed" and "global" agree.
-    deep_prompts: learnt tokens inside the text tower.
-
-    Without states and classes the prompts are the same for every image: static, object-agnostic learnt prompts, the
-    idea of AnomalyCLIP (arXiv 2310.18961), on the backbone, losses and maps of CoPS.
-    """
-
-    states: bool = True
-    classes: bool = True
-    spatial_weights: bool = True
-    image_score: ImageScore = "mixed"
-    deep_prompts: bool = True
-
-    def __post_init__(self) -> None:
-        if self.image_score not in get_args(ImageScore):
-            raise ConfigError(
-                f"components.image_score is {self.image_score!r}; expected {' or '.join(get_args(ImageScore))}."
-            )
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How many tokens of each kind a prompt has, and how many class samples an image gets at inference."""
-
-    prototypes: int = 6
-    context: int = 6
-    classes: int = 2
-    deep_layers: int = 8
-    deep_tokens: int = 4
-    class_samples: int = 10
-
-
-class CoPS(FeatureDetector):
+class CoPS(TrainableDetector):
     """Conditional prompt synthesis over a frozen CLIP.
 
-    `seed` decides the fresh weights and the test-time draws. Raises ConfigError if `image_size` does not divide by the
-    backbone's patch size.
+    Raises ConfigError for an unknown preset, or if the image size does not divide by the backbone's patch size.
+
+    Args:
+        backbone: the frozen CLIP.
+        preset: how it is trained and scored, or the name of a preset in conf/preset.
+        image_size: side of images in pixels; None is the backbone's.
+        components: which parts are there; None is all.
+        readings: where the released program and another reading differ; None is the released one throughout.
+        sizes: how many tokens of each kind; None is the released numbers.
+        seed: decides the fresh weights, the draws of training and those of testing.
     """
 
     def __init__(
         self,
         backbone: FrozenClip,
-        preset: Preset,
-        image_size: int,
+        preset: Preset | str = "visa",
+        *,
+        image_size: int | None = None,
+        components: Components | None = None,
         readings: Readings | None = None,
         sizes: Sizes | None = None,
         seed: int = 0,
-        components: Components | None = None,
     ) -> None:
+        preset = find_preset(preset) if isinstance(preset, str) else preset
         readings = readings or Readings()
         super().__init__(backbone, image_size, readings.upsampling, preset.pool)
-        self.preset, self.seed = preset, seed
-        self.readings, self.sizes = readings, sizes or Sizes()
-        self.components = components or Components()
-        s, parts = self.sizes, self.components
-        width = backbone.width
-        self.states = ExplicitStates(width, backbone.extractor_heads, s.prototypes) if parts.states else None
-        self.classes = ImplicitClasses(width) if parts.classes else None
-        deep_layers = s.deep_layers if parts.deep_prompts else 0
-        self.scaffold = PromptScaffold(
-            backbone.frame_tokens(), s.prototypes, s.context, s.classes, deep_layers, s.deep_tokens
+        self.preset, self.readings, self.seed = preset, readings, seed
+        self.components, self.sizes = components or Components(), sizes or Sizes()
+        size, parts, width = self.sizes, self.components, backbone.width
+        deep_layers = backbone.deep_layers if size.deep_layers is None else size.deep_layers
+        self.states = StateTokens(width, backbone.extractor_heads, size.prototypes) if parts.states else None
+        self.classes = ClassTokens(width) if parts.classes else None
+        self.prompt_learner = PromptLearner(
+            backbone.frame_tokens(),
+            size.prototypes,
+            size.context,
+            size.classes,
+            deep_layers if parts.deep_prompts else 0,
+            size.deep_tokens,
         )
         self.reset_parameters()
 
@@ -176,23 +100,30 @@ class CoPS(FeatureDetector):
         clip: StateDict | str | Path,
         weights: StateDict | str | Path | None,
         auxiliary: str,
-        image_size: int,
+        image_size: int | None = None,
+        *,
+        components: Components | None = None,
         readings: Readings | None = None,
         seed: int = 0,
-        components: Components | None = None,
     ) -> "CoPS":
         """The model of a released checkpoint.
 
-        `clip` is an OpenAI-format CLIP state dict or a file with one; `weights` a released checkpoint file, a mapping
-        with the released names (vae_encoder.* may be left out: it is drawn fresh), or None for fresh weights;
-        `auxiliary` "visa" or "mvtec", the dataset trained on, picks the preset.
-
         Raises WeightsError, CheckpointError or ConfigError, each saying what was found and what was expected.
+
+        Args:
+            clip: an OpenAI-format CLIP state dict or a file with one.
+            weights: what `load_released` takes, or None for fresh weights.
+            auxiliary: the dataset trained on, "visa" or "mvtec": it names the preset.
+            image_size, components, readings, seed: see `CoPS`.
         """
-        if auxiliary not in PRESETS:
-            raise ConfigError(f"auxiliary is {auxiliary!r}; expected one of {', '.join(PRESETS)}.")
-        backbone = clip_from_state(clip)
-        model = cls(backbone, PRESETS[auxiliary], image_size, readings, seed=seed, components=components)
+        model = cls(
+            clip_from_state(clip),
+            auxiliary,
+            image_size=image_size,
+            components=components,
+            readings=readings,
+            seed=seed,
+        )
         if weights is not None:
             model.load_released(weights)
         return model
@@ -205,7 +136,7 @@ class CoPS(FeatureDetector):
         Every tensor has a generator of its own name, so it depends neither on the backbone nor on other sizes.
         """
         with torch.no_grad():
-            for name, parameter in self.released_parameters():
+            for name, parameter in self.trained_parameters():
                 generator = named_generator(self.seed, "init", name)
                 if name.endswith("bias"):
                     parameter.zero_()
@@ -216,166 +147,144 @@ class CoPS(FeatureDetector):
                 else:
                     parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
 
-    def released_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Everything that trains, under its name in the released checkpoint (the VAE encoder is not stored there)."""
-        for part in (self.scaffold, self.states, self.classes):
+    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Everything that trains, under its released name."""
+        for part in (self.prompt_learner, self.states, self.classes):
             if part is not None:
                 yield from part.named_parameters()
+
+    def load_trained(self, weights: StateDict) -> None:
+        """Take exactly the weights that `trained_parameters` names; see `TrainableDetector`."""
+        self._load(weights, "The checkpoint", optional="")
 
     def load_released(self, weights: StateDict | str | Path) -> None:
         """Take weights in the released format: a file, or a mapping of released names; vae_encoder.* may be absent.
 
         Raises CheckpointError naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
-        origin = "the mapping" if not isinstance(weights, str | Path) else str(weights)
-        read = _read_released(Path(weights)) if isinstance(weights, str | Path) else weights
-        given = {name: torch.as_tensor(value) for name, value in read.items()}
-        own = dict(self.released_parameters())
-        if problems := mismatches(given, own, optional=lambda name: name.startswith("vae_encoder.")):
+        if isinstance(weights, str | Path):
+            self._load(read_released(Path(weights)), str(weights), optional=VAE_ENCODER)
+        else:
+            self._load(weights, "The mapping", optional=VAE_ENCODER)
+
+    def save_released(self, path: str | Path) -> None:
+        """Write the released checkpoint format; see `released_format`."""
+        write_released(Path(path), self.trained_parameters())
+
+    def _load(self, weights: StateDict, origin: str, optional: str) -> None:
+        given = {name: torch.as_tensor(value) for name, value in weights.items()}
+        own = dict(self.trained_parameters())
+        if problems := mismatches(given, own, lambda name: bool(optional) and name.startswith(optional)):
             raise CheckpointError(
                 f"{origin} does not fit this model: {problems}. Expected the released names for embedding width "
-                f"{self.backbone.width}; use the backbone and sizes that the checkpoint was made with."
+                f"{self.backbone.width}; use the backbone, components and sizes that the checkpoint was made with."
             )
         with torch.no_grad():
             for name, value in given.items():
                 own[name].copy_(value)
 
-    def save_released(self, path: str | Path) -> None:
-        """Write the released checkpoint format, atomically. The VAE encoder is left out, as inference needs none."""
-        state = {
-            name: parameter.detach().cpu().clone()
-            for name, parameter in self.released_parameters()
-            if not name.startswith("vae_encoder.")
-        }
-        with replacing(Path(path)) as partial:
-            torch.save({"prompt_learner": state}, partial)
-
     # ---- the method
 
+    def forward(self, features: Features, biases: Float[Tensor, "b m d"] | None) -> Alignment:
+        """How images and their patches agree with the prompts that are synthesised from them.
+
+        `features` are those of `encode`, `biases` the class tokens' (None without class tokens).
+        """
+        prototypes = None if self.states is None else self.states(features.patches)
+        text = self.text_features(prototypes, biases).expand(len(features.image), -1, -1)
+        return Alignment(
+            text,
+            image_logits(features.image, text),
+            patch_probabilities(features.patches, text),
+            prototypes,
+            None if prototypes is None else prototype_distances(features.patches, prototypes),
+        )
+
     def text_features(
-        self, prototypes: Float[Tensor, "b 2 k d"] | None, biases: Float[Tensor, "b m d"] | None
+        self, prototypes: Prototypes | None, biases: Float[Tensor, "b m d"] | None
     ) -> Float[Tensor, "b 2 d"]:
         """Unit features of the normal and the anomalous prompt of every image. Prototypes take no gradient here.
 
         Without prototypes and biases the prompts depend on no image: b is 1.
         """
-        prompts = self.scaffold(None if prototypes is None else prototypes.detach(), biases, self.readings.states)
-        encoded = self.backbone.encode_prompts(
-            prompts.prefix.flatten(0, 1), prompts.suffix.flatten(0, 1), self.scaffold.deep(self.readings.deep)
-        )
+        filled = None if prototypes is None else torch.stack(prototypes, dim=1).detach()
+        prompts = self.prompt_learner(filled, biases, self.readings.states)
+        prefix, suffix = prompts.prefix.flatten(0, 1), prompts.suffix.flatten(0, 1)
+        deep = self.prompt_learner.deep(len(prefix), self.readings.deep)
+        encoded = self.backbone.encode_prompts(prefix, suffix, deep)
         return prompt_features(encoded.view(-1, 2, *encoded.shape[1:]))
 
-    @torch.no_grad()
-    def score(
-        self,
-        images: Images,
-        latents: Latents | None = None,
-        keys: Sequence[str] | None = None,
-        categories: Sequence[str] | None = None,
-    ) -> Scores:
-        """Anomaly scores of preprocessed images.
+    # ---- scores
 
-        `latents` are draws from the standard normal, M per image. Without them they are drawn from a generator named
-        after each image's key; without `keys` the image's own pixels are its key. So a score depends on its image and
-        the seed alone. The images' `categories` are not looked at: CoPS is told no names.
-        """
-        if latents is None and keys is None and self.classes is not None:
-            keys = content_keys(images)
-        return self.score_features(self.encode(images), latents, keys, categories)
-
-    def draw_latents(self, keys: Sequence[str], device: torch.device | str = "cpu") -> Latents:
-        """Class samples' latents of images with these names, on `device`; see `score`."""
+    def draw_latents(self, names: Sequence[str], device: torch.device | str = "cpu") -> Latents:
+        """Class samples' latents of images with these names, on `device`."""
         samples, width = self.sizes.class_samples, self.backbone.width
         if self.readings.latents == "global":
-            return torch.randn(len(keys), samples, width, device=device)
-        return image_latents(self.seed, tuple(keys), samples, width).to(device)
+            return torch.randn(len(names), samples, width, device=device)
+        return image_latents(self.seed, names, samples, width).to(device)
+
+    def score_features(
+        self, features: Features, *, names: Sequence[str], categories: Sequence[str] | None = None
+    ) -> Scores:
+        """Anomaly scores from features, as `encode` gives them.
+
+        They are functions of the features, the seed and `names`, by which class samples are drawn. `categories` are not
+        looked at.
+        """
+        latents = None if self.classes is None else self.draw_latents(names, features.patches.device)
+        return self.score_drawn(features, latents)
 
     @torch.no_grad()
-    def score_features(
-        self,
-        features: Features,
-        latents: Latents | None = None,
-        keys: Sequence[str] | None = None,
-        categories: Sequence[str] | None = None,
-    ) -> Scores:
-        """Anomaly scores from features, as `encode` gives them; see `score`.
-
-        Raises ValueError if class samples are to be drawn and there are neither `latents` nor `keys`.
-        """
-        patches, parts = features.patches, self.components
-        biases = None
-        if self.classes is not None:
-            if latents is None:
-                if keys is None:
-                    raise ValueError("Class samples need a source: give latents, or keys that name the images.")
-                latents = self.draw_latents(keys, patches.device)
-            biases = self.classes.prior_bias(latents)
-        prototypes = None if self.states is None else self.states(patches)
-        text = self.text_features(prototypes, biases).expand(len(patches), -1, -1)
-        patch = patch_probabilities(patches, text)[..., 1]
-        if prototypes is not None and parts.spatial_weights:
-            distances = prototype_distances(patches, prototypes)
-            patch = patch * spatial_weights(distances, self.preset.alpha, self.readings.distance_range)
-        beta = {"mixed": self.preset.beta, "global": 1.0, "local": 0.0}[parts.image_score]
-        image = image_logits(features.image, text).softmax(dim=-1)[:, 1]
+    def score_drawn(self, features: Features, latents: Latents | None) -> Scores:
+        """Anomaly scores from features and given draws from the standard normal; None without class tokens."""
+        biases = None if self.classes is None or latents is None else self.classes.prior_bias(latents)
+        found = self(features, biases)
+        patch = found.patch_probabilities[..., 1]
+        if found.distances is not None and self.components.spatial_weights:
+            patch = patch * spatial_weights(found.distances, self.preset.alpha, self.readings.distance_range)
+        beta = {"mixed": self.preset.beta, "global": 1.0, "local": 0.0}[self.components.image_score]
+        image = found.image_logits.softmax(dim=-1)[:, 1]
         return Scores(image=beta * image + (1 - beta) * patch.amax(dim=1), patch=patch, expand=self.expand)
 
+    # ---- training
+
+    def training_draws(self, names: Sequence[str], epoch: int) -> dict[str, Tensor]:
+        """The VAE's noise, shape (b, d), a function of (seed, epoch, name of the image); none without class tokens."""
+        if self.classes is None:
+            return {}
+        generators = (named_generator(self.seed, "vae", epoch, name) for name in names)
+        return {NOISE: torch.stack([torch.randn(self.backbone.width, generator=one) for one in generators])}
+
     def losses(
-        self, images: Images, masks: Masks | None, labels: Labels, noise: Noise | None = None
+        self,
+        features: Features,
+        masks: Masks | None,
+        labels: Labels,
+        draws: Mapping[str, Tensor],
+        share: Share | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Training losses: total = image + 4 patch + gather + scatter + kl + recon, and each of these parts.
 
         `recon` carries the preset's weight, so it is 0 for the VisA preset. Without masks patch, gather and scatter are
-        undefined: they are absent from the result and from the total, as are the losses of components left out.
-        `noise` is the VAE's standard normal draw; without it, it comes from torch's global generator.
-        """
-        if noise is None:
-            noise = torch.randn(len(images), self.backbone.width, device=images.device)
-        return self.losses_of_features(self.encode(images), masks, labels, noise)
-
-    def losses_of_features(
-        self, features: Features, masks: Masks | None, labels: Labels, noise: Noise, share: Share | None = None
-    ) -> dict[str, Float[Tensor, ""]]:
-        """Training losses from features, as `encode` gives them; see `losses`.
-
-        With `share` they are this process's contributions to the losses of a batch that several processes share.
+        undefined: they are absent from the result and from the total, as are the losses of components left out. See
+        `TrainableDetector.losses`.
         """
         parts: dict[str, Float[Tensor, ""]] = {}
-        prototypes = None if self.states is None else self.states(features.patches)
         biases = None
         if self.classes is not None:
-            biases, posterior = self.classes.posterior_bias(features.image, noise)
+            biases, posterior = self.classes.posterior_bias(features.image, draws[NOISE])
             parts["kl"] = kl_loss(posterior.mean, posterior.log_var)
             pairs = features.image if share is None or self.readings.recon == "matched" else share.images
             recon = reconstruction_loss(pairs, biases[:, 0], self.readings.recon)
             parts["recon"] = self.preset.recon_weight * recon
-        text = self.text_features(prototypes, biases).expand(len(features.image), -1, -1)
-        parts["image"] = image_loss(image_logits(features.image, text), labels)
+        found = self(features, biases)
+        parts["image"] = image_loss(found.image_logits, labels)
         if masks is not None:
             counts = count_pixels(masks, self.backbone.patch_size)
-            parts["patch"] = patch_loss(patch_probabilities(features.patches, text), counts)
-            if prototypes is not None:
-                distances = prototype_distances(features.patches, prototypes)
-                parts["gather"], parts["scatter"] = prototype_losses(distances, counts)
+            parts["patch"] = patch_loss(found.patch_probabilities, counts)
+            if found.distances is not None:
+                parts["gather"], parts["scatter"] = prototype_losses(found.distances, counts)
         if share is not None:
             parts = {name: share.weights[name] * loss for name, loss in parts.items()}
         total = torch.stack([4 * loss if name == "patch" else loss for name, loss in parts.items()]).sum()
         return {"total": total, **parts}
-
-
-def content_keys(images: Images) -> tuple[str, ...]:
-    """A name for each image that depends on its pixels alone."""
-    arrays = images.detach().float().cpu().contiguous().numpy()
-    return tuple(hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest() for array in arrays)
-
-
-def _read_released(path: Path) -> StateDict:
-    """The tensors of a released checkpoint file."""
-    content = read_state(path, CheckpointError)
-    inner = content.get("prompt_learner")
-    if not isinstance(inner, dict):
-        raise CheckpointError(
-            f"{path} is not a released CoPS checkpoint: its top-level keys are {', '.join(map(str, content))}, "
-            "expected prompt_learner. Give the .pth that the authors publish or that save_released wrote."
-        )
-    return inner

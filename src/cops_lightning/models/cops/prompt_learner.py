@@ -17,11 +17,18 @@ class Prompts(NamedTuple):
     suffix: Float[Tensor, "b 2 m t2 d"]
 
 
-class PromptScaffold(nn.Module):
+class PromptLearner(nn.Module):
     """Learnable tokens of both prompts, in the released names, and the fixed tokens around them.
 
-    Tokens per prompt: `context`, then one state token per prototype, then `classes`. `deep_layers` times 4 deep tokens
-    are shared by both prompts. Sizes default to the released ones.
+    Sizes default to the released ones.
+
+    Args:
+        frame: embeddings of SOT, "." and EOT.
+        prototypes: state tokens per prompt, one for each prototype.
+        context: context tokens per prompt, before those of the state.
+        classes: class tokens per prompt, after them.
+        deep_layers: text layers with learnt tokens of their own, which both prompts share.
+        deep_tokens: tokens in each of these layers.
     """
 
     sot: Tensor
@@ -49,11 +56,16 @@ class PromptScaffold(nn.Module):
         for name, token in zip(("sot", "period", "eot"), frame, strict=True):
             self.register_buffer(name, token.clone(), persistent=False)
 
-    def deep(self, reading: DeepReading) -> list[Float[Tensor, "c d"]]:
-        """Deep tokens of each layer; the released program rounds them to half precision on the way in."""
+    def deep(self, prompts: int, reading: DeepReading) -> list[Float[Tensor, "n c d"]]:
+        """Deep tokens of each layer, repeated for so many prompts.
+
+        The released program rounds them to half precision once they are repeated. So in training their gradient is
+        rounded prompt by prompt, and then summed in single precision.
+        """
+        repeated = [tokens.expand(prompts, -1, -1) for tokens in self.compound_prompts_text]
         if reading == "released":
-            return [tokens.half().to(tokens.dtype) for tokens in self.compound_prompts_text]
-        return list(self.compound_prompts_text)
+            return [tokens.half().to(tokens.dtype) for tokens in repeated]
+        return repeated
 
     def forward(
         self,

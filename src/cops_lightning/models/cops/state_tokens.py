@@ -5,15 +5,10 @@ import math
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
-
-class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Element-wise, any shape."""
-        return x * torch.sigmoid(1.702 * x)
+from cops_lightning.models.anomaly_map import Prototypes
 
 
 class PrototypeExtractor(nn.Module):
@@ -32,8 +27,12 @@ class PrototypeExtractor(nn.Module):
         self.mlp.add_module("gelu", QuickGELU())
         self.mlp.add_module("c_proj", nn.Linear(width, width))
 
-    def forward(self, queries: Float[Tensor, "k d"], patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b k d"]:
-        """Prototypes of every image.
+    def normalise(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b p d"]:
+        """Patch features under LayerNorm without its scale and bias, which `forward` applies later."""
+        return F.layer_norm(patches, patches.shape[-1:], eps=self.ln_1.eps)
+
+    def forward(self, queries: Float[Tensor, "k d"], x: Float[Tensor, "b p d"]) -> Float[Tensor, "b k d"]:
+        """Prototypes of every image, of patch features `x` as `normalise` gives them.
 
         Keys and values of the many patches are never projected. A score is q . W_k x = (W_k^T q) . x, so the few
         queries are projected instead; what adds the same to all scores of a query (the bias of keys, LayerNorm's bias)
@@ -45,7 +44,6 @@ class PrototypeExtractor(nn.Module):
         b_q, _, b_v = self.attn.in_proj_bias.chunk(3)
         q = F.linear(norm(queries), w_q, b_q).view(k, heads, -1) / math.sqrt(d // heads)
         asked = torch.einsum("khe,hed->hkd", q, w_k.view(heads, -1, d)) * norm.weight
-        x = F.layer_norm(patches, (d,), eps=norm.eps)
         weights = torch.softmax(x @ asked.flatten(0, 1).T, dim=1)
         mixed = (weights.transpose(1, 2) @ x * norm.weight + norm.bias).view(-1, heads, k, d)
         values = torch.einsum("bhkd,hed->bkhe", mixed, w_v.view(heads, -1, d)).flatten(2) + b_v
@@ -54,7 +52,7 @@ class PrototypeExtractor(nn.Module):
         return prototypes
 
 
-class ExplicitStates(nn.Module):
+class StateTokens(nn.Module):
     """Queries of both states and the extractor that they share."""
 
     def __init__(self, width: int, heads: int, prototypes: int) -> None:
@@ -63,7 +61,7 @@ class ExplicitStates(nn.Module):
         self.t_a = nn.Parameter(0.02 * torch.randn(prototypes, width))
         self.extractor = PrototypeExtractor(width, heads)
 
-    def forward(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b 2 k d"]:
-        """Prototypes, normal first."""
-        both: Tensor = self.extractor(torch.cat([self.t_n, self.t_a]), patches)
-        return both.view(len(patches), 2, *self.t_n.shape)
+    def forward(self, patches: Float[Tensor, "b p d"]) -> Prototypes:
+        """Prototypes of every image."""
+        x = self.extractor.normalise(patches)
+        return Prototypes(self.extractor(self.t_n, x), self.extractor(self.t_a, x))

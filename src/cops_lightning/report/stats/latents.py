@@ -1,4 +1,4 @@
-"""Is the VAE of the class tokens alive? Figures of its health, and a verdict with the evidence."""
+"""Has the VAE of the class tokens collapsed? Figures of its health, and a verdict with the evidence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where results vary: how much of the variance is due to dataset, seed, their interplay, and the latent draw."""
+"""Where results vary: how much of the variance is due to dataset, seed, their interaction, and the latent draw."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from cops_lightning.report.stats.paired import ROUNDING
 
 
 @dataclass(frozen=True)
-class VarianceSplit:
+class VarianceComponents:
     """Variance components in the squared unit of the values; estimates below 0 are set to 0.
 
-    `interplay`: a seed that helps on one dataset and hurts on another. `draw`: repeated evaluations that differ in
-    their latent draws alone. Without repeated draws `draw` is None and is part of `interplay`; with a single dataset
-    `dataset` and `interplay` are None, the latter part of `seed`.
+    `interaction`: a seed that helps on one dataset and hurts on another. `draw`: repeated evaluations that differ in
+    their latent draws alone. Without repeated draws `draw` is None and is part of `interaction`; with a single dataset
+    `dataset` and `interaction` are None, the latter part of `seed`.
     """
 
     dataset: float | None
     seed: float
-    interplay: float | None
+    interaction: float | None
     draw: float | None
 
     @property
@@ -30,7 +30,7 @@ class VarianceSplit:
         return {name: value / total for name, value in parts.items()} if total > 0 else {}
 
 
-def split_variance(values: Float[np.ndarray, "datasets seeds draws"]) -> VarianceSplit:
+def variance_components(values: Float[np.ndarray, "datasets seeds draws"]) -> VarianceComponents:
     """Random-effects analysis of variance of a balanced table, by the method of moments.
 
     Datasets and seeds are crossed, draws are repetitions within both. Raises ValueError for fewer than 2 seeds, or for
@@ -39,7 +39,7 @@ def split_variance(values: Float[np.ndarray, "datasets seeds draws"]) -> Varianc
     n_datasets, n_seeds, n_draws = values.shape
     if n_seeds < 2 or (n_datasets < 2 and n_draws < 2):
         raise ValueError(
-            f"Splitting variance needs 2 seeds, and 2 datasets or 2 draws; got {n_seeds} seeds, {n_datasets} datasets "
+            f"Variance components need 2 seeds, and 2 datasets or 2 draws; got {n_seeds} seeds, {n_datasets} datasets "
             f"and {n_draws} draws."
         )
     grand, cells = values.mean(), values.mean(axis=2)
@@ -48,15 +48,15 @@ def split_variance(values: Float[np.ndarray, "datasets seeds draws"]) -> Varianc
     of_draws = _square(values - cells[..., None]) / (values.size - cells.size) if n_draws > 1 else None
     if n_datasets == 1:
         assert of_draws is not None
-        return VarianceSplit(None, _part(of_seeds - of_draws, n_draws), None, of_draws)
+        return VarianceComponents(None, _part(of_seeds - of_draws, n_draws), None, of_draws)
     of_datasets = n_seeds * n_draws * _square(rows - grand) / (n_datasets - 1)
     crossed = cells - rows[:, None] - columns + grand
-    of_interplay = n_draws * _square(crossed) / ((n_datasets - 1) * (n_seeds - 1))
+    of_interaction = n_draws * _square(crossed) / ((n_datasets - 1) * (n_seeds - 1))
     # Expected mean squares of the two-way random model: each contains the components below it.
-    return VarianceSplit(
-        dataset=_part(of_datasets - of_interplay, n_seeds * n_draws),
-        seed=_part(of_seeds - of_interplay, n_datasets * n_draws),
-        interplay=of_interplay if of_draws is None else _part(of_interplay - of_draws, n_draws),
+    return VarianceComponents(
+        dataset=_part(of_datasets - of_interaction, n_seeds * n_draws),
+        seed=_part(of_seeds - of_interaction, n_datasets * n_draws),
+        interaction=of_interaction if of_draws is None else _part(of_interaction - of_draws, n_draws),
         draw=of_draws,
     )
 

@@ -1,0 +1,155 @@
+"""What `cops-train` and `cops-eval` do, once the configuration is checked: two recipes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule
+
+from cops_lightning.callbacks.run import RunCallback
+from cops_lightning.cli.console import register_data, show_results
+from cops_lightning.config.options import default_nodes
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.data import AnomalyDataModule, DatasetIndex, find_spec
+from cops_lightning.data.protocol import categories_of, require_unseen
+from cops_lightning.loggers import RunInfo, tracked
+from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
+from cops_lightning.models.detector import FeatureDetector, TrainableDetector
+from cops_lightning.models.module import CopsModule
+from cops_lightning.report.tables import NOTHING, Run
+from cops_lightning.runs.build import (
+    build_auxiliary,
+    build_callbacks,
+    build_data,
+    build_loggers,
+    build_module,
+    build_targets,
+    build_trainer,
+)
+from cops_lightning.runs.identity import learns
+from cops_lightning.runs.jobs import Job
+from cops_lightning.runs.record import RunRecord
+
+
+def train(job: Job, record: RunRecord) -> None:
+    """One run: find the data, build the model, train it if it learns, evaluate, write everything into the folder."""
+    config = job.config
+    auxiliary = build_auxiliary(config) if learns(job.settings["model"]) else None
+    data = _data(job, auxiliary)
+    index = data.auxiliary if isinstance(data, AnomalyDataModule) else None
+    _require_unseen(data, () if index is None else categories_of(index.test))
+    register_data(record, "auxiliary", [] if index is None else [index])
+    register_data(record, "target", _targets(data))
+    if auxiliary is None:
+        print(f"{job.variant} learns nothing: there is no training, and the seed changes no score.")
+    elif index is not None and not index.has_masks:
+        print(f"{index.name} has no masks: the losses patch, gather and scatter are not available.")
+
+    module = build_module(config)
+    module.saved = replace(module.saved, run=_identity(job))
+    record.add_backbone(module.model.backbone.record)
+    _evaluate(job, record, module, data, index.name if index else NOTHING, fit=auxiliary is not None)
+
+
+def score(job: Job, record: RunRecord) -> None:
+    """One evaluation: load the checkpoint over its backbone, score the targets, write everything into the folder."""
+    checkpoint = read_checkpoint(Path(job.settings["checkpoint"]))
+    saved = _saved(job, checkpoint)
+    auxiliary = saved.trained_on[0].partition("/")[0] if saved.trained_on else NOTHING
+    data = _data(job, None, auxiliary)
+    _require_unseen(data, saved.trained_on)
+    register_data(record, "target", _targets(data))
+    nodes = {"model": saved.own_model, "backbone": saved.own_backbone}
+    model, backbone = (job.settings.get(key) or own() for key, own in nodes.items())
+    module = CopsModule(
+        {**model, "seed": job.settings["seed"]}, backbone, metrics=job.settings["metrics"], saved=saved.as_plain()
+    )
+    if not isinstance(module.model, TrainableDetector):
+        raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
+    module.model.load_trained(checkpoint.weights)
+    record.add_backbone(module.model.backbone.record)
+    _evaluate(job, record, module, data, auxiliary, fit=False)
+
+
+def _evaluate(
+    job: Job, record: RunRecord, module: CopsModule, data: LightningDataModule, auxiliary: str, fit: bool
+) -> None:
+    """Train if there is anything to train on, test, and say what came out."""
+    backbone = module.model.backbone.record
+    run = Run(record.run_id, job.method, job.config.study, job.variant, job.settings["seed"], auxiliary)
+    info = RunInfo(
+        run_id=record.run_id,
+        name=f"{job.variant}-{auxiliary}-seed{run.seed}",
+        study=run.study,
+        variant=run.variant,
+        method=run.method,
+        seed=run.seed,
+        auxiliary=auxiliary,
+        targets=tuple(index.name for index in _targets(data)),
+        backbone=backbone.name,
+        folder=job.folder,
+        config={**job.method_settings, **{key: value for key, value in job.settings.items() if value is not None}},
+        kind="evaluation" if job.settings.get("checkpoint") else "run",
+    )
+    callbacks, loggers = build_callbacks(job.config), build_loggers(job.config)
+    if not isinstance(module.model, FeatureDetector):
+        callbacks = [callback for callback in callbacks if "FeatureCaching" not in type(callback).__name__]
+    for callback in callbacks:
+        if isinstance(callback, RunCallback):
+            callback.start(info)
+    with tracked(loggers, info):
+        trainer = build_trainer(job.config, callbacks, loggers, fit)
+        if fit:
+            trainer.fit(module, data, ckpt_path=record.checkpoint)
+            if trainer.is_global_zero and isinstance(module.model, TrainableDetector):
+                module.model.save_released(job.folder / "checkpoints" / "released.pth")
+        trainer.test(module, datamodule=data, verbose=False)
+        record.add_encoder(module.count_of_all())
+    show_results(module.rows, job.config.title, backbone, run, job.folder)
+
+
+def _data(job: Job, auxiliary: AnomalyDataModule | None, trained_on: str = NOTHING) -> LightningDataModule:
+    """The data module, its datasets found; groups of targets leave out what is, or was, trained on."""
+    if auxiliary is not None:
+        auxiliary.find()
+        trained_on = auxiliary.auxiliary.name if auxiliary.auxiliary else trained_on
+    data = build_data(job.config, auxiliary, build_targets(job.config, trained_on))
+    if isinstance(data, AnomalyDataModule):
+        data.find()
+    return data
+
+
+def _targets(data: LightningDataModule) -> list[DatasetIndex]:
+    return list(data.targets) if isinstance(data, AnomalyDataModule) else []
+
+
+def _require_unseen(data: LightningDataModule, trained_on: Sequence[str]) -> None:
+    """Before hours of training rather than after them."""
+    if isinstance(data, AnomalyDataModule):
+        trained = () if data.auxiliary is None else data.auxiliary.test
+        targets = [(target.name, target.test) for target in data.targets]
+        require_unseen(targets, trained_on, trained, data.evaluate_seen)
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    return {"seed": job.settings["seed"], "variant": job.variant, "method_settings": job.method_settings}
+
+
+def _saved(job: Job, checkpoint: Checkpoint) -> Saved:
+    """What the checkpoint says of itself; for the released format, what the command line says."""
+    if checkpoint.saved is not None:
+        return checkpoint.saved
+    missing = [key for key in ("auxiliary", "backbone") if not job.settings.get(key)]
+    if missing:
+        raise ConfigError(
+            f"{checkpoint.path} is in the released format, which does not say its {' and '.join(missing)}. Add "
+            "auxiliary=visa or auxiliary=mvtec, whichever it was trained on, and backbone=vit_l14_336."
+        )
+    auxiliary = build_auxiliary(job.config)
+    spec = find_spec(getattr(auxiliary, "catalog_name", ""))
+    model = default_nodes("model=cops")["model"]
+    return Saved(
+        trained_on=tuple(f"{spec.name}/{category}" for category in spec.categories),
+        model_node={**model, "preset": job.settings["preset"] or default_nodes("preset=visa")["preset"]},
+    )

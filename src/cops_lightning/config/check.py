@@ -1,0 +1,251 @@
+"""Every key of a configuration against the class that it is for, before anything is read, rendered or built."""
+
+import difflib
+import functools
+import importlib
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from cops_lightning.core.errors import ConfigError
+
+TARGET, PARTIAL = "_target_", "_partial_"
+SPECIAL = (TARGET, PARTIAL, "_convert_", "_recursive_", "_args_")
+SHOWN = 12  # names of a list that a sentence spells out
+
+# Arguments that are not settings: what builds a component gives them.
+GIVEN: dict[str, tuple[str, ...]] = {
+    "model": ("backbone",),
+    "data": ("auxiliary", "targets"),
+    "optimizer": ("params",),
+    "scheduler": ("optimizer",),
+}
+# Arguments that have a group of their own.
+ELSEWHERE = {"trainer.callbacks": "callbacks", "trainer.logger": "logger"}
+
+
+def check(config: Mapping[str, Any], schema: type, spare: frozenset[str] = frozenset()) -> None:
+    """Raise ConfigError at the first key that is unknown, missing, of the wrong type or not among the allowed values.
+
+    `schema` is the dataclass of the keys at the top, `config` plain values; `spare` are further keys at the top.
+    """
+    _arguments("", schema, {key: value for key, value in config.items() if key not in spare}, ())
+    for key, value in config.items():
+        if key not in spare:
+            _walk(key, value)
+
+
+def check_node(path: str, node: Mapping[str, Any]) -> None:
+    """`check` of a single node; `path` names it in errors."""
+    _walk(path, node)
+
+
+def _walk(path: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            _node(path, value)
+        for key, inner in value.items():
+            _walk(f"{path}.{key}", inner)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            _walk(f"{path}[{place}]", inner)
+
+
+def _node(path: str, node: Mapping[str, Any]) -> None:
+    target = locate(node[TARGET], path)
+    given = {key: value for key, value in node.items() if key not in SPECIAL}
+    for key in given:
+        if f"{path}.{key}" in ELSEWHERE and given[key] is not None:
+            group = ELSEWHERE[f"{path}.{key}"]
+            raise ConfigError(f"{path}.{key} is set, yet the group {group} decides it; add to {group}.NAME instead.")
+    _arguments(path, target, given, GIVEN.get(path, ()), partial=bool(node.get(PARTIAL)) or "_args_" in node)
+
+
+def _arguments(
+    path: str, target: Callable[..., Any], given: Mapping[str, Any], built: tuple[str, ...], partial: bool = False
+) -> None:
+    """`given` as keyword arguments of `target`, which gets `built` from elsewhere."""
+    name, at = _name(target), f"{path}." if path else ""
+    parameters = _parameters(target)
+    for key, value in given.items():
+        if key in parameters and key not in built:
+            _value(f"{at}{key}", value, parameters[key], name)
+        elif None not in parameters:
+            raise ConfigError(_unknown(f"{at}{key}", key, [k for k in parameters if k not in built], name, at))
+    missing = [
+        key
+        for key, parameter in parameters.items()
+        if key is not None and parameter.default is parameter.empty and key not in (*given, *built)
+    ]
+    if missing and not partial:
+        raise ConfigError(f"{at}{missing[0]} has no value, and {name} needs it. Add {at}{missing[0]}=VALUE.")
+
+
+def _parameters(target: Callable[..., Any]) -> dict[Any, inspect.Parameter]:
+    """The keyword arguments of a callable, with their types. The key None stands for any other name (`**kwargs`)."""
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # written in C
+        return {None: inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
+    hints = _hints(target)
+    found: dict[Any, inspect.Parameter] = {}
+    for key, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found[None] = parameter
+        elif parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            found[key] = parameter.replace(annotation=hints.get(key, parameter.empty))
+    return found
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    if isinstance(target, type) and "__signature__" in target.__dict__:
+        return {key: p.annotation for key, p in target.__signature__.parameters.items()}  # type: ignore[attr-defined]
+    holder = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(inspect.unwrap(holder), include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _value(path: str, value: Any, parameter: inspect.Parameter, name: str) -> None:
+    if parameter.annotation in (parameter.empty, Any) or value == parameter.default or _holds_node(value):
+        return
+    adapter = _adapter(parameter.annotation)
+    if adapter is None:
+        return
+    try:
+        adapter.validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        choices = _choices(parameter.annotation)
+        bound = [found["msg"].removeprefix("Input should be ") for found in error.errors()]
+        if len(bound) == 1 and bound[0].startswith(("greater", "less")):
+            expected = f"a number {bound[0]}"
+        else:
+            expected = " or ".join(choices) if choices else _type_name(parameter.annotation)
+        near = difflib.get_close_matches(str(value), [choice.strip("'") for choice in choices], n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{path} is {value!r}, which {name} does not take; expected {expected}.{hint}") from None
+
+
+@functools.lru_cache
+def _adapter_of(annotation: Any) -> Any:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        pass
+    try:
+        return TypeAdapter(annotation)
+    except PydanticUserError:
+        return None
+
+
+def _adapter(annotation: Any) -> Any:
+    try:
+        return _adapter_of(annotation)
+    except TypeError:  # an annotation that cannot be hashed
+        return None
+
+
+def _holds_node(value: Any) -> bool:
+    """Whether objects will stand in this value's place, or within it, when it is built."""
+    if isinstance(value, Mapping):
+        return TARGET in value or any(map(_holds_node, value.values()))
+    return isinstance(value, list) and any(map(_holds_node, value))
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The allowed values that a type spells out."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return [repr(value) for value in typing.get_args(annotation)]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        parts = [_choices(part) or [_type_name(part)] for part in typing.get_args(annotation)]
+        spelt = any(_choices(part) for part in typing.get_args(annotation))
+        return [choice for part in parts for choice in part] if spelt else []
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _choices(typing.get_args(annotation)[0])
+    return []
+
+
+def _type_name(annotation: Any) -> str:
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _type_name(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return " or ".join(_type_name(part) for part in typing.get_args(annotation))
+    if annotation is type(None):
+        return "null"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _unknown(path: str, key: str, known: list[Any], name: str, at: str) -> str:
+    names = [str(k) for k in known if k is not None]
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {at}{near[0]}?" if near else f"It takes {listed(names)}."
+    return f"{path} is no setting of {name}. {hint}"
+
+
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more if names else "no settings"
+
+
+def locate(target: Any, path: str) -> Callable[..., Any]:
+    """What `_target_` names. Raises ConfigError, naming the key, where that cannot be imported or called."""
+    found: Any = None
+    reason: object = "it is not a dotted name"
+    if isinstance(target, str) and "." in target:
+        parts = target.split(".")
+        for size in range(len(parts) - 1, 0, -1):
+            try:
+                found = importlib.import_module(".".join(parts[:size]))
+            except ModuleNotFoundError as error:
+                reason = error
+                # What is missing may be an attribute; another module that is missing is a fault of the file.
+                if error.name and not ".".join(parts[:size]).startswith(error.name):
+                    break
+                continue
+            except Exception as error:  # whatever the user's own file raises when it is imported
+                reason = f"{type(error).__name__}: {error}"
+                break
+            for part in parts[size:]:
+                found = getattr(found, part, None)
+                if found is None:
+                    reason = f"{'.'.join(parts[:size])} has no {part}"
+                    break
+            break
+    if not callable(found):
+        raise ConfigError(
+            f"{path}.{TARGET} is {target!r}, which cannot be imported ({reason}). Expected the dotted name of a class, "
+            "in a package that is installed or in a file beside the folder of your configuration."
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _name(target: Callable[..., Any]) -> str:
+    module, name = getattr(target, "__module__", ""), getattr(target, "__qualname__", str(target))
+    if module.startswith("cops_lightning.config"):
+        return "the configuration" if "Settings" in name else name.lower()
+    return name if module.startswith("cops_lightning") else f"{module.split('.')[0]}.{name}"
+
+
+def keys(config: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    """The dotted names of all values of a configuration."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from keys(value, f"{at}{key}.")
+        else:
+            yield f"{at}{key}"
+
+
+def near_key(asked: str, known: Iterable[str]) -> str | None:
+    """The dotted name that is most like `asked`: one with the same last part, else the nearest spelling."""
+    names = list(known)
+    last = asked.rsplit(".", 1)[-1]
+    same = [name for name in names if name.rsplit(".", 1)[-1] == last]
+    return next(iter(same or difflib.get_close_matches(asked, names, n=1, cutoff=0.5)), None)

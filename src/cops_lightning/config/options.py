@@ -1,0 +1,78 @@
+"""The options in `conf/`, found and composed without importing what they name."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cops_lightning.config.settings import OPEN
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.files import conf_folder
+
+
+def register() -> None:
+    """Make `conf/open` known to Hydra: it lets the command line add arguments of components without `+`."""
+    node = OmegaConf.create({key: OmegaConf.create({}, flags={"struct": False}) for key in OPEN})
+    ConfigStore.instance().store(name="open", node=node)
+
+
+def options_of(group: str) -> list[str]:
+    """The names of the options of a group of `conf/`."""
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+def default_nodes(*overrides: str) -> dict[str, Any]:
+    """What `conf/train.yaml` composes to with these overrides, as plain values, outside any command.
+
+    Raises ConfigError where an override does not fit.
+    """
+    register()
+    outside, own = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return resolved(compose("train", ["paths.output=.", *overrides]))
+    except HydraException as error:
+        raise ConfigError(f"The options {', '.join(overrides)} cannot be composed: {error}") from error
+    finally:
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = outside, own
+
+
+def find_option(group: str, name: str) -> DictConfig | None:
+    """The file of an option in the folders of configurations that this command reads, or None if there is none."""
+    for folder in search_folders():
+        file = folder / group / f"{name}.yaml"
+        if file.is_file():
+            found = OmegaConf.load(file)
+            assert isinstance(found, DictConfig)
+            return found
+    return None
+
+
+def search_folders() -> list[Path]:
+    """The folders of configurations: those that the user named, then the library's."""
+    if not HydraConfig.initialized():
+        return [conf_folder()]
+    sources = HydraConfig.get().runtime.config_sources
+    found = [(source.provider, Path(source.path)) for source in sources if source.schema == "file"]
+    return [path for provider, path in found if provider != "main"] + [conf_folder()]
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """A configuration as plain values, interpolations resolved. Raises ConfigError naming what cannot be."""
+    try:
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        said = str(error).splitlines()[0]
+        raise ConfigError(
+            f"The setting {key} has no value ({said}). Give it one by {key}=VALUE on the command line."
+        ) from error
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

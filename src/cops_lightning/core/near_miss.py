@@ -1,0 +1,10 @@
+"""The known name that a misspelt one may mean, for error messages."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A question with the known word that is most like `word`, behind a space; "" where none is like it."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f" Did you mean '{near[0]}'?" if near else ""

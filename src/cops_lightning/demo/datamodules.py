@@ -1,0 +1,81 @@
+"""The rendered datasets as LightningDataModules."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from cops_lightning.core.errors import ConfigError, DatasetError
+from cops_lightning.core.files import cache_folder
+from cops_lightning.core.near_miss import did_you_mean
+from cops_lightning.data.corruption import Corruption
+from cops_lightning.data.datamodules import Count, Fraction, OneDataset, Workers
+from cops_lightning.data.dataset import Augment, MaskThreshold
+from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.demo.dataset import VERSION
+from cops_lightning.demo.writer import DATASETS, write_mvtec
+
+RenderedName = Literal["procedural_auxiliary", "procedural_easy", "procedural_medium", "procedural_hard"]
+
+
+class Rendered(OneDataset):
+    """A procedural dataset, rendered into the cache the first time that it is asked for.
+
+    Its test split has 50 normal and 100 anomalous images per category, with masks; see `cops_lightning.demo`.
+
+    Args:
+        name: of the dataset.
+        cache: the folder to render into; default: the environment variable COPS_CACHE, else ~/.cache/cops_lightning.
+
+    The others are those of `AnomalyDataModule`. Raises ConfigError for an unknown name.
+    """
+
+    def __init__(
+        self,
+        name: RenderedName,
+        *,
+        cache: str | Path | None = None,
+        categories: Sequence[str] | None = None,
+        image_size: Count | None = None,
+        batch_size: Count = 8,
+        eval_batch_size: Count = 8,
+        num_workers: Workers = 0,
+        limit: Count | None = None,
+        mask_threshold: MaskThreshold = "dataset",
+        augment: Augment | Sequence[Augment] | None = None,
+        corruption: Corruption | None = None,
+        val_fraction: Fraction = 0.0,
+        seed: int = 0,
+        evaluate_seen: bool = False,
+    ) -> None:
+        super().__init__(
+            categories=categories,
+            image_size=image_size,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            limit=limit,
+            mask_threshold=mask_threshold,
+            augment=augment,
+            corruption=corruption,
+            val_fraction=val_fraction,
+            seed=seed,
+            evaluate_seen=evaluate_seen,
+        )
+        if name not in DATASETS:
+            raise ConfigError(
+                f"There is no rendered dataset '{name}'.{did_you_mean(name, DATASETS)} "
+                f"Known ones: {', '.join(DATASETS)}."
+            )
+        self.rendered, self.cache = name, cache
+
+    def _index(self) -> DatasetIndex:
+        folder = cache_folder(self.cache) / f"procedural-{VERSION}" / self.rendered
+        if not folder.is_dir():
+            try:
+                write_mvtec(folder, DATASETS[self.rendered])
+            except (OSError, DatasetError):
+                # Another process that needed the same images may have been quicker.
+                if not folder.is_dir():
+                    raise
+        return load_index(folder)

@@ -1,0 +1,61 @@
+"""One way to open any checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.config.options import default_nodes
+from cops_lightning.core.errors import CheckpointError
+from cops_lightning.models.build import build_backbone, build_detector
+from cops_lightning.models.checkpoint import read_checkpoint
+from cops_lightning.models.detector import Detector, TrainableDetector
+
+Node = dict[str, Any]
+
+
+def load(
+    path: str | Path,
+    *,
+    auxiliary: str | None = None,
+    backbone: FrozenClip | str | Node | None = None,
+    model: Detector | str | Node | None = None,
+    device: str | torch.device = "cpu",
+) -> Detector:
+    """The trained detector of a checkpoint, ready for `predict`.
+
+    Args:
+        path: a checkpoint of cops-train or of Lightning's Trainer, or one in the authors' released format.
+        auxiliary: for the released format, what it was trained on: visa or mvtec, which decides the preset.
+        backbone: the frozen CLIP, the name of one in conf/backbone, or a node; default: what the checkpoint says.
+        model: a detector, the name of one in conf/model, or a node; default: what the checkpoint says.
+        device: where to compute.
+
+    Raises CheckpointError where the file is none of these, does not fit, or does not say what it needs. Only classes of
+    this library are built from what the file says.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    saved = checkpoint.saved
+    if saved is None and (backbone is None or (auxiliary is None and model is None)):
+        raise CheckpointError(
+            f"{path} is in the released format, which says neither its backbone nor what it was trained on. Add "
+            'auxiliary="visa" or auxiliary="mvtec", and backbone="vit_l14_336".'
+        )
+    if not isinstance(model, Detector):
+        if model is None:
+            model = dict(saved.own_model()) if saved else default_nodes(f"preset={auxiliary}", "model=cops")["model"]
+        elif isinstance(model, str):
+            model = default_nodes(f"model={model}", *([f"preset={auxiliary}"] if auxiliary else []))["model"]
+        if backbone is None:
+            assert saved is not None
+            backbone = dict(saved.own_backbone())
+        elif isinstance(backbone, str):
+            backbone = default_nodes(f"backbone={backbone}")["backbone"]
+        model = build_detector(model, build_backbone(backbone))
+    if saved is not None:
+        saved.require_backbone(model.backbone.record)
+    if not isinstance(model, TrainableDetector):
+        raise CheckpointError(f"{path} holds trained weights, and {type(model).__name__} has none to fill.")
+    model.load_trained(checkpoint.weights)
+    return model.to(device).eval()

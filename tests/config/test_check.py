@@ -1,0 +1,146 @@
+"""Every key of a configuration is checked against the class that it is for, before anything is built."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import pytest
+from annotated_types import Ge, Lt
+
+from cops_lightning.config.check import check
+from cops_lightning.core.errors import ConfigError
+
+HERE = __name__
+
+
+class Engine:
+    """A component with arguments of the usual kinds."""
+
+    def __init__(
+        self,
+        rate: float,
+        kind: Literal["fast", "exact"] = "fast",
+        steps: Annotated[int, Ge(1)] = 3,
+        momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
+        betas: tuple[float, float] = (0.5, 0.9),
+        name: str | None = None,
+        part: "Part | None" = None,
+    ) -> None: ...
+
+
+@dataclass
+class Part:
+    """A component within another."""
+
+    size: int = 1
+
+
+class Open:
+    """A component that takes anything."""
+
+    def __init__(self, **options: Any) -> None: ...
+
+
+class Spelt:
+    """A component that takes what another function takes, and says so."""
+
+    def __init__(self, **options: Any) -> None: ...
+
+
+@dataclass
+class Top:
+    """Keys at the top."""
+
+    seed: int = 0
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+def node(**given: Any) -> dict[str, Any]:
+    return {"engine": {"_target_": f"{HERE}.Engine", "rate": 0.1, **given}}
+
+
+def sentence(config: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as found:
+        check(config, Top)
+    return str(found.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"rate": 1},  # a whole number where a real one is expected
+        {"betas": [0.1, 0.2]},  # YAML has lists, not tuples
+        {"name": None},
+        {"kind": "exact", "steps": 1, "momentum": 0.0},
+        {"part": {"_target_": f"{HERE}.Part", "size": 2}},
+        {"part": None},
+    ],
+)
+def test_what_a_class_takes_passes(given):
+    check(node(**given), Top)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"stepz": 3}, "engine.stepz is no setting of .*Engine. Did you mean engine.steps?"),
+        ({"qqq": 3}, "engine.qqq is no setting of .*It takes rate, kind, steps"),
+        ({"rate": "quick"}, "engine.rate is 'quick'.*expected float"),
+        ({"kind": "exakt"}, "engine.kind is 'exakt'.*expected 'fast' or 'exact'. Did you mean exact?"),
+        ({"steps": 0}, "engine.steps is 0.*expected a number greater than or equal to 1"),
+        ({"steps": 1.5}, "engine.steps is 1.5.*expected int"),
+        ({"steps": True}, "engine.steps is True.*expected int"),
+        ({"momentum": 1.0}, "engine.momentum is 1.0.*expected a number less than 1"),
+        ({"betas": [0.1]}, "engine.betas is"),
+        ({"part": {"_target_": f"{HERE}.Part", "sise": 2}}, "engine.part.sise is no setting.*engine.part.size?"),
+        ({"part": {"_target_": f"{HERE}.Prat"}}, "engine.part._target_ is '.*Prat', which cannot be imported"),
+        ({"part": {"_target_": "no.such.thing"}}, "cannot be imported .*no"),
+    ],
+)
+def test_what_it_does_not_take_is_said_with_its_key_and_the_nearest_known_one(given, said):
+    import re
+
+    assert re.search(said, sentence(node(**given)))
+
+
+def test_keys_at_the_top_are_checked_like_any_other():
+    assert "seeed is no setting of" in sentence({"seeed": 1})
+    assert "Did you mean seed?" in sentence({"seeed": 1})
+    assert "seed is 'x'" in sentence({"seed": "x"})
+
+
+def test_what_a_class_needs_must_be_given_unless_it_is_called_later():
+    config = {"engine": {"_target_": f"{HERE}.Engine"}}
+    assert "engine.rate has no value" in sentence(config)
+    check({"engine": {**config["engine"], "_partial_": True}}, Top)
+
+
+def test_a_class_that_takes_anything_is_given_anything():
+    check({"engine": {"_target_": f"{HERE}.Open", "whatever": [1, {"a": None}]}}, Top)
+
+
+def test_a_class_may_state_the_arguments_that_it_passes_on(monkeypatch):
+    import inspect
+
+    monkeypatch.setattr(Spelt, "__signature__", inspect.signature(Engine), raising=False)
+    check({"engine": {"_target_": f"{HERE}.Spelt", "rate": 1.0}}, Top)
+    assert "engine.rat is no setting" in sentence({"engine": {"_target_": f"{HERE}.Spelt", "rat": 1.0, "rate": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_step": 3}, "trainer.max_step is no setting of lightning.Trainer. Did you mean trainer.max_steps?"),
+        ({"max_steps": "many"}, "trainer.max_steps is 'many'"),
+        ({"callbacks": []}, "trainer.callbacks is set, yet the group callbacks decides it"),
+    ],
+)
+def test_all_arguments_of_lightnings_trainer_are_known(given, said):
+    @dataclass
+    class WithTrainer:
+        trainer: dict[str, Any]
+
+    target = {"_target_": "lightning.pytorch.trainer.trainer.Trainer"}
+    check({"trainer": {**target, "max_steps": 20, "gradient_clip_val": 1, "devices": "auto"}}, WithTrainer)
+    with pytest.raises(ConfigError, match=said):
+        check({"trainer": {**target, **given}}, WithTrainer)
