@@ -38,7 +38,8 @@ def default_nodes(*overrides: str) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return resolved(compose("train", list(overrides)))
+            # Only inside a command is there a folder of a run.
+            return resolved(compose("train", ["paths.output=.", *overrides]))
     except HydraException as error:
         raise ConfigError(f"The options {', '.join(overrides)} cannot be composed: {error}") from error
     finally:

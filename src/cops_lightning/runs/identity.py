@@ -72,10 +72,12 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
         settings["data"] = {key: value for key, value in settings["data"].items() if key in (TARGET, *SCORING)}
     if not _depends_on_batches(settings.get("model")) and isinstance(settings.get("data"), Mapping):
         settings["data"] = {key: value for key, value in settings["data"].items() if key != "eval_batch_size"}
-    if source := (resolved(unseeded).get("auxiliary") or {}).get("source"):
+    auxiliary: Mapping[str, Any] = resolved(unseeded).get("auxiliary") or {}
+    if source := auxiliary.get("source"):
         # Two datasets of one's own may have one name; in one folder they cannot.
         settings["auxiliary"] = {**settings.get("auxiliary", {}), "folder": str(Path(str(source)).absolute().parent)}
-    settings["callbacks"] = dict(_acting(settings.get("callbacks") or {}))
+    acting: dict[str, Any] = dict(_acting(settings.get("callbacks") or {}))
+    settings["callbacks"] = acting
     weights = (settings.get("backbone") or {}).get("weights")
     if weights and (content := file_digest(Path(str(weights)).expanduser())):
         settings["backbone"] = {**settings["backbone"], "weights": content}
@@ -236,6 +238,7 @@ def _alone(config: DictConfig) -> DictConfig:
     """A copy without Hydra's own settings and without the run's folder, which is named after the rest."""
     kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     copy = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
+    assert isinstance(copy, DictConfig)
     OmegaConf.update(copy, "paths.output", "", force_add=True)
     return copy
 

@@ -103,7 +103,9 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
             "jobs one by one, or with trainer.devices=1."
         )
     if not settings.get("checkpoint") and learns(settings["model"]) and settings["auxiliary"] is None:
-        raise ConfigError("There is no auxiliary dataset to train on. Add auxiliary=visa, or another of conf/auxiliary.")
+        raise ConfigError(
+            "There is no auxiliary dataset to train on. Add auxiliary=visa, or another of conf/auxiliary."
+        )
     found = identify(config, HydraConfig.get().runtime.choices)
     return Job(found.config, resolved(found.config), folder, found.variant, found.method, found.method_settings)
 
@@ -194,5 +196,3 @@ def objective(config: DictConfig, folder: Path) -> float | None:
         known = ", ".join(name for name, number in values.items() if number is not None)
         raise ConfigError(f"objective is {config.objective!r}, which this run did not measure. It measured {known}.")
     return value
-
-
