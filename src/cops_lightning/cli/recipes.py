@@ -67,7 +67,10 @@ def score(job: Job, record: RunRecord) -> None:
     )
     if not isinstance(module.model, TrainableDetector):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
-    module.model.load_trained(checkpoint.weights)
+    if checkpoint.saved is None:
+        module.model.load_released(checkpoint.weights)
+    else:
+        module.model.load_trained(checkpoint.weights)
     record.add_backbone(module.model.backbone.record)
     _evaluate(job, record, module, data, auxiliary, fit=False)
 
