@@ -20,7 +20,7 @@ from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.build import build_detector, build_further_metrics, build_partial
-from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved
+from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved, read_checkpoint
 from cops_lightning.models.detector import Detector, FeatureDetector, Prediction, TrainableDetector
 from cops_lightning.models.sharing import mean_over_processes, share_of
 
@@ -63,8 +63,10 @@ class CopsModule(LightningModule):
     weights alone; the frozen CLIP is named by the hash of its weights. Data modules of `cops_lightning.data` fit it.
 
     Args:
-        model: a detector, the name of one in conf/model, or a node: a mapping with `_target_` and its arguments.
-        backbone: a FrozenClip, the name of one in conf/backbone, or a node. Not looked at where `model` is a detector.
+        model: a detector, the name of one in conf/model, or a node: a mapping with `_target_` and its arguments; default:
+            what the checkpoint says, else cops.
+        backbone: a FrozenClip, the name of one in conf/backbone, or a node; default: what the checkpoint says, else the
+            packaged mini. Not looked at where `model` is a detector.
         preset: the name of one in conf/preset, for a model that is given by name.
         seed: of fresh weights, order and draws, for a model that is given by name.
         optimizer: takes the trained parameters and gives an optimiser, or such a node; default: conf/optimizer/adam.
@@ -77,8 +79,8 @@ class CopsModule(LightningModule):
 
     def __init__(
         self,
-        model: Detector | str | Node = "cops",
-        backbone: FrozenClip | str | Node = "mini",
+        model: Detector | str | Node | None = None,
+        backbone: FrozenClip | str | Node | None = None,
         *,
         preset: str = "visa",
         seed: int = 0,
@@ -92,13 +94,13 @@ class CopsModule(LightningModule):
         if saved is not None:
             self.saved = saved if isinstance(saved, Saved) else Saved.from_plain(saved)
             if not isinstance(model, Detector):
-                model = self.saved.own_model() if model == "cops" else model
-                backbone = self.saved.own_backbone() if backbone == "mini" else backbone
+                model = self.saved.own_model() if model is None else model
+                backbone = self.saved.own_backbone() if backbone is None else backbone
         if not isinstance(model, Detector):
-            if isinstance(model, str):
-                model = default_nodes(f"model={model}", f"preset={preset}", f"seed={seed}")["model"]
-            if isinstance(backbone, str):
-                backbone = default_nodes(f"backbone={backbone}")["backbone"]
+            if model is None or isinstance(model, str):
+                model = default_nodes(f"model={model or 'cops'}", f"preset={preset}", f"seed={seed}")["model"]
+            if backbone is None or isinstance(backbone, str):
+                backbone = default_nodes(f"backbone={backbone or 'mini'}")["backbone"]
             self.saved = self.saved.with_nodes(model, None if isinstance(backbone, FrozenClip) else backbone)
             model = build_detector(model, backbone)
         self.model: Detector = model
@@ -311,6 +313,21 @@ class CopsModule(LightningModule):
         return self.model.predict(source, **options)
 
     # ---- checkpoints
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, weights_only: bool | None = True, **kwargs: Any) -> Any:
+        """The module of a checkpoint; arguments of the constructor take the place of what it says.
+
+        Only tensors and plain values are read, unless `weights_only` is False: then the file may run code. Raises
+        CheckpointError where it holds anything else, or does not say what it needs.
+        """
+        if weights_only and isinstance(checkpoint_path, str | Path):
+            if read_checkpoint(Path(checkpoint_path)).saved is None:
+                raise CheckpointError(
+                    f"{checkpoint_path} is in the released format, which is no checkpoint of Lightning's. Open it by "
+                    'cops_lightning.load(path, auxiliary="visa", backbone="vit_l14_336").'
+                )
+        return super().load_from_checkpoint(checkpoint_path, *args, weights_only=weights_only, **kwargs)
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """Trained weights under their released names, behind `prefix`; the frozen backbone is left out."""
