@@ -70,10 +70,12 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
         settings["data"] = {key: value for key, value in settings["data"].items() if key in (TARGET, *SCORING)}
     if not _depends_on_batches(settings.get("model")) and isinstance(settings.get("data"), Mapping):
         settings["data"] = {key: value for key, value in settings["data"].items() if key != "eval_batch_size"}
-    if source := (resolved(unseeded).get("auxiliary") or {}).get("source"):
+    auxiliary: Mapping[str, Any] = resolved(unseeded).get("auxiliary") or {}
+    if source := auxiliary.get("source"):
         # Two datasets of one's own may have one name; in one folder they cannot.
         settings["auxiliary"] = {**settings.get("auxiliary", {}), "folder": str(Path(str(source)).absolute().parent)}
-    settings["callbacks"] = dict(_acting(settings.get("callbacks") or {}))
+    acting: dict[str, Any] = dict(_acting(settings.get("callbacks") or {}))
+    settings["callbacks"] = acting
     weights = (settings.get("backbone") or {}).get("weights")
     if weights and (content := file_digest(Path(str(weights)).expanduser())):
         settings["backbone"] = {**settings["backbone"], "weights": content}
@@ -191,6 +193,7 @@ def _alone(config: DictConfig) -> DictConfig:
     """A copy without Hydra's own settings and without the run's folder, which is named after the rest."""
     kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     copy = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
+    assert isinstance(copy, DictConfig)
     OmegaConf.update(copy, "paths.output", "", force_add=True)
     return copy
 
@@ -206,4 +209,13 @@ def _safe(text: str) -> str:
 
 
 def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _plain(content: Any) -> Any:
+    """Numbers as their value, however they were written: 1 is 1.0."""
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return int(content) if isinstance(content, float) and content.is_integer() else content
