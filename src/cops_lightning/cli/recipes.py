@@ -15,6 +15,7 @@ from cops_lightning.data import AnomalyDataModule, DatasetIndex, find_spec
 from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.loggers import RunInfo, tracked
 from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
+from cops_lightning.models.cops.model import CoPS
 from cops_lightning.models.detector import FeatureDetector, TrainableDetector
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run
@@ -67,7 +68,10 @@ def score(job: Job, record: RunRecord) -> None:
     )
     if not isinstance(module.model, TrainableDetector):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
-    module.model.load_trained(checkpoint.weights)
+    if checkpoint.saved is None and isinstance(module.model, CoPS):
+        module.model.load_released(checkpoint.weights)
+    else:
+        module.model.load_trained(checkpoint.weights)
     record.add_backbone(module.model.backbone.record)
     _evaluate(job, record, module, data, auxiliary, fit=False)
 

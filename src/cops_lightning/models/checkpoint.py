@@ -179,4 +179,5 @@ def read_checkpoint(path: Path) -> Checkpoint:
     content = read_state(path, CheckpointError)
     if isinstance(content.get("prompt_learner"), Mapping):
         return Checkpoint(path, content["prompt_learner"], None)
-    return Checkpoint(path, content["state_dict"], Saved.of_checkpoint(content, path))
+    saved = Saved.of_checkpoint(content, path)
+    return Checkpoint(path, content["state_dict"], saved)
