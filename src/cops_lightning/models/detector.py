@@ -157,6 +157,10 @@ class TrainableDetector(FeatureDetector):
         Raises CheckpointError naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
 
+    def load_released(self, weights: StateDict) -> None:
+        """Take weights in the authors' format, which may lack what inference does not need; see `load_trained`."""
+        self.load_trained(weights)
+
     @abstractmethod
     def save_released(self, path: str | Path) -> None:
         """Write the format in which the method's authors publish weights."""
