@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,4 +84,10 @@ def attempts(folder: Path) -> list[OfflineRun]:
 
 
 def latest(folder: Path) -> OfflineRun:
-    return attempts(folder)[-1]
+    """The last attempt, once W&B's process has written its end."""
+    for _ in range(200):
+        files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+        if files and any(record.WhichOneof("record_type") == "exit" for record in records(files[-1])):
+            return attempts(folder)[-1]
+        time.sleep(0.05)
+    raise AssertionError(f"The run in {folder} has no end.")

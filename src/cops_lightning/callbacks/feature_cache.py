@@ -292,7 +292,7 @@ class FeatureCaching(Callback):
         self,
         folder: str | Path | None = None,
         dtype: Literal["fp32", "fp16", "bf16"] = "fp32",
-        budget_gb: Annotated[float, Gt(0)] = 50,
+        budget_gb: Annotated[float, Gt(0)] = 50.0,
     ) -> None:
         self.options = CacheOptions(cache_folder(folder), dtype, round(budget_gb * GB))
         self._leases = ExitStack()

@@ -46,8 +46,15 @@ class PromptSimilarity(Callback):
         pl_module.log_dict(values)
         self._filled_with = None
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop noting."""
+        self._stop()
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop noting, however training ended."""
+        """Stop noting."""
+        self._stop()
+
+    def _stop(self) -> None:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None

@@ -1,8 +1,10 @@
 """A console command of Hydra's: help that teaches, errors of one sentence, and nothing imported before it is needed."""
 
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cops_lightning.config.check import near_key
-from cops_lightning.config.options import default_nodes, register
+from cops_lightning.config.help import known_settings, show_help
+from cops_lightning.config.options import register
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import conf_folder
 
-LAUNCHER = "hydra/"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,27 @@ class HydraApp:
         """Run the command of `sys.argv`. Errors that stem from the input end with one sentence and exit code 1."""
         arguments = sys.argv[1:]
         register()
-        OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
         sys.path += [str(Path(folder).absolute()) for folder in config_folders(arguments)]
         if any(argument in ("--help", "-h") for argument in arguments):
-            from cops_lightning.config.help import show_help
-
-            with one_sentence(self.name):
+            with one_sentence():
                 return show_help(self.name, self.header, [a for a in arguments if not a.startswith("-") and "=" in a])
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us as they are
-        command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self.run)
-        with one_sentence(self.name):
+        command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self._job)
+        with one_sentence():
             return command()
+
+    def _job(self, config: DictConfig) -> float | None:
+        with one_sentence():  # within, as Hydra would add a sentence of its own
+            return self.run(config)
 
 
 def _job_name(*, _root_: DictConfig) -> str:
     from cops_lightning.runs.identity import job_name
 
     return job_name(_root_)
+
+
+OmegaConf.register_new_resolver("job_name", _job_name, replace=True)  # on import, for the processes of launchers too
 
 
 def config_folders(arguments: list[str]) -> list[str]:
@@ -67,26 +74,15 @@ def config_folders(arguments: list[str]) -> list[str]:
     return found
 
 
-class one_sentence:  # noqa: N801 - a context manager, read as a verb
+@contextmanager
+def one_sentence() -> Iterator[None]:
     """An error that stems from the input ends the program with its one sentence and exit code 1."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        """Nothing."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Print the sentence."""
-        if isinstance(error, CopsError):
-            sentence = str(error)
-        elif isinstance(error, HydraException | OmegaConfBaseException):
-            sentence = explained(error)
-        else:
-            return
-        import logging
-
-        logging.getLogger(__name__).error("%s", sentence)
+    try:
+        yield
+    except (CopsError, HydraException, OmegaConfBaseException) as error:
+        sentence = str(error) if isinstance(error, CopsError) else explained(error)
+        if logging.getLogger().handlers:  # else the line below would stand twice
+            log.error("%s", sentence)
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from None
 
@@ -96,11 +92,11 @@ def explained(error: Exception) -> str:
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if "Could not override '" in said:
         asked = said.split("Could not override '")[1].split("'")[0]
-        near = near_key(asked, default_nodes())
+        near = near_key(asked, known_settings())
         hint = f"Did you mean {near}?" if near else "See --help for all settings."
         return f"There is no setting {asked}. {hint}"
     if "Key '" in said and "is not in struct" in said:
         key = said.split("full_key: ")[-1].split()[0] if "full_key: " in said else said.split("Key '")[1].split("'")[0]
-        near = near_key(key, default_nodes())
+        near = near_key(key, known_settings())
         return f"There is no setting {key}." + (f" Did you mean {near}?" if near else " See --help for all settings.")
     return said

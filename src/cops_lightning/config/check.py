@@ -9,7 +9,7 @@ import json
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -240,7 +240,7 @@ def locate(target: Any, path: str) -> Callable[..., Any]:
                 found = importlib.import_module(".".join(parts[:size]))
             except ModuleNotFoundError as error:
                 reason = error
-                # What we look for may be an attribute of a module; any other module that is missing is a fault of the file.
+                # What is missing may be an attribute; another module that is missing is a fault of the file.
                 if error.name and not ".".join(parts[:size]).startswith(error.name):
                     break
                 continue
@@ -277,9 +277,9 @@ def keys(config: Mapping[str, Any], at: str = "") -> Iterator[str]:
             yield f"{at}{key}"
 
 
-def near_key(asked: str, config: Mapping[str, Any]) -> str | None:
-    """The dotted name of the configuration that is most like `asked`, by its last part first."""
-    known = list(keys(config))
+def near_key(asked: str, known: Iterable[str]) -> str | None:
+    """The dotted name that is most like `asked`: one with the same last part, else the nearest spelling."""
+    names = list(known)
     last = asked.rsplit(".", 1)[-1]
-    same = [key for key in known if key.rsplit(".", 1)[-1] == last]
-    return next(iter(same or difflib.get_close_matches(asked, known, n=1, cutoff=0.5)), None)
+    same = [name for name in names if name.rsplit(".", 1)[-1] == last]
+    return next(iter(same or difflib.get_close_matches(asked, names, n=1, cutoff=0.5)), None)

@@ -40,7 +40,7 @@ def show_help(name: str, header: str, overrides: list[str]) -> None:
     """Print the help of a command, with the values that these overrides give."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(header, markup=False)
-    console.print("\nGroups to choose from (group=option; several loggers: logger=[csv,wandb])\n")
+    console.print("\nGroups to choose from (group=option; several loggers: logger=[csv,wandb])\n", markup=False)
     for group in GROUPS:
         if options := options_of(group):
             console.print(f"  {group}: {', '.join(options)}", markup=False)
@@ -61,6 +61,11 @@ def settings_of(name: str, overrides: list[str]) -> Iterator[str]:
         config = OmegaConf.to_container(compose(name, overrides), resolve=False)
     assert isinstance(config, dict)
     yield from _lines("", config)
+
+
+def known_settings() -> list[str]:
+    """The dotted names of all settings of cops-train, as far as its options and our own classes state them."""
+    return [line.split("=")[0] for line in settings_of("train", []) if "=" in line]
 
 
 def _lines(at: str, content: Mapping[Any, Any]) -> Iterator[str]:
@@ -112,7 +117,11 @@ def arguments(target: str) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _default(value: ast.expr | None) -> str:
-    return "" if value is None else ast.unparse(value).strip("'").replace("None", "null")
+    return (
+        ""
+        if value is None
+        else ast.unparse(value).strip("'").replace("None", "null").replace("True", "true").replace("False", "false")
+    )
 
 
 def _type(module: str, annotation: ast.expr | None) -> str:

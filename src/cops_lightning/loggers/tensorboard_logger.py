@@ -73,7 +73,9 @@ class TensorBoardLogger(RunLogger, LightningTensorBoardLogger):
 
     def _go_on_at(self, step: int) -> None:
         assert self.run is not None
-        self._kwargs["purge_step"] = step
+        if self._experiment is not None:  # Lightning opens a file before the first number
+            self._experiment.close()
+        self._experiment, self._kwargs["purge_step"] = None, step
         content = self.run.provenance() | {"config": dict(self.run.config)}
         self.experiment.add_text("run", f"```json\n{json.dumps(content, indent=2, default=str)}\n```", 0)
 

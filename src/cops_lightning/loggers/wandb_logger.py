@@ -27,6 +27,8 @@ Mode = Literal["online", "offline", "disabled"]
 # The step of the optimiser is the axis of every chart.
 STEP = "trainer/global_step"
 LONGEST_TAG = 64
+# W&B's own servers, under which its login keeps the key.
+HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")
 # The console belongs to progress and results. What is not sent 300 s after the end of a run waits on disk: a sweep must
 # not hang on it.
 SETTINGS: Mapping[str, Any] = {
@@ -128,6 +130,10 @@ class WandbLogger(RunLogger, LightningWandbLogger):
             add_file_policy=add_file_policy,
             **init,
         )
+        del self._wandb_init["anonymous"]  # W&B warns of it, whatever its value
+        if offline:
+            # Lightning sets an environment variable, which W&B reads once per process.
+            self._wandb_init["mode"] = "offline"
 
     @rank_zero_only
     def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
@@ -348,10 +354,12 @@ def _asked() -> Mode | None:
 
 def _logged_in() -> bool:
     """Whether there is a key: in the environment, or in the netrc entry that W&B's login writes."""
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    server = os.environ.get("WANDB_BASE_URL")
+    hosts = HOSTS if server is None else (urlsplit(server).hostname or "",)
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        logins = netrc.netrc(os.environ.get("NETRC"))
     except (OSError, netrc.NetrcParseError):
         return False
+    return any(logins.authenticators(host) is not None for host in hosts)

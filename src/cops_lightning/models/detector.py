@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from cops_lightning.data.readers.unlabelled import unlabelled
 from cops_lightning.models.anomaly_map import Scores, SmoothUpsampler, Upsampling, pool_neighbours
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a detector finds in an image file. `score` and `map` lie in [0, 1]; higher is more anomalous."""
 
     path: Path

@@ -16,10 +16,10 @@ from cops_lightning.core.distributed import from_all, from_first
 from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.core.processes import world_size
 from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
-from cops_lightning.data.protocol import require_unseen
+from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
 from cops_lightning.models.anomaly_map import Scores
-from cops_lightning.models.build import build_detector, build_further_metrics, build_partial
+from cops_lightning.models.build import build_detector, build_further_metrics, build_partial, find_node
 from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved
 from cops_lightning.models.detector import Detector, FeatureDetector, Prediction, TrainableDetector
 from cops_lightning.models.sharing import mean_over_processes, share_of
@@ -88,19 +88,15 @@ class CopsModule(LightningModule):
         saved: Saved | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.saved = Saved()
-        if saved is not None:
-            self.saved = saved if isinstance(saved, Saved) else Saved.from_plain(saved)
-            if not isinstance(model, Detector):
+        self.saved = saved if isinstance(saved, Saved) else Saved() if saved is None else Saved.from_plain(saved)
+        if not isinstance(model, Detector):
+            if saved is not None:
                 model = self.saved.own_model() if model == "cops" else model
                 backbone = self.saved.own_backbone() if backbone == "mini" else backbone
-        if not isinstance(model, Detector):
-            if isinstance(model, str):
-                model = default_nodes(f"model={model}", f"preset={preset}", f"seed={seed}")["model"]
-            if isinstance(backbone, str):
-                backbone = default_nodes(f"backbone={backbone}")["backbone"]
-            self.saved = self.saved.with_nodes(model, None if isinstance(backbone, FrozenClip) else backbone)
-            model = build_detector(model, backbone)
+            node = find_node("model", model, f"preset={preset}", f"seed={seed}")
+            frozen = backbone if isinstance(backbone, FrozenClip) else find_node("backbone", backbone)
+            self.saved = self.saved.with_nodes(node, None if isinstance(frozen, FrozenClip) else frozen)
+            model = build_detector(node, frozen)
         self.model: Detector = model
         record = model.backbone.record
         self.saved.require_backbone(record)
@@ -113,6 +109,7 @@ class CopsModule(LightningModule):
         self.count = EncoderCount()
         self.show_progress: Callable[[MetricSuite], list[MetricRow]] = MetricSuite.rows
         self._pending: Pending | None = None
+        self._trained_samples: dict[str, Sample] = {}
 
     @property
     def image_size(self) -> int:
@@ -147,15 +144,16 @@ class CopsModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Keep what is trained on: it must not be tested on."""
-        samples = _samples(self.trainer.datamodule, "auxiliary") if self.trainer.datamodule else []  # type: ignore[attr-defined]
-        self._trained(samples)
+        index = getattr(self.trainer.datamodule, "auxiliary", None)  # type: ignore[attr-defined]
+        self._trained(() if index is None else index.test)
 
     def on_train_start(self) -> None:
         """The same for loaders without a data module."""
         self._trained(getattr(getattr(self.trainer.train_dataloader, "dataset", None), "samples", ()))
 
     def _trained(self, samples: Sequence[Sample]) -> None:
-        found = dict.fromkeys((*self.trained_on, *(f"{s.dataset}/{s.category}" for s in samples)))
+        self._trained_samples |= {str(sample.image): sample for sample in samples}
+        found = dict.fromkeys((*self.trained_on, *categories_of(samples)))
         self.saved = replace(self.saved, trained_on=tuple(found))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -199,7 +197,7 @@ class CopsModule(LightningModule):
         require_unseen(
             [(name, samples) for loader in loaders for name, samples in [_tested(loader)] if samples],
             self.trained_on,
-            _samples(data, "auxiliary") if self.saved.trained_on else (),
+            self._trained_samples.values(),
             tuple(getattr(data, "evaluate_seen", ())),
         )
 
@@ -347,8 +345,3 @@ def _tested(loader: Any) -> tuple[str, Sequence[Sample]]:
     samples = getattr(dataset, "samples", ())
     name = getattr(dataset, "name", None) or (samples[0].dataset if samples else None)
     return from_first(name or "images"), samples
-
-
-def _samples(data: Any, role: str) -> Sequence[Sample]:
-    index = getattr(data, role, None)
-    return () if index is None else index.test

@@ -118,7 +118,9 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
         method = evaluation_settings(run.get("method_settings", {}), config)
     else:
         if learns(settings["model"]) and settings["auxiliary"] is None:
-            raise ConfigError("There is no auxiliary dataset to train on. Add auxiliary=visa, or another of conf/auxiliary.")
+            raise ConfigError(
+                "There is no auxiliary dataset to train on. Add auxiliary=visa, or another of conf/auxiliary."
+            )
         method = method_settings(config)
     return Job(config, settings, folder, variant, method_id(method), method)
 
@@ -209,5 +211,3 @@ def objective(config: DictConfig, folder: Path) -> float | None:
         known = ", ".join(name for name, number in values.items() if number is not None)
         raise ConfigError(f"objective is {config.objective!r}, which this run did not measure. It measured {known}.")
     return value
-
-
