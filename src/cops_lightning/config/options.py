@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -36,8 +36,9 @@ def default_nodes(*overrides: str) -> dict[str, Any]:
     outside, own = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
-        # Only inside a command is there a folder of a run.
-        return resolved(compose("train", ["paths.output=.", *overrides]))
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            # Only inside a command is there a folder of a run.
+            return resolved(compose("train", ["paths.output=.", *overrides]))
     except HydraException as error:
         raise ConfigError(f"The options {', '.join(overrides)} cannot be composed: {error}") from error
     finally:
