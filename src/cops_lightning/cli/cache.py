@@ -16,7 +16,6 @@ from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.data.readers.resolve import DATA_ROOT
-from cops_lightning.features import FOLDER, GB, entries, prune, stores, survey, verify
 
 CACHE = "COPS_CACHE"  # the environment variable that conf/ reads too
 
@@ -101,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _root(arguments: argparse.Namespace) -> Path:
+    from cops_lightning.features import FOLDER
+
     return Path(arguments.cache).expanduser() / FOLDER
 
 
@@ -108,6 +109,7 @@ def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
     from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache
     from cops_lightning.core.devices import find_device
+    from cops_lightning.features import GB
     from cops_lightning.models.build import build_backbone, find_node
     from cops_lightning.models.module import EncoderCount
     from cops_lightning.runs.build import find_targets
@@ -136,6 +138,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from cops_lightning.features import GB, survey
+
     root = _root(arguments)
     found = survey(root)
     if arguments.json:
@@ -171,6 +175,8 @@ def _day(used: float | None) -> str | None:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from cops_lightning.features import entries, stores, verify
+
     files = [entry.path for folder in stores(_root(arguments)) for entry in entries(folder)]
     with counted_progress() as bar:
         step = bar.add_task("verifying", total=len(files))
@@ -189,6 +195,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
+    from cops_lightning.features import GB, prune
+
     if (arguments.older_than or 0) < 0 or (arguments.to_gb or 0) < 0:
         raise CacheError("prune was given a negative number; expected days of at least 0, or GB of at least 0.")
     pruned = prune(
