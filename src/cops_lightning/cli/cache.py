@@ -15,7 +15,6 @@ from rich.table import Table
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.progress import counted_progress
-from cops_lightning.data.readers.resolve import DATA_ROOT
 
 CACHE = "COPS_CACHE"  # the environment variable that conf/ reads too
 
@@ -64,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what targets=[...] of cops-train takes: a name that `cops-data list` shows, all, industrial, medical, "
         "procedural, or a path to a folder, meta.json, .csv, .jsonl or .yaml",
     )
-    building.add_argument("--data-root", metavar="DIR", default=os.environ.get(DATA_ROOT), help="holds the datasets")
+    building.add_argument("--data-root", metavar="DIR", help="holds the datasets (default: COPS_DATA_ROOT)")
     building.add_argument("--backbone", default="vit_l14_336", help="a file of conf/backbone (default: vit_l14_336)")
     building.add_argument("--weights", metavar="FILE", help="CLIP's weights (default: as in cops-train)")
     building.add_argument("--image-size", metavar="PX", type=int, help="side of the images (default: the backbone's)")
