@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from cops_lightning.runs.state import Entry, begin_afresh, claimed, leave_traceback, read_entry
 from cops_lightning.runs.record import RunRecord
+from cops_lightning.runs.state import Entry, begin_afresh, claimed, leave_traceback, read_entry
 
 CONFIG = {"seed": 0}
 

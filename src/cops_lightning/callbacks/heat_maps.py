@@ -68,7 +68,7 @@ class HeatMaps(RunCallback, Callback):
     ) -> list[Example]:
         """A third of the heat maps for normal images, the rest for anomalous ones, and beside the folder a sheet."""
         normal = self.count // 3
-        chosen = choose_examples([image.sample.anomalous for image in images], normal, self.count - normal)
+        chosen = choose_examples([bool(image.sample.anomalous) for image in images], normal, self.count - normal)
         # The ground truth that is shown is the one that was scored: the same threshold and size.
         examples = [_example(images[i], dataset[i].mask, module) for i in chosen]
         low, high = self.scale
@@ -86,4 +86,4 @@ def _example(image: ScoredImage, mask: Tensor | None, module: CopsModule) -> Exa
         pixels = module.model.expand(image.patches[None])[0].numpy()
     name = sample.key.removeprefix(f"{sample.dataset}/{sample.category}/").rsplit(".", 1)[0]
     truth = None if mask is None else mask.bool().numpy()
-    return Example(name, np.asarray(shown), truth, pixels, image.score, sample.anomalous)
+    return Example(name, np.asarray(shown), truth, pixels, image.score, bool(sample.anomalous))

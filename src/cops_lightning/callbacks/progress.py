@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.types import MetricRow
 from cops_lightning.metrics.suite import MetricSuite
+from cops_lightning.models.module import CopsModule
 
 STEPS = 10
 
@@ -27,7 +28,7 @@ class ProgressBar(RichProgressBar):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Show a bar for metrics too."""
         super().setup(trainer, pl_module, stage)
-        if trainer.is_global_zero and hasattr(pl_module, "show_progress"):
+        if trainer.is_global_zero and isinstance(pl_module, CopsModule):
             pl_module.show_progress = rows_with_a_bar
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:

@@ -43,4 +43,4 @@ def write_scores(path: Path, images: Iterable[ScoredImage]) -> None:
         writer.writerow(SCORE_COLUMNS)
         for image in images:
             s = image.sample
-            writer.writerow((s.dataset, s.category, s.defect, s.key, int(s.anomalous), repr(image.score)))
+            writer.writerow((s.dataset, s.category, s.defect, s.key, s.label, repr(image.score)))

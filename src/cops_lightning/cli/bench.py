@@ -20,12 +20,10 @@ from cops_lightning.benchmark.measure import Measured, largest_difference, matri
 from cops_lightning.benchmark.works import BASELINE, WORKS, Setting
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.clip.frozen_clip import RANDOM
-from cops_lightning.clip.weights import load_backbone
-from cops_lightning.config import find_backbone
 from cops_lightning.core.devices import find_device
-from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import DTYPES, Precision
+from cops_lightning.models.build import build_backbone, find_node
 
 EPILOG = """\
 works:
@@ -157,19 +155,11 @@ def _tell(tick: Callable[[str], None], work: str, what: str) -> None:
 
 
 def _setting(arguments: argparse.Namespace) -> Setting:
-    config = find_backbone(arguments.backbone)
-    image_size = arguments.image_size or config.get("image_size")
-    if image_size is None:
-        raise ConfigError(f"The backbone {arguments.backbone} does not say its image size; add --image-size PIXELS.")
+    asked = {"image_size": arguments.image_size, "precision": arguments.precision, "compile": arguments.compile or None}
+    node = find_node("backbone", arguments.backbone, *(f"backbone.{k}={v}" for k, v in asked.items() if v is not None))
     device = find_device(arguments.device)
-    backbone = load_backbone(
-        config.name,
-        RANDOM,
-        deep_layers=config.deep_layers,
-        precision=arguments.precision,
-        compile=arguments.compile,
-    ).to(device)
-    return Setting(backbone, image_size, backbone.precision, device)
+    backbone = build_backbone({**node, "pretrained": RANDOM}).to(device)
+    return Setting(backbone, backbone.image_size, backbone.precision, device)
 
 
 def _row(

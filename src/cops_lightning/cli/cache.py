@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cops_lightning.cli.commands import exit_code
-from cops_lightning.cli.data import DATA_ROOT
-from cops_lightning.config.options import options_of
-from cops_lightning.core.errors import CacheError, ConfigError
+from cops_lightning.core.errors import CacheError
 from cops_lightning.core.progress import counted_progress
+from cops_lightning.data.readers.resolve import DATA_ROOT
 from cops_lightning.features import FOLDER, GB, entries, prune, stores, survey, verify
 
 CACHE = "COPS_CACHE"  # the environment variable that conf/ reads too
@@ -108,19 +107,14 @@ def _root(arguments: argparse.Namespace) -> Path:
 def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
     from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache
-    from cops_lightning.config.check import check_node
-    from cops_lightning.config.options import default_nodes
     from cops_lightning.core.devices import find_device
-    from cops_lightning.models.build import build_backbone
+    from cops_lightning.models.build import build_backbone, find_node
     from cops_lightning.models.module import EncoderCount
     from cops_lightning.runs.build import find_targets
 
     asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
-    if arguments.backbone not in (known := options_of("backbone")):
-        raise ConfigError(f"There is no backbone {arguments.backbone}; expected one of {', '.join(known)}.")
-    given = [f"++backbone.{key}={value}" for key, value in asked.items() if value is not None]
-    node = default_nodes(f"backbone={arguments.backbone}", *given)["backbone"]
-    check_node("backbone", node)
+    given = [f"backbone.{key}={value}" for key, value in asked.items() if value is not None]
+    node = find_node("backbone", arguments.backbone, *given)
     paths = {"data": arguments.data_root, "cache": arguments.cache, "datasets": {}}
     targets = find_targets(arguments.names, paths)
     backbone = build_backbone(node)

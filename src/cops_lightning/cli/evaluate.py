@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cops_lightning.cli.hydra_app import HydraApp, one_sentence
+from cops_lightning.cli.hydra_app import HydraApp
 
 
 def main() -> Any:
@@ -19,8 +19,7 @@ def run(config: Any) -> float | None:
     from cops_lightning.runs.jobs import launch
 
     quiet_console()
-    with one_sentence():  # here, since Hydra adds lines of its own to what leaves a job
-        return launch(config, score, EvalSettings)
+    return launch(config, score, EvalSettings)
 
 
 APP = HydraApp(

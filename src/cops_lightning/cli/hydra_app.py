@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cops_lightning.config.check import near_key
-from cops_lightning.config.help import known_settings, show_help
+from cops_lightning.config.help import GROUPS, known_settings, show_help
 from cops_lightning.config.options import register
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import conf_folder
@@ -41,21 +41,27 @@ class HydraApp:
         """Run the command of `sys.argv`. Errors that stem from the input end with one sentence and exit code 1."""
         arguments = sys.argv[1:]
         register()
-        OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
         sys.path += [str(Path(folder).absolute()) for folder in config_folders(arguments)]
         if any(argument in ("--help", "-h") for argument in arguments):
             with one_sentence():
                 return show_help(self.name, self.header, [a for a in arguments if not a.startswith("-") and "=" in a])
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us as they are
-        command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self.run)
+        command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self._job)
         with one_sentence():
             return command()
+
+    def _job(self, config: DictConfig) -> float | None:
+        with one_sentence():  # within, as Hydra would add a sentence of its own
+            return self.run(config)
 
 
 def _job_name(*, _root_: DictConfig) -> str:
     from cops_lightning.runs.identity import job_name
 
     return job_name(_root_)
+
+
+OmegaConf.register_new_resolver("job_name", _job_name, replace=True)  # on import, for the processes of launchers too
 
 
 def config_folders(arguments: list[str]) -> list[str]:
@@ -86,11 +92,11 @@ def explained(error: Exception) -> str:
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if "Could not override '" in said:
         asked = said.split("Could not override '")[1].split("'")[0]
-        near = near_key(asked, known_settings())
+        near = near_key(asked, [*GROUPS, *known_settings()])
         hint = f"Did you mean {near}?" if near else "See --help for all settings."
         return f"There is no setting {asked}. {hint}"
     if "Key '" in said and "is not in struct" in said:
         key = said.split("full_key: ")[-1].split()[0] if "full_key: " in said else said.split("Key '")[1].split("'")[0]
-        near = near_key(key, known_settings())
+        near = near_key(key, [*GROUPS, *known_settings()])
         return f"There is no setting {key}." + (f" Did you mean {near}?" if near else " See --help for all settings.")
     return said

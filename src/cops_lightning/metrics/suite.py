@@ -150,7 +150,7 @@ class MetricSuite(ImageStore):
             if not images.masked[members].all():
                 return None
             packed = images.masks[np.cumsum(images.masked)[members] - 1]
-            for patches, mask in zip(images.patch_scores[members].split(1), packed, strict=True):
+            for patches, mask in zip(torch.split(images.patch_scores[members], 1), packed, strict=True):
                 maps = self.expand(patches)
                 own.update(maps, torch.from_numpy(unpack_masks(mask[None], maps.shape[-1])).long())
         return float(own.compute())

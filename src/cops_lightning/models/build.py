@@ -8,8 +8,10 @@ from hydra.utils import instantiate
 from torchmetrics import Metric
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.config.check import PARTIAL, TARGET
+from cops_lightning.config.check import PARTIAL, TARGET, check_node
+from cops_lightning.config.options import default_nodes, options_of
 from cops_lightning.core.errors import ConfigError, CopsError
+from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.types import Level
 from cops_lightning.models.detector import Detector
 
@@ -33,6 +35,22 @@ def build(node: Node, what: str, **given: Any) -> Any:
             f"{what} cannot be built: {node.get(TARGET)} says {type(cause or error).__name__}: "
             f"{said[0] if said else 'nothing'}. Check the settings below {what}."
         ) from error
+
+
+def find_node(group: str, given: str | Node, *overrides: str) -> Node:
+    """A node itself, or that of the option of this name in conf/, with these overrides, checked.
+
+    Raises ConfigError for an unknown name, and for overrides that do not fit.
+    """
+    if isinstance(given, Mapping):
+        return given
+    if given not in (known := options_of(group)):
+        raise ConfigError(
+            f"There is no {group} {given}.{did_you_mean(given, known)} Expected one of {', '.join(known)}."
+        )
+    node = default_nodes(f"{group}={given}", *overrides)[group]
+    check_node(group, node)
+    return cast(Node, node)
 
 
 def build_backbone(backbone: FrozenClip | Node) -> FrozenClip:

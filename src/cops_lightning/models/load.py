@@ -6,9 +6,8 @@ from typing import Any
 import torch
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import CheckpointError
-from cops_lightning.models.build import build_backbone, build_detector
+from cops_lightning.models.build import build_detector, find_node
 from cops_lightning.models.checkpoint import read_checkpoint
 from cops_lightning.models.detector import Detector, TrainableDetector
 
@@ -43,19 +42,19 @@ def load(
             'auxiliary="visa" or auxiliary="mvtec", and backbone="vit_l14_336".'
         )
     if not isinstance(model, Detector):
-        if model is None:
-            model = dict(saved.own_model()) if saved else default_nodes(f"preset={auxiliary}", "model=cops")["model"]
-        elif isinstance(model, str):
-            model = default_nodes(f"model={model}", *([f"preset={auxiliary}"] if auxiliary else []))["model"]
-        if backbone is None:
-            assert saved is not None
-            backbone = dict(saved.own_backbone())
-        elif isinstance(backbone, str):
-            backbone = default_nodes(f"backbone={backbone}")["backbone"]
-        model = build_detector(model, build_backbone(backbone))
+        asked = [] if auxiliary is None else [f"preset={auxiliary}"]
+        node = saved.own_model() if saved and model is None else find_node("model", model or "cops", *asked)
+        if not isinstance(backbone, FrozenClip):
+            backbone = dict(
+                saved.own_backbone() if saved and backbone is None else find_node("backbone", backbone or "")
+            )
+        model = build_detector(node, backbone)
     if saved is not None:
         saved.require_backbone(model.backbone.record)
     if not isinstance(model, TrainableDetector):
         raise CheckpointError(f"{path} holds trained weights, and {type(model).__name__} has none to fill.")
-    model.load_trained(checkpoint.weights)
+    if saved is None:
+        model.load_released(checkpoint.weights)
+    else:
+        model.load_trained(checkpoint.weights)
     return model.to(device).eval()

@@ -1,0 +1,131 @@
+"""From a checked configuration to objects: the page to read first."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from cops_lightning.callbacks.results import Results
+from cops_lightning.config.check import TARGET, check_node, locate
+from cops_lightning.config.options import find_option, resolved
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.data import AnomalyDataModule, expand_targets, find_data_module
+from cops_lightning.models.build import build
+from cops_lightning.models.checkpoint import WholeFiles
+from cops_lightning.models.module import CopsModule
+
+
+def build_auxiliary(config: DictConfig) -> AnomalyDataModule | None:
+    """What is trained on, without reading the disk; None where nothing is."""
+    settings = resolved(OmegaConf.masked_copy(config, ["auxiliary", "paths", "seed", "preset"]))
+    return None if settings["auxiliary"] is None else _member(settings["auxiliary"], settings)
+
+
+def build_targets(config: DictConfig, auxiliary: str) -> list[AnomalyDataModule]:
+    """A data module per target, without reading the disk; names of groups are expanded, less the auxiliary dataset.
+
+    A target is the name of a file in conf/auxiliary, a path, or a node. Raises ConfigError if there is none, or one
+    occurs twice.
+    """
+    settings = resolved(OmegaConf.masked_copy(config, ["targets", "paths", "seed"]))
+    targets = settings["targets"]
+    listed = list(targets) if isinstance(targets, list) else [targets]
+    nodes = [target for target in listed if isinstance(target, Mapping)]
+    names = [target for target in listed if not isinstance(target, Mapping)]
+    sources = [*(expand_targets(names, auxiliary) if names or not nodes else ()), *nodes]
+    return [_member(source, settings) for source in sources]
+
+
+def find_targets(names: Sequence[str], paths: Mapping[str, Any]) -> list[AnomalyDataModule]:
+    """The datasets of these names, found on disk; `paths` are those of the configuration."""
+    targets = [_member(name, {"paths": dict(paths), "seed": 0}) for name in expand_targets(list(names))]
+    for target in targets:
+        target.find()
+    return targets
+
+
+def _member(source: Any, settings: Mapping[str, Any]) -> AnomalyDataModule:
+    node, paths = source, settings["paths"]
+    if isinstance(source, str):
+        option = find_option("auxiliary", source)
+        if option is None:
+            return find_data_module(source, root=paths["data"], roots=paths["datasets"])
+        option.pop("defaults", None)
+        node = resolved(OmegaConf.create({"paths": paths, "seed": settings["seed"], "node": option}))["node"]
+        check_node("auxiliary", node)
+        own = (paths["datasets"] or {}).get(source)
+        if own is not None:
+            node = {**node, "root": own}
+    module = build(node, "auxiliary")
+    if not isinstance(module, AnomalyDataModule):
+        raise ConfigError(
+            f"{node.get(TARGET)} gives a {type(module).__name__}; expected a data module of cops_lightning.data, or a "
+            "subclass of one."
+        )
+    return module
+
+
+def build_data(
+    config: DictConfig, auxiliary: AnomalyDataModule | None, targets: Sequence[AnomalyDataModule]
+) -> LightningDataModule:
+    """The images of a run. A data module of one's own gets `auxiliary` and `targets` if it takes them."""
+    node = resolved(config.data)
+    takes = inspect.signature(locate(node[TARGET], "data")).parameters
+    given = {"auxiliary": auxiliary, "targets": list(targets)}
+    # hydra would turn data modules into configurations on the way in.
+    made = build({**node, "_partial_": True}, "data")(**{key: value for key, value in given.items() if key in takes})
+    if not isinstance(made, LightningDataModule):
+        raise ConfigError(f"data._target_ gives a {type(made).__name__}; expected a LightningDataModule.")
+    return made
+
+
+def build_module(config: DictConfig, **more: Any) -> CopsModule:
+    """The configured detector over the configured frozen CLIP, for Lightning."""
+    return CopsModule(
+        resolved(config.model),
+        resolved(config.backbone),
+        optimizer=resolved(config.optimizer) if config.get("optimizer") else None,
+        scheduler=resolved(config.scheduler) if config.get("scheduler") else None,
+        metrics=resolved(config.metrics),
+        **more,
+    )
+
+
+def build_callbacks(config: DictConfig) -> list[Callback]:
+    """The configured callbacks, in the order of the configuration; those set to null are left out."""
+    nodes = {name: node for name, node in resolved(config.callbacks).items() if node is not None}
+    callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items()]
+    # A run without results is none, whatever callbacks a user chooses.
+    own = [] if any(isinstance(callback, Results) for callback in callbacks) else [Results(config.paths.output)]
+    return [*own, *callbacks]
+
+
+def build_loggers(config: DictConfig) -> list[Logger]:
+    """The configured loggers."""
+    return [build(node, f"logger.{name}") for name, node in resolved(config.logger).items() if node is not None]
+
+
+def build_trainer(
+    config: DictConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger], trains: bool = True
+) -> Trainer:
+    """Lightning's Trainer. Without `trains` it keeps no checkpoints."""
+    node = resolved(config.trainer)
+    if not trains:
+        callbacks = [callback for callback in callbacks if "Checkpoint" not in type(callback).__name__]
+        node |= {"max_epochs": None, "enable_checkpointing": False}
+    if node.get("devices") != 1 and node.get("strategy") in ("auto", "ddp"):
+        # A batch without anomalies trains less than another, which processes that share batches must expect.
+        node["strategy"] = "ddp_find_unused_parameters_true"
+    node.setdefault("default_root_dir", config.paths.output)
+    node.setdefault("enable_progress_bar", any("Progress" in type(callback).__name__ for callback in callbacks))
+    plugins = node.pop("plugins", None) or []
+    plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+    trainer = build({**node, "_partial_": True}, "trainer")(
+        callbacks=list(callbacks), logger=list(loggers) or False, plugins=[*plugins, WholeFiles()]
+    )
+    assert isinstance(trainer, Trainer)
+    return trainer

@@ -1,0 +1,266 @@
+"""What a run is: its method, the hash of all settings that can change its numbers, and its own id."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cops_lightning.config.check import TARGET, keys, locate
+from cops_lightning.config.options import resolved
+from cops_lightning.core.errors import CheckpointError
+from cops_lightning.core.files import digest
+
+# Settings that cannot change a number. At the top: what is evaluated, what it is called, what is done with it ...
+NAMES = ("study", "variant", "title", "fail_fast", "objective", "targets", "evaluate_seen", "checkpoint")
+SHOWN = ("paths", "logger", "metrics")
+# ... and in components: where files lie, what computes, what is shown. `data.seed` and its like follow `seed`.
+PLACES: dict[str, tuple[str, ...]] = {
+    "auxiliary": ("_target_", "name", "root", "cache", "source"),  # which dataset it is stands beside the method
+    "backbone": ("compile",),
+    "data": ("num_workers", "evaluate_seen"),
+    "trainer": (
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "deterministic",
+        "default_root_dir",
+        "enable_checkpointing",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "log_every_n_steps",
+        "logger",
+        "num_sanity_val_steps",
+        "profiler",
+    ),
+}
+# Callbacks that watch and write. Others, such as early stopping, may change what is learnt.
+WATCHING = tuple(
+    f"cops_lightning.callbacks.{name}"
+    for name in ("training_curves", "similarity", "results", "heat_maps", "evaluation", "diagnostics", "progress")
+)
+CACHE = "cops_lightning.callbacks.feature_cache"
+CHECKPOINTS = "lightning.pytorch.callbacks.ModelCheckpoint"
+# What trains; without it a detector has none of these settings.
+TRAINING = ("auxiliary", "preset", "optimizer", "scheduler")
+# Settings of the data that decide how targets are scored, beside how CoPS is trained.
+SCORING = ("categories", "limit", "mask_threshold")
+
+
+def method_settings(config: DictConfig) -> dict[str, Any]:
+    """All settings of a run that can change its numbers, the seed left out, as plain values.
+
+    Settings that a detector has no use for, such as the auxiliary dataset of one that learns nothing, are left out.
+    """
+    unseeded = _alone(config)
+    unseeded.seed = 0  # so that what follows it is left out too
+    settings = {
+        key: value for key, value in resolved(unseeded).items() if key not in (*NAMES, *SHOWN, "seed") and value
+    }
+    if not learns(settings.get("model")):
+        settings = {key: value for key, value in settings.items() if key not in TRAINING}
+    for group, names in PLACES.items():
+        if isinstance(settings.get(group), Mapping):
+            settings[group] = {key: value for key, value in settings[group].items() if key not in names}
+    if not learns(settings.get("model")) and isinstance(settings.get("trainer"), Mapping):
+        settings["trainer"] = {"precision": settings["trainer"].get("precision")}
+        settings["data"] = {key: value for key, value in settings["data"].items() if key in (TARGET, *SCORING)}
+    if not _depends_on_batches(settings.get("model")) and isinstance(settings.get("data"), Mapping):
+        settings["data"] = {key: value for key, value in settings["data"].items() if key != "eval_batch_size"}
+    auxiliary: Mapping[str, Any] = resolved(unseeded).get("auxiliary") or {}
+    if source := auxiliary.get("source"):
+        # Two datasets of one's own may have one name; in one folder they cannot.
+        settings["auxiliary"] = {**settings.get("auxiliary", {}), "folder": str(Path(str(source)).absolute().parent)}
+    acting: dict[str, Any] = dict(_acting(settings.get("callbacks") or {}))
+    settings["callbacks"] = acting
+    weights = (settings.get("backbone") or {}).get("weights")
+    if weights and (content := file_digest(Path(str(weights)).expanduser())):
+        settings["backbone"] = {**settings["backbone"], "weights": content}
+    return {key: value for key, value in settings.items() if value not in (None, {}, [])}
+
+
+def evaluation_settings(trained: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
+    """The settings of an evaluation of a checkpoint: those it was trained under, and what is scored otherwise."""
+    own = method_settings(config)
+    data, before = own.get("data", {}), trained.get("data", {})
+    other = {key: data.get(key) for key in SCORING if data.get(key) != before.get(key)}
+    settings = {**trained, **{key: own[key] for key in ("model", "backbone", "auxiliary", "preset") if key in own}}
+    corruption = own.get("corruption")
+    if corruption != trained.get("corruption"):
+        settings["corruption"] = corruption
+    if other:
+        settings["scored"] = other
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def method_id(settings: Mapping[str, Any]) -> str:
+    """The name of a method: equal for equal settings."""
+    return _hash(settings)
+
+
+def run_id(method: str, config: Mapping[str, Any]) -> str:
+    """The name of a run: equal for equal method, seed, study, targets and checkpoint, wherever the files lie."""
+    content = file_digest(Path(config["checkpoint"])) if config.get("checkpoint") else None
+    what = {key: config.get(key) for key in ("seed", "study", "targets", "evaluate_seen", "metrics")}
+    return _hash({"method": method, "checkpoint": content, **what})
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a configuration is: itself with a seed, what people call the method, and the method's settings."""
+
+    config: DictConfig
+    variant: str
+    method_settings: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        """The hash of the method's settings."""
+        return method_id(self.method_settings)
+
+
+def identify(config: DictConfig, choices: Mapping[str, Any]) -> Identity:
+    """The identity of a job; what the command line does not say of an evaluation, its checkpoint does.
+
+    Raises CheckpointError where that cannot be read.
+    """
+    if not config.get("checkpoint"):
+        return Identity(config, label(config, choices), method_settings(config))
+    from cops_lightning.models.checkpoint import read_checkpoint
+
+    saved = read_checkpoint(Path(config.checkpoint)).saved
+    run = saved.run if saved else {}
+    config = config.copy()
+    if config.seed is None:
+        config.seed = int(run.get("seed", 0))
+    variant = label(config, choices)
+    if not config.get("variant") and run.get("variant"):
+        variant = "-".join([str(run["variant"]), *_corruption(config)])
+    return Identity(config, variant, evaluation_settings(run.get("method_settings", {}), config))
+
+
+def learns(model: Any) -> bool:
+    """Whether the detector that a node names is trained. True without a node: a checkpoint was trained."""
+    from cops_lightning.models.detector import TrainableDetector
+
+    if not isinstance(model, Mapping):
+        return True
+    target = locate(model[TARGET], "model")
+    return not isinstance(target, type) or issubclass(target, TrainableDetector)
+
+
+def label(config: DictConfig, choices: Mapping[str, Any]) -> str:
+    """What people call the method: as they say by `variant`, else the chosen model, ablation and corruption."""
+    if config.get("variant"):
+        return str(config.variant)
+    parts = [str(choices[group]) for group in ("model", "ablation") if choices.get(group) not in (None, "none")]
+    if choices.get("ablation") not in (None, "none") and choices.get("model") == "cops":
+        parts = parts[1:]
+    return "-".join([*parts, *_corruption(config)]) or "evaluation"
+
+
+def _corruption(config: DictConfig) -> list[str]:
+    corruption = config.get("corruption")
+    return [f"{corruption.kind}_{corruption.strength}"] if corruption else []
+
+
+def job_name(config: DictConfig) -> str:
+    """The folder of a job in its study: what it is, for people, and its id; equal whenever and wherever it is run."""
+    choices, overrides = config.hydra.runtime.choices, config.hydra.overrides.task
+    plain = _alone(config)
+    try:
+        found = identify(plain, choices)
+    except CheckpointError:  # which the job will say; its folder needs a name nevertheless
+        found = Identity(plain, label(plain, choices), method_settings(plain))
+    swept = [
+        f"{key.rsplit('.', 1)[-1]}={value}"
+        for key, value in (str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
+        if "." in key and key.split(".")[0] not in (*SHOWN, "callbacks", "hydra")
+        if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ())
+    ]
+    source = (plain.get("auxiliary") or {}).get("source")
+    auxiliary = Path(str(source)).stem if source else choices.get("auxiliary")
+    seed = found.config.seed or 0
+    parts = [found.variant, *([str(auxiliary)] if auxiliary else []), *swept, f"seed{seed}"]
+    name = "-".join(_safe(part)[:40] for part in parts)[:150]
+    return f"{name}-{run_id(found.method, resolved(found.config))}"
+
+
+def changed(settings: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """The dotted names of settings in which two methods differ."""
+    flat = [{key: _at(found, key) for key in keys(found)} for found in (settings, other)]
+    for key in dict.fromkeys((*flat[0], *flat[1])):
+        if flat[0].get(key) != flat[1].get(key):
+            yield key
+
+
+def file_digest(path: Path) -> str | None:
+    """SHA-256 of a file, None where there is none. It is read again once its size or time of change differ."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def _digest(path: Path, size: int, modified: int) -> str | None:
+    return digest(path)
+
+
+def _acting(callbacks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, node in callbacks.items():
+        target = str((node or {}).get(TARGET, ""))
+        if not node or target.startswith(WATCHING) or target == CHECKPOINTS:
+            continue
+        if target.startswith(CACHE):
+            if node.get("dtype", "fp32") != "fp32":
+                yield name, {"dtype": node["dtype"]}
+            continue
+        yield name, node
+
+
+def _depends_on_batches(model: Any) -> bool:
+    """Whether the numbers of a detector change with the batch: by the released reading, or by code that is not ours."""
+    if not isinstance(model, Mapping):
+        return False
+    readings = model.get("readings") or {}
+    released = readings.get("distance_range") == "batch" or readings.get("latents") == "global"
+    return released or not str(model[TARGET]).startswith("cops_lightning.")
+
+
+def _alone(config: DictConfig) -> DictConfig:
+    """A copy without Hydra's own settings and without the run's folder, which is named after the rest."""
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    copy = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
+    assert isinstance(copy, DictConfig)
+    OmegaConf.update(copy, "paths.output", "", force_add=True)
+    return copy
+
+
+def _at(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return content
+
+
+def _safe(text: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "._=" else "_" for letter in text)
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _plain(content: Any) -> Any:
+    """Numbers as their value, however they were written: 1 is 1.0."""
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return int(content) if isinstance(content, float) and content.is_integer() else content
