@@ -213,7 +213,7 @@ def test_an_evaluation_is_filed_as_one_with_the_settings_of_its_checkpoint(sweep
     assert found.run().display_name == "evaluation-cops-parts-seed1"
     config = found.config()
     assert None not in config.values()
-    assert config["model"] == trained.config()["model"]
+    assert config["model"]["preset"] == trained.config()["model"]["preset"]
     assert config["method"] == trained.config()["method"]
 
 
