@@ -99,7 +99,10 @@ def _evaluate(
         targets=tuple(index.name for index in _targets(data)),
         backbone=backbone.name,
         folder=job.folder,
-        config={**job.method_settings, **{key: value for key, value in job.settings.items() if value is not None}},
+        config={
+            **job.method_settings,
+            **{key: value for key, value in job.settings.items() if value not in (None, {})},
+        },
         kind="evaluation" if job.settings.get("checkpoint") else "run",
     )
     callbacks, loggers = build_callbacks(job.config), build_loggers(job.config)
