@@ -106,7 +106,7 @@ def _root(arguments: argparse.Namespace) -> Path:
 
 def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
-    from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache
+    from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
     from cops_lightning.core.devices import find_device
     from cops_lightning.models.build import build_backbone, find_node
     from cops_lightning.models.module import EncoderCount
