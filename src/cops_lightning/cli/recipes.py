@@ -80,7 +80,14 @@ def _evaluate(
 ) -> None:
     """Train if there is anything to train on, test, and say what came out."""
     backbone = module.model.backbone.record
-    run = Run(record.run_id, job.method, job.config.study, job.variant, job.settings["seed"], auxiliary)
+    run = Run(
+        run_id=record.run_id,
+        method=job.method,
+        study=job.config.study,
+        variant=job.variant,
+        seed=job.settings["seed"],
+        auxiliary=auxiliary,
+    )
     info = RunInfo(
         run_id=record.run_id,
         name=f"{job.variant}-{auxiliary}-seed{run.seed}",

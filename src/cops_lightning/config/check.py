@@ -1,10 +1,12 @@
 """Every key of a configuration against the class that it is for, before anything is read, rendered or built."""
 
+import ast
 import difflib
 import functools
 import importlib
 import inspect
 import json
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -105,7 +107,10 @@ def _arguments(
 
 
 def _parameters(target: Callable[..., Any]) -> dict[Any, inspect.Parameter]:
-    """The keyword arguments of a callable, with their types. The key None stands for any other name (`**kwargs`)."""
+    """The keyword arguments of a callable, with their types. The key None stands for any other name (`**kwargs`).
+
+    A constructor that passes `**kwargs` on to that of its base takes what the base takes.
+    """
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # written in C
@@ -117,7 +122,36 @@ def _parameters(target: Callable[..., Any]) -> dict[Any, inspect.Parameter]:
             found[None] = parameter
         elif parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
             found[key] = parameter.replace(annotation=hints.get(key, parameter.empty))
+    base = _base_of(target) if None in found else None
+    if base is not None:
+        del found[None]
+        found = {**_parameters(base), **found}
     return found
+
+
+def _base_of(target: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The class whose constructor is passed the further arguments of `target`, if its source says just that."""
+    if not isinstance(target, type) or "__signature__" in target.__dict__:
+        return None
+    owners = [owner for owner in target.__mro__ if "__init__" in owner.__dict__]
+    if len(owners) < 2 or owners[1] is object:
+        return None
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(owners[0].__init__)))  # type: ignore[misc]
+    except (OSError, TypeError, SyntaxError):
+        return None
+    function = tree.body[0]
+    if not isinstance(function, ast.FunctionDef) or function.args.kwarg is None:
+        return None
+    name = function.args.kwarg.arg
+    used = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == name]
+    passed = [
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__"
+        if any(word.arg is None and ast.unparse(word.value) == name for word in node.keywords)
+    ]
+    return owners[1] if len(used) == len(passed) == 1 else None
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
