@@ -65,7 +65,7 @@ def test_without_the_baseline_nothing_is_compared(run_command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--backbone", "vit_x"), "There is no backbone vit_x; expected one of from_weights, mini"),
+        (("--backbone", "vit_x"), "There is no backbone vit_x. Did you mean"),
         (("--device", "cuda:77"), "The device cuda:77 cannot be used here"),
         (("--image-size", "50"), "image_size is 50, which the patch size 16 of packaged:tiny"),
     ],
