@@ -106,7 +106,8 @@ def _root(arguments: argparse.Namespace) -> Path:
 
 def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
-    from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache
+    from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
+    from cops_lightning.config.check import check_node
     from cops_lightning.core.devices import find_device
     from cops_lightning.features import GB
     from cops_lightning.models.build import build_backbone, find_node
@@ -116,6 +117,9 @@ def _build(arguments: argparse.Namespace) -> int:
     asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
     given = [f"backbone.{key}={value}" for key, value in asked.items() if value is not None]
     node = find_node("backbone", arguments.backbone, *given)
+    target = f"{FeatureCaching.__module__}.{FeatureCaching.__qualname__}"
+    options = {"dtype": arguments.dtype, "budget_gb": arguments.budget_gb}
+    check_node("callbacks.feature_cache", {"_target_": target, **options})
     paths = {"data": arguments.data_root, "cache": arguments.cache, "datasets": {}}
     targets = find_targets(arguments.names, paths)
     backbone = build_backbone(node)

@@ -62,11 +62,12 @@ def score(job: Job, record: RunRecord) -> None:
     register_data(record, "target", _targets(data))
     nodes = {"model": saved.own_model, "backbone": saved.own_backbone}
     model, backbone = (job.settings.get(key) or own() for key, own in nodes.items())
-    module = CopsModule(
-        {**model, "seed": job.settings["seed"]}, backbone, metrics=job.settings["metrics"], saved=saved.as_plain()
-    )
-    if not isinstance(module.model, TrainableDetector):
+    if not learns(model):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
+    if "seed" in model:
+        model = {**model, "seed": job.settings["seed"]}
+    module = CopsModule(model, backbone, metrics=job.settings["metrics"], saved=saved.as_plain())
+    assert isinstance(module.model, TrainableDetector)
     if checkpoint.saved is None:
         module.model.load_released(checkpoint.weights)
     else:
