@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import quiet_trainer
 from PIL import Image
 
+from conftest import quiet_trainer
 from cops_lightning.callbacks.diagnostics import DRAW_COLUMNS, Diagnostics, Extent, observe
 from cops_lightning.core.seeding import content_names
 from cops_lightning.data import CopsDataModule, Folder

@@ -322,7 +322,9 @@ class CopsModule(LightningModule):
     # ---- checkpoints
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, weights_only: bool | None = True, **kwargs: Any) -> Any:
+    def load_from_checkpoint(
+        cls, checkpoint_path: Any, *args: Any, weights_only: bool | None = True, **kwargs: Any
+    ) -> Any:
         """The module of a checkpoint; arguments of the constructor take the place of what it says.
 
         Only tensors and plain values are read, unless `weights_only` is False: then the file may run code. Raises
