@@ -46,6 +46,20 @@ class Spelt:
     def __init__(self, **options: Any) -> None: ...
 
 
+class Passing(Engine):
+    """A component that passes further arguments on."""
+
+    def __init__(self, size: int = 1, **options: Any) -> None:
+        super().__init__(**options)
+
+
+class Using(Engine):
+    """A component that makes something else of further arguments."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(rate=len(options))
+
+
 @dataclass
 class Top:
     """Keys at the top."""
@@ -117,6 +131,16 @@ def test_what_a_class_needs_must_be_given_unless_it_is_called_later():
 
 def test_a_class_that_takes_anything_is_given_anything():
     check({"engine": {"_target_": f"{HERE}.Open", "whatever": [1, {"a": None}]}}, Top)
+
+
+def test_a_class_that_passes_arguments_on_takes_those_of_its_base():
+    at = {"_target_": f"{HERE}.Passing"}
+    check({"engine": {**at, "rate": 1.0, "size": 2}}, Top)
+    assert "engine.sise is no setting of" in sentence({"engine": {**at, "rate": 1.0, "sise": 2}})
+    assert "Did you mean engine.momentum?" in sentence({"engine": {**at, "rate": 1.0, "momentun": 0.5}})
+    assert "engine.steps is 0" in sentence({"engine": {**at, "rate": 1.0, "steps": 0}})
+    assert "engine.rate has no value" in sentence({"engine": at})
+    check({"engine": {"_target_": f"{HERE}.Using", "whatever": 1}}, Top)
 
 
 def test_a_class_may_state_the_arguments_that_it_passes_on(monkeypatch):

@@ -9,14 +9,15 @@ from lightning.pytorch.callbacks import Callback
 
 
 class TrainingCurves(Callback):
-    """Logs, per epoch: images per second, how long the epoch took, and the learning rate."""
+    """Logs, per epoch: images per second, how long the epoch took, and the learning rate at its start."""
 
     def __init__(self) -> None:
-        self._began, self._images = 0.0, 0
+        self._began, self._images, self._rate = 0.0, 0, 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; the rate is read here, since a scheduler has changed it by the end of the epoch."""
         self._began, self._images = time.monotonic(), 0
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sized, batch_idx: int
@@ -30,7 +31,6 @@ class TrainingCurves(Callback):
         values = {
             "rates/images_per_second": self._images * trainer.world_size / seconds,
             "rates/epoch_seconds": seconds,
+            "rates/learning_rate": self._rate,
         }
-        if trainer.optimizers:
-            values["rates/learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         pl_module.log_dict(values)

@@ -15,7 +15,6 @@ from cops_lightning.data import AnomalyDataModule, DatasetIndex, find_spec
 from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.loggers import RunInfo, tracked
 from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
-from cops_lightning.models.cops.model import CoPS
 from cops_lightning.models.detector import FeatureDetector, TrainableDetector
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run
@@ -68,7 +67,7 @@ def score(job: Job, record: RunRecord) -> None:
     )
     if not isinstance(module.model, TrainableDetector):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
-    if checkpoint.saved is None and isinstance(module.model, CoPS):
+    if checkpoint.saved is None:
         module.model.load_released(checkpoint.weights)
     else:
         module.model.load_trained(checkpoint.weights)
@@ -81,7 +80,14 @@ def _evaluate(
 ) -> None:
     """Train if there is anything to train on, test, and say what came out."""
     backbone = module.model.backbone.record
-    run = Run(record.run_id, job.method, job.config.study, job.variant, job.settings["seed"], auxiliary)
+    run = Run(
+        run_id=record.run_id,
+        method=job.method,
+        study=job.config.study,
+        variant=job.variant,
+        seed=job.settings["seed"],
+        auxiliary=auxiliary,
+    )
     info = RunInfo(
         run_id=record.run_id,
         name=f"{job.variant}-{auxiliary}-seed{run.seed}",

@@ -1,10 +1,12 @@
 """Every key of a configuration against the class that it is for, before anything is read, rendered or built."""
 
+import ast
 import difflib
 import functools
 import importlib
 import inspect
 import json
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +15,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from cops_lightning.config.options import options_of
 from cops_lightning.core.errors import ConfigError
 
 TARGET, PARTIAL = "_target_", "_partial_"
@@ -26,6 +29,9 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
 }
+# Groups that are a component, and groups of components by name.
+COMPONENTS = ("auxiliary", "preset", "backbone", "model", "data", "corruption", "trainer", "optimizer", "scheduler")
+NAMED_COMPONENTS = ("callbacks", "logger")
 # Arguments that have a group of their own.
 ELSEWHERE = {"trainer.callbacks": "callbacks", "trainer.logger": "logger"}
 
@@ -38,12 +44,25 @@ def check(config: Mapping[str, Any], schema: type, spare: frozenset[str] = froze
     _arguments("", schema, {key: value for key, value in config.items() if key not in spare}, ())
     for key, value in config.items():
         if key not in spare:
+            _require_targets(key, value)
             _walk(key, value)
 
 
 def check_node(path: str, node: Mapping[str, Any]) -> None:
     """`check` of a single node; `path` names it in errors."""
     _walk(path, node)
+
+
+def _require_targets(key: str, value: Any) -> None:
+    nodes = {key: value} if key in COMPONENTS else {}
+    if key in NAMED_COMPONENTS and isinstance(value, Mapping):
+        nodes = {f"{key}.{name}": node for name, node in value.items()}
+    for path, node in nodes.items():
+        if node and (not isinstance(node, Mapping) or TARGET not in node):
+            raise ConfigError(
+                f"{path} is {node!r}, which does not say what it is of. Choose {key}=NAME first ({key}= takes "
+                f"{', '.join(options_of(key))}), or add {path}.{TARGET}=CLASS."
+            )
 
 
 def _walk(path: str, value: Any) -> None:
@@ -88,7 +107,10 @@ def _arguments(
 
 
 def _parameters(target: Callable[..., Any]) -> dict[Any, inspect.Parameter]:
-    """The keyword arguments of a callable, with their types. The key None stands for any other name (`**kwargs`)."""
+    """The keyword arguments of a callable, with their types. The key None stands for any other name (`**kwargs`).
+
+    A constructor that passes `**kwargs` on to that of its base takes what the base takes.
+    """
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # written in C
@@ -100,7 +122,36 @@ def _parameters(target: Callable[..., Any]) -> dict[Any, inspect.Parameter]:
             found[None] = parameter
         elif parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
             found[key] = parameter.replace(annotation=hints.get(key, parameter.empty))
+    base = _base_of(target) if None in found else None
+    if base is not None:
+        del found[None]
+        found = {**_parameters(base), **found}
     return found
+
+
+def _base_of(target: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The class whose constructor is passed the further arguments of `target`, if its source says just that."""
+    if not isinstance(target, type) or "__signature__" in target.__dict__:
+        return None
+    owners = [owner for owner in target.__mro__ if "__init__" in owner.__dict__]
+    if len(owners) < 2 or owners[1] is object:
+        return None
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(owners[0].__init__)))  # type: ignore[misc]
+    except (OSError, TypeError, SyntaxError):
+        return None
+    function = tree.body[0]
+    if not isinstance(function, ast.FunctionDef) or function.args.kwarg is None:
+        return None
+    name = function.args.kwarg.arg
+    used = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == name]
+    passed = [
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__"
+        if any(word.arg is None and ast.unparse(word.value) == name for word in node.keywords)
+    ]
+    return owners[1] if len(used) == len(passed) == 1 else None
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

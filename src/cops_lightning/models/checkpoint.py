@@ -81,7 +81,7 @@ class Saved:
         return replace(self, model_node=dict(model), backbone_node=None if backbone is None else dict(backbone))
 
     def own_model(self) -> Mapping[str, Any]:
-        """The detector's node. Raises CheckpointError where there is none, or it names what is no part of this library."""
+        """The detector's node. Raises CheckpointError where there is none, or it names what is not of this library."""
         return _own(self.model_node, "model", _is_detector, "CopsModule.load_from_checkpoint(path, model=...)")
 
     def own_backbone(self) -> Mapping[str, Any]:

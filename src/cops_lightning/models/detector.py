@@ -59,7 +59,7 @@ class Detector(nn.Module, ABC):
         """Anomaly scores of preprocessed images.
 
         `names` are what draws are keyed by, one per image; without them they are `content_names(images)`. `categories`
-        are what prompts that speak of categories call the images.
+        are the words for what is seen, for detectors whose prompts name it.
         """
 
     def predict(self, source: str | Path | Iterable[str | Path], batch_size: int = 8) -> Iterator[Prediction]:

@@ -65,8 +65,8 @@ class CopsModule(LightningModule):
     weights alone; the frozen CLIP is named by the hash of its weights. Data modules of `cops_lightning.data` fit it.
 
     Args:
-        model: a detector, the name of one in conf/model, or a node: a mapping with `_target_` and its arguments; default:
-            what the checkpoint says, else cops.
+        model: a detector, the name of one in conf/model, or a node: a mapping with `_target_` and its arguments;
+            default: what the checkpoint says, else cops.
         backbone: a FrozenClip, the name of one in conf/backbone, or a node; default: what the checkpoint says, else the
             packaged mini. Not looked at where `model` is a detector.
         preset: the name of one in conf/preset, for a model that is given by name.
@@ -330,12 +330,12 @@ class CopsModule(LightningModule):
         Only tensors and plain values are read, unless `weights_only` is False: then the file may run code. Raises
         CheckpointError where it holds anything else, or does not say what it needs.
         """
-        if weights_only and isinstance(checkpoint_path, str | Path):
-            if read_checkpoint(Path(checkpoint_path)).saved is None:
-                raise CheckpointError(
-                    f"{checkpoint_path} is in the released format, which is no checkpoint of Lightning's. Open it by "
-                    'cops_lightning.load(path, auxiliary="visa", backbone="vit_l14_336").'
-                )
+        local = weights_only and isinstance(checkpoint_path, str | Path)
+        if local and read_checkpoint(Path(checkpoint_path)).saved is None:
+            raise CheckpointError(
+                f"{checkpoint_path} is in the released format, which is no checkpoint of Lightning's. Open it by "
+                'cops_lightning.load(path, auxiliary="visa", backbone="vit_l14_336").'
+            )
         return super().load_from_checkpoint(checkpoint_path, *args, weights_only=weights_only, **kwargs)
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
