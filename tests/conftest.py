@@ -1,11 +1,16 @@
 """What many tests share: the developers' folder beside the checkout, and a CLIP small enough for milliseconds."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from open_clip.model import CLIP
+from PIL import Image
 
 from cops_lightning.models.cops import CoPS
 
@@ -69,3 +74,67 @@ def masks() -> torch.Tensor:
 def labels() -> torch.Tensor:
     """Labels that go with the masks."""
     return torch.tensor([0, 1, 1, 1])
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_clip_state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A node of the tiny CLIP, for images of 48 px."""
+    file = tmp_path_factory.mktemp("clip") / "tiny.pt"
+    torch.save(tiny_clip_state, file)
+    target = "cops_lightning.clip.weights.load_backbone"
+    return {
+        "_target_": target,
+        "name": "from_weights",
+        "pretrained": "own",
+        "weights": str(file),
+        "image_size": 48,
+        "deep_layers": 3,
+    }
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset in MVTec-AD's layout, to train on: bolts and nuts, four images of each label."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "parts", ("bolt", "nut"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one, to test on: red and blue tiles."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "tiles", ("blue", "red"), seed=1)
+
+
+def write_dataset(root: Path, categories: Sequence[str], seed: int, images: int = 4) -> Path:
+    """Grey noise of 40 x 40 pixels; anomalous images have a white block, and a mask of it."""
+    rng = np.random.default_rng(seed)
+    for category in categories:
+        for defect in ("good", "hole"):
+            for number in range(images):
+                pixels = rng.normal(100, 12, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+                if defect != "good":
+                    mask = np.zeros((40, 40), np.uint8)
+                    mask[5:20, 10 : 15 + number] = 255
+                    pixels[mask > 0] = 255
+                    _save(mask, root / category / "ground_truth" / defect / f"{number}_mask.png")
+                _save(pixels, root / category / "test" / defect / f"{number}.png")
+    return root
+
+
+def _save(pixels: np.ndarray, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+
+
+def quiet_trainer(folder: Path, **options: Any) -> Trainer:
+    """Lightning's Trainer on the CPU, without what it prints and keeps by itself."""
+    quiet = {
+        "accelerator": "cpu",
+        "max_epochs": 1,
+        "default_root_dir": folder,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+    }
+    return Trainer(**{**quiet, **options})

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from cli.conftest import make_dataset
 
 OWN = Path(__file__).parents[1] / "examples" / "own"

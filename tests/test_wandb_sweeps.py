@@ -2,26 +2,21 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from cops_lightning.config import conf_folder, register
+from cops_lightning.config.check import check
+from cops_lightning.config.options import default_nodes
+from cops_lightning.config.settings import TrainSettings
+from cops_lightning.core.files import conf_folder
 from cops_lightning.demo.writer import TARGETS
 from cops_lightning.metrics.suite import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments" / "wandb_sweeps").glob("*.yaml"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _configuration():
-    register()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        yield
 
 
 def command_line(sweep: dict, chosen: dict) -> list[str]:
@@ -32,8 +27,9 @@ def command_line(sweep: dict, chosen: dict) -> list[str]:
     return [part for word in words for part in (filled[word[2:-1]] if word.startswith("${") else [word])]
 
 
-def composed(sweep: dict, chosen: dict) -> DictConfig:
-    return compose("train", overrides=command_line(sweep, chosen)[1:])
+def composed(sweep: dict, chosen: dict) -> dict[str, Any]:
+    words = [word for word in command_line(sweep, chosen)[1:] if not word.startswith("hydra.")]
+    return default_nodes(*words)
 
 
 def extremes(parameter: dict) -> list:
@@ -48,12 +44,12 @@ def read(file: Path) -> dict:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_value_of_every_parameter_is_a_setting_that_cops_train_takes(file):
     sweep = read(file)
-    first = {key: extremes(parameter)[0] for key, parameter in sweep["parameters"].items()}
-    for key, parameter in sweep["parameters"].items():
-        for value in extremes(parameter):
-            config = composed(sweep, {**first, key: value})
-            assert config.logger.kind.value == "wandb"
-            assert config.study == sweep["name"]
+    values = {key: extremes(parameter) for key, parameter in sweep["parameters"].items()}
+    for job in range(max(map(len, values.values()))):
+        config = composed(sweep, {key: choices[job % len(choices)] for key, choices in values.items()})
+        check(config, TrainSettings)
+        assert set(config["logger"]) == {"wandb"}
+        assert config["study"] == sweep["name"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -76,4 +72,4 @@ def test_the_search_maximises_a_metric_of_its_one_target():
     assert target in TARGETS
     assert metric in {f"{level}_{name}" for level, name in COLUMNS}
     chosen = {key: extremes(parameter)[0] for key, parameter in search["parameters"].items()}
-    assert composed(search, chosen).targets == [target]
+    assert composed(search, chosen)["targets"] == [target]

@@ -7,20 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
+from conftest import quiet_trainer
 from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
 from cops_lightning.core.errors import CacheError, DatasetError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Sample
-from cops_lightning.data import CopsDataModule, DatasetIndex
-from cops_lightning.models.checkpoint import Stamp
+from cops_lightning.data import CopsDataModule, DatasetIndex, Folder
+from cops_lightning.features import GB
 from cops_lightning.models.cops import CoPS
-from cops_lightning.models.module import CopsTask, EncoderCount
+from cops_lightning.models.module import CopsModule, EncoderCount
 
-# What Lightning itself warns about is no news about this library.
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*:UserWarning:lightning")
+# What Lightning itself says about: worker processes, torch's own deprecations, and that the frozen CLIP stays frozen.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning", "ignore:Found .* in eval mode"
+)
 
 CPU = Encoding(torch.device("cpu"), batch_size=2)
 
@@ -62,26 +65,22 @@ def cached(model: CoPS, index: DatasetIndex, options: CacheOptions, **changes):
 
 
 def run(model: CoPS, auxiliary: DatasetIndex, target: DatasetIndex, options: CacheOptions | None, tmp_path, **data):
-    """Two epochs of training, then testing: the task, and the losses of every step."""
-    task = CopsTask(model, Stamp("tiny", model.backbone.record.fingerprint, {"seed": 0}, ("parts/x",)))
-    steps: list[float] = []
-    inner = task.training_step
-    task.training_step = lambda *a: steps.append(inner(*a)) or steps[-1]
-    module = CopsDataModule(auxiliary, [target], 48, batch_size=4, eval_batch_size=2, **data)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        callbacks=[] if options is None else [FeatureCaching(options)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(task, module)
-    task.expect_targets([target.name])
-    trainer.test(task, module, verbose=False)
-    return task, torch.stack(steps).detach()
+    """Two epochs of training, then testing: the module, and the losses of every step."""
+    module = CopsModule(model)
+    steps: list[torch.Tensor] = []
+    inner = module.training_step
+    module.training_step = lambda *a: steps.append(inner(*a)) or steps[-1]
+    seen = {"evaluate_seen": ["parts"]} if target.name == auxiliary.name else {}
+    images = CopsDataModule(Folder(auxiliary), [Folder(target)], batch_size=4, eval_batch_size=2, **data, **seen)
+    trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=[] if options is None else [caching(options)])
+    trainer.fit(module, images)
+    trainer.test(module, images, verbose=False)
+    assert not images.cached, "another model may be next"
+    return module, torch.stack(steps).detach()
+
+
+def caching(options: CacheOptions) -> FeatureCaching:
+    return FeatureCaching(options.folder, options.dtype, options.budget / GB)
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def model_of(tiny_clip_state):
 
 def test_what_is_read_is_what_the_encoder_says(tiny_model, index, options):
     dataset, _ = cached(tiny_model, index, options)
-    module = CopsDataModule(index, [], 48)
+    module = Folder(index, image_size=48)
     for item, plain in zip(dataset, module.dataset(index), strict=True):
         expected = tiny_model.backbone.encode_image(plain.image[None])
         torch.testing.assert_close(item.features[0], expected.image[0], atol=1e-6, rtol=0)
@@ -109,15 +108,15 @@ def test_what_is_read_is_what_the_encoder_says(tiny_model, index, options):
 def test_training_and_testing_from_the_cache_give_the_numbers_of_a_run_without_it(model_of, tmp_path, options):
     auxiliary, target = make_index(tmp_path), make_index(tmp_path, "tiles", seed=1)
     plain, plain_losses = run(model_of(), auxiliary, target, None, tmp_path)
-    task, losses = run(model_of(), auxiliary, target, options, tmp_path)
+    module, losses = run(model_of(), auxiliary, target, options, tmp_path)
     torch.testing.assert_close(losses, plain_losses, atol=1e-6, rtol=1e-6)
-    for image, other in zip(task.scored[0], plain.scored[0], strict=True):
+    for image, other in zip(module.scored[0], plain.scored[0], strict=True):
         assert image.sample == other.sample
         assert image.score == pytest.approx(other.score, abs=1e-6)
         torch.testing.assert_close(image.patches, other.patches, atol=1e-6, rtol=0)
-    for row, other in zip(task.suites[0].compute(), plain.suites[0].compute(), strict=True):
+    for row, other in zip(module.suites[0].rows(), plain.suites[0].rows(), strict=True):
         assert row.value == pytest.approx(other.value, abs=1e-6)
-    assert (task.count.encoded, plain.count.encoded) == (12, 2 * 6 + 6)
+    assert (module.count.encoded, plain.count.encoded) == (12, 2 * 6 + 6)
 
 
 def test_a_sweep_over_seeds_and_presets_encodes_each_image_once(model_of, tmp_path, options):
@@ -221,17 +220,17 @@ def test_two_jobs_at_once_do_the_work_once(tiny_clip_state, index, options):
     assert sorted(count.encoded for count in counts) == [0, 6]
 
 
-def test_without_room_a_run_says_so_and_goes_on_without_the_cache(model_of, index, options, tmp_path, capsys):
-    task, _ = run(model_of(), index, index, replace(options, budget=1000), tmp_path)
-    assert "The features of parts are not cached: The feature cache in" in capsys.readouterr().out
-    assert task.count == EncoderCount(18, 0)
+def test_without_room_a_run_says_so_and_goes_on_without_the_cache(model_of, index, options, tmp_path, caplog):
+    module, _ = run(model_of(), index, index, replace(options, budget=1000), tmp_path)
+    assert "The features of parts are not cached: The feature cache in" in caplog.text
+    assert module.count == EncoderCount(18, 0)
 
 
-def test_augmentation_turns_the_cache_off_for_training_and_says_so(model_of, index, options, tmp_path, capsys):
+def test_augmentation_turns_the_cache_off_for_training_and_says_so(model_of, index, options, tmp_path, caplog):
     target = make_index(tmp_path, "tiles", seed=1)
-    task, _ = run(model_of(), index, target, options, tmp_path, augment=lambda image, mask: locals())
-    assert "Training images are augmented" in capsys.readouterr().out
-    assert task.count == EncoderCount(2 * 6 + 6, 0)
+    module, _ = run(model_of(), index, target, options, tmp_path, augment=lambda image, mask: locals())
+    assert "Training images are augmented" in caplog.text
+    assert module.count == EncoderCount(2 * 6 + 6, 0)
 
 
 def test_damage_is_found_when_read_and_healed_by_the_next_run(tiny_model, index, options):
@@ -245,3 +244,39 @@ def test_damage_is_found_when_read_and_healed_by_the_next_run(tiny_model, index,
     again, count = cached(tiny_model, index, options)
     assert count == EncoderCount(CPU.batch_size, 6 - CPU.batch_size)
     assert len(list(again)) == 6
+
+
+def test_a_data_module_that_is_used_again_gives_another_encoder_its_own_features(
+    tiny_clip_state, tiny_model, index, options, tmp_path
+):
+    changed = {name: value.clone() for name, value in tiny_clip_state.items()}
+    changed["visual.proj"] = -changed["visual.proj"].flip(0)
+    other = CoPS.from_released(changed, None, auxiliary="visa", image_size=48)
+    data = Folder(index)
+
+    def scores(model: CoPS, *callbacks: FeatureCaching) -> list[float]:
+        module = CopsModule(model)
+        quiet_trainer(tmp_path, callbacks=list(callbacks)).test(module, datamodule=data, verbose=False)
+        return [image.score for image in module.scored[0]]
+
+    expected = [scores(tiny_model), scores(other)]
+    assert expected[0] != expected[1]
+    shared = caching(options)
+    for model, plain in ((tiny_model, expected[0]), (other, expected[1]), (tiny_model, expected[0])):
+        assert scores(model, shared) == pytest.approx(plain, abs=1e-6)
+        assert scores(model) == plain, "without the callback images are encoded"
+
+
+def test_what_training_encoded_is_kept_for_what_follows_it(tiny_model, index, options, tmp_path, monkeypatch):
+    data = CopsDataModule(Folder(index), [Folder(make_index(tmp_path, "tiles", seed=1))])
+    seen = []
+
+    class Look(Callback):
+        def on_test_end(self, trainer, pl_module):
+            seen.append(sorted(data.cached))
+
+    trainer = quiet_trainer(tmp_path, callbacks=[caching(options), Look()])
+    module = CopsModule(tiny_model)
+    trainer.fit(module, data)
+    trainer.test(module, data, verbose=False)
+    assert seen == [["parts", "tiles"]]

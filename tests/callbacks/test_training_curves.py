@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from cops_lightning.callbacks.similarity import PromptSimilarity
 from cops_lightning.callbacks.training_curves import TrainingCurves
+from cops_lightning.models.anomaly_map import Prototypes
 
 SIMILARITIES = {f"similarity/{name}" for name in ("prompts", "context_tokens", "state_tokens", "class_tokens")}
 SIMILARITIES |= {f"similarity/prototypes_{name}" for name in ("normal", "anomalous", "across")}
@@ -26,8 +27,8 @@ class Prompts(LightningModule):
         if isinstance(self.model, nn.Linear):
             return self.model(batch).mean()
         width = self.model.backbone.width
-        prototypes, biases = torch.ones(len(batch), 2, 6, width), torch.ones(len(batch), 1, width)
-        return self.model.text_features(prototypes, biases).mean()
+        same = torch.ones(len(batch), 6, width)
+        return self.model.text_features(Prototypes(same, same), torch.ones(len(batch), 1, width)).mean()
 
     def configure_optimizers(self):
         return torch.optim.SGD([p for p in self.model.parameters() if p.requires_grad], lr=0.25)

@@ -121,8 +121,8 @@ def test_a_run_is_sent_to_tensorboard_once(folder):
     assert set(events.Tags()["images"]) == {"tiles/contact_sheet", "tiles/heatmaps/square_000"}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of its database library
 def test_a_run_is_sent_to_mlflow_once(folder, tmp_path):
-    pytest.importorskip("mlflow", reason="needs the extra mlflow")
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"

@@ -60,7 +60,7 @@ def measure(
     """Call every way once to warm up and to be weighed, then all in turns, so that a busy machine slows all alike.
 
     The turns end after `repeats`, or with the first that ends later than `budget` seconds from the start. `tick` is
-    told what is about to run.
+    called with what is about to run.
     """
     began = time.perf_counter()
     results = {}

@@ -196,7 +196,7 @@ def _as_outputs(features: Features) -> Outputs:
 
 
 class Known(NamedTuple):
-    """A work by name: how it is made ready, and how many images it takes unless told otherwise."""
+    """A work by name: how it is made ready, and how many images it takes by default."""
 
     prepare: Callable[[Setting, int], Work]
     batch: int

@@ -280,7 +280,8 @@ class FeatureCache:
 class FeatureCaching(Callback):
     """Before training and before testing, replaces the data module's images by features from the cache.
 
-    Where there is no room for them, or images are augmented or corrupted, it says so and leaves the images.
+    Where there is no room for them, or images are augmented or corrupted, it says so and leaves the images. Once a fit
+    or a test is over the data module serves images again: another model may be next.
 
     Args:
         folder: of the cache; default: the environment variable COPS_CACHE, else ~/.cache/cops_lightning.
@@ -296,6 +297,8 @@ class FeatureCaching(Callback):
     ) -> None:
         self.options = CacheOptions(cache_folder(folder), dtype, round(budget_gb * GB))
         self._leases = ExitStack()
+        self._kept: tuple[AnomalyDataModule, FeatureKey, dict[str, Dataset[Item]]] | None = None
+        self._key: FeatureKey | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Encode what is missing of the datasets of this stage."""
@@ -321,6 +324,9 @@ class FeatureCaching(Callback):
                 trainer.progress_bar_callback is not None,
             ),
         )
+        self._key = cache.store.key
+        if self._kept is not None and self._kept[0] is data and self._kept[1] == self._key:
+            data.cached.update(self._kept[2])
         for index in wanted:
             if index is not None and index.name not in data.cached:
                 try:
@@ -331,8 +337,12 @@ class FeatureCaching(Callback):
             self._leases.enter_context(cache.store.in_use())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Others may give back the store's space now."""
+        """Others may give back the store's space now, and another encoder may get the data module."""
         self._leases.close()
+        if self._key is not None:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            self._kept, self._key = (data, self._key, dict(data.cached)), None
+            data.cached.clear()
 
 
 def _mask_name(image: str, mask: str, threshold: int) -> str:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cops_lightning.config.check import near_key
-from cops_lightning.config.help import known_settings, show_help
+from cops_lightning.config.help import GROUPS, known_settings, show_help
 from cops_lightning.config.options import register
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import conf_folder
@@ -92,11 +92,11 @@ def explained(error: Exception) -> str:
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if "Could not override '" in said:
         asked = said.split("Could not override '")[1].split("'")[0]
-        near = near_key(asked, known_settings())
+        near = near_key(asked, [*GROUPS, *known_settings()])
         hint = f"Did you mean {near}?" if near else "See --help for all settings."
         return f"There is no setting {asked}. {hint}"
     if "Key '" in said and "is not in struct" in said:
         key = said.split("full_key: ")[-1].split()[0] if "full_key: " in said else said.split("Key '")[1].split("'")[0]
-        near = near_key(key, known_settings())
+        near = near_key(key, [*GROUPS, *known_settings()])
         return f"There is no setting {key}." + (f" Did you mean {near}?" if near else " See --help for all settings.")
     return said

@@ -67,7 +67,10 @@ def score(job: Job, record: RunRecord) -> None:
     )
     if not isinstance(module.model, TrainableDetector):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
-    module.model.load_trained(checkpoint.weights)
+    if checkpoint.saved is None:
+        module.model.load_released(checkpoint.weights)
+    else:
+        module.model.load_trained(checkpoint.weights)
     record.add_backbone(module.model.backbone.record)
     _evaluate(job, record, module, data, auxiliary, fit=False)
 
@@ -77,7 +80,14 @@ def _evaluate(
 ) -> None:
     """Train if there is anything to train on, test, and say what came out."""
     backbone = module.model.backbone.record
-    run = Run(record.run_id, job.method, job.config.study, job.variant, job.settings["seed"], auxiliary)
+    run = Run(
+        run_id=record.run_id,
+        method=job.method,
+        study=job.config.study,
+        variant=job.variant,
+        seed=job.settings["seed"],
+        auxiliary=auxiliary,
+    )
     info = RunInfo(
         run_id=record.run_id,
         name=f"{job.variant}-{auxiliary}-seed{run.seed}",

@@ -170,10 +170,10 @@ def _plain_state(content: dict[str, Any]) -> StateDict:
     nested = content.get("state_dict")
     inner = dict(nested) if isinstance(nested, Mapping) else content
     state = {name.removeprefix("module."): value for name, value in inner.items()}
-    strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor | int)]
-    if strangers:
+    others = [name for name, value in state.items() if not isinstance(value, torch.Tensor | int)]
+    if others:
         raise WeightsError(
-            f"The weights hold {type(state[strangers[0]]).__name__} values under {strangers[0]}; expected CLIP's state "
+            f"The weights hold {type(state[others[0]]).__name__} values under {others[0]}; expected CLIP's state "
             "dict, names to tensors."
         )
     return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}

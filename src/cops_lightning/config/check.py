@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from cops_lightning.config.options import options_of
 from cops_lightning.core.errors import ConfigError
 
 TARGET, PARTIAL = "_target_", "_partial_"
@@ -28,6 +29,9 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "optimizer": ("params",),
     "scheduler": ("optimizer",),
 }
+# Groups that are a component, and groups of components by name.
+COMPONENTS = ("auxiliary", "preset", "backbone", "model", "data", "corruption", "trainer", "optimizer", "scheduler")
+NAMED_COMPONENTS = ("callbacks", "logger")
 # Arguments that have a group of their own.
 ELSEWHERE = {"trainer.callbacks": "callbacks", "trainer.logger": "logger"}
 
@@ -40,12 +44,25 @@ def check(config: Mapping[str, Any], schema: type, spare: frozenset[str] = froze
     _arguments("", schema, {key: value for key, value in config.items() if key not in spare}, ())
     for key, value in config.items():
         if key not in spare:
+            _require_targets(key, value)
             _walk(key, value)
 
 
 def check_node(path: str, node: Mapping[str, Any]) -> None:
     """`check` of a single node; `path` names it in errors."""
     _walk(path, node)
+
+
+def _require_targets(key: str, value: Any) -> None:
+    nodes = {key: value} if key in COMPONENTS else {}
+    if key in NAMED_COMPONENTS and isinstance(value, Mapping):
+        nodes = {f"{key}.{name}": node for name, node in value.items()}
+    for path, node in nodes.items():
+        if node and (not isinstance(node, Mapping) or TARGET not in node):
+            raise ConfigError(
+                f"{path} is {node!r}, which does not say what it is of. Choose {key}=NAME first ({key}= takes "
+                f"{', '.join(options_of(key))}), or add {path}.{TARGET}=CLASS."
+            )
 
 
 def _walk(path: str, value: Any) -> None:

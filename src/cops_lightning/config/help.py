@@ -95,25 +95,27 @@ def arguments(target: str) -> Iterator[tuple[str, tuple[str, str]]]:
     if found is None:
         return
     module, node = found
+    bases: list[ast.expr] = []
     if isinstance(node, ast.ClassDef):
         constructor = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         if constructor is None:
             fields = [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
             for base in node.bases:
-                if isinstance(base, ast.Name) and base.id not in ("ABC", "Protocol"):
-                    yield from arguments(f"{module}.{base.id}")
+                yield from arguments(f"{module}.{ast.unparse(base)}")
             for field in fields:
                 assert isinstance(field.target, ast.Name)
                 if not ast.unparse(field.annotation).startswith("ClassVar"):
                     yield field.target.id, (_type(module, field.annotation), _default(field.value))
             return
-        node = constructor
+        bases, node = node.bases, constructor
     spec = node.args
     listed = [*spec.posonlyargs, *spec.args]
     defaults = [None] * (len(listed) - len(spec.defaults)) + list(spec.defaults)
     for argument, default in zip([*listed, *spec.kwonlyargs], [*defaults, *spec.kw_defaults], strict=True):
         if argument.arg != "self":
             yield argument.arg, (_type(module, argument.annotation), _default(default))
+    for base in bases if spec.kwarg else ():  # what it passes on
+        yield from arguments(f"{module}.{ast.unparse(base)}")
 
 
 def _default(value: ast.expr | None) -> str:

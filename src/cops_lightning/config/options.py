@@ -11,15 +11,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cops_lightning.config.settings import OPEN
+from cops_lightning.config.settings import EvalSettings, TrainSettings, open_keys
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import conf_folder
 
 
 def register() -> None:
-    """Make `conf/open` known to Hydra: it lets the command line add arguments of components without `+`."""
-    node = OmegaConf.create({key: OmegaConf.create({}, flags={"struct": False}) for key in OPEN})
-    ConfigStore.instance().store(name="open", node=node)
+    """Make `open_train` and `open_eval` known to Hydra: they let the command line add arguments without `+`."""
+    for name, schema in (("open_train", TrainSettings), ("open_eval", EvalSettings)):
+        node = {key: OmegaConf.create({}, flags={"struct": False}) for key in open_keys(schema)}
+        ConfigStore.instance().store(name=name, node=OmegaConf.create(node))
 
 
 def options_of(group: str) -> list[str]:

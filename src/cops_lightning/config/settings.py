@@ -81,6 +81,9 @@ class EvalSettings(Settings):
     seed: Annotated[int, Ge(0)] | None = None  # type: ignore[assignment]
 
 
-# Keys below these may be added on the command line without `+`: they are checked against signatures, not against what
-# the files in conf/ happen to state.
-OPEN = tuple(f.name for f in fields(TrainSettings) if "Node" in str(f.type) or "dict" in str(f.type))
+def open_keys(schema: type[Settings]) -> tuple[str, ...]:
+    """Keys below which the command line may add others without `+`.
+
+    They are checked against signatures, not against what the files in conf/ happen to state.
+    """
+    return tuple(f.name for f in fields(schema) if "Node" in str(f.type) or "dict" in str(f.type))

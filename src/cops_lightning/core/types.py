@@ -90,8 +90,10 @@ class Batch:
         """Which files of a dataset the images are; see `Sample`. Two files of equal pixels have one name, two keys."""
         return tuple(sample.key for sample in self.samples)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch on another device."""
+    def to(self, device: torch.device | str, non_blocking: bool | None = None) -> "Batch":
+        """The same batch on another device. By default copies to a GPU need not wait."""
+        if non_blocking is None:
+            non_blocking = torch.device(device).type == "cuda"
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":

@@ -3,11 +3,12 @@
 None of them reads the disk before `prepare_data`, `setup` or a loader is called.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypedDict, Unpack
 
 import torch
 from annotated_types import Ge, Lt
@@ -60,6 +61,23 @@ class ImageModule(LightningDataModule, ABC):
         workers = self.num_workers if workers is None else workers
         pinned = torch.cuda.is_available()
         return loader(dataset, workers, pin_memory=pinned, persistent_workers=workers > 0, **batching)
+
+
+class DataSettings(TypedDict, total=False):
+    """The keyword arguments of `AnomalyDataModule`, as its subclasses pass them on."""
+
+    categories: Sequence[str] | None
+    image_size: Count | None
+    batch_size: Count
+    eval_batch_size: Count
+    num_workers: Workers
+    limit: Count | None
+    mask_threshold: MaskThreshold
+    augment: Augment | Sequence[Augment] | None
+    corruption: Corruption | None
+    val_fraction: Fraction
+    seed: int
+    evaluate_seen: bool | Sequence[str]
 
 
 class AnomalyDataModule(ImageModule):
@@ -115,6 +133,15 @@ class AnomalyDataModule(ImageModule):
         self.targets: list[DatasetIndex] = []
         self._evaluate_seen = (evaluate_seen,) if isinstance(evaluate_seen, str) else evaluate_seen
         self._found = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Show the settings that a subclass passes on among its own arguments: configurations are checked by them."""
+        super().__init_subclass__(**options)
+        own = inspect.signature(cls.__init__).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
+            kept = [p for p in own if p.kind is not p.VAR_KEYWORD and p.name != "self"]
+            passed = inspect.signature(AnomalyDataModule).parameters.values()
+            cls.__signature__ = inspect.Signature([*kept, *passed])  # type: ignore[attr-defined]
 
     @abstractmethod
     def _read(self) -> tuple[DatasetIndex | None, list[DatasetIndex]]:
@@ -228,34 +255,9 @@ class Folder(OneDataset):
     def __init__(
         self,
         source: str | Path | DatasetIndex,
-        *,
-        categories: Sequence[str] | None = None,
-        image_size: Count | None = None,
-        batch_size: Count = 8,
-        eval_batch_size: Count = 8,
-        num_workers: Workers = 0,
-        limit: Count | None = None,
-        mask_threshold: MaskThreshold = "dataset",
-        augment: Augment | Sequence[Augment] | None = None,
-        corruption: Corruption | None = None,
-        val_fraction: Fraction = 0.0,
-        seed: int = 0,
-        evaluate_seen: bool = False,
+        **settings: Unpack[DataSettings],
     ) -> None:
-        super().__init__(
-            categories=categories,
-            image_size=image_size,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            limit=limit,
-            mask_threshold=mask_threshold,
-            augment=augment,
-            corruption=corruption,
-            val_fraction=val_fraction,
-            seed=seed,
-            evaluate_seen=evaluate_seen,
-        )
+        super().__init__(**settings)
         self.source = source
 
     def _index(self) -> DatasetIndex:
@@ -277,34 +279,9 @@ class PublishedDataset(OneDataset):
     def __init__(
         self,
         root: str | Path | None = None,
-        *,
-        categories: Sequence[str] | None = None,
-        image_size: Count | None = None,
-        batch_size: Count = 8,
-        eval_batch_size: Count = 8,
-        num_workers: Workers = 0,
-        limit: Count | None = None,
-        mask_threshold: MaskThreshold = "dataset",
-        augment: Augment | Sequence[Augment] | None = None,
-        corruption: Corruption | None = None,
-        val_fraction: Fraction = 0.0,
-        seed: int = 0,
-        evaluate_seen: bool = False,
+        **settings: Unpack[DataSettings],
     ) -> None:
-        super().__init__(
-            categories=categories,
-            image_size=image_size,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            limit=limit,
-            mask_threshold=mask_threshold,
-            augment=augment,
-            corruption=corruption,
-            val_fraction=val_fraction,
-            seed=seed,
-            evaluate_seen=evaluate_seen,
-        )
+        super().__init__(**settings)
         self.root = root
 
     def _index(self) -> DatasetIndex:
@@ -470,34 +447,9 @@ class CopsDataModule(AnomalyDataModule):
         self,
         auxiliary: AnomalyDataModule | None = None,
         targets: Sequence[AnomalyDataModule] = (),
-        *,
-        categories: Sequence[str] | None = None,
-        image_size: Count | None = None,
-        batch_size: Count = 8,
-        eval_batch_size: Count = 8,
-        num_workers: Workers = 0,
-        limit: Count | None = None,
-        mask_threshold: MaskThreshold = "dataset",
-        augment: Augment | Sequence[Augment] | None = None,
-        corruption: Corruption | None = None,
-        val_fraction: Fraction = 0.0,
-        seed: int = 0,
-        evaluate_seen: Sequence[str] = (),
+        **settings: Unpack[DataSettings],
     ) -> None:
-        super().__init__(
-            categories=categories,
-            image_size=image_size,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            limit=limit,
-            mask_threshold=mask_threshold,
-            augment=augment,
-            corruption=corruption,
-            val_fraction=val_fraction,
-            seed=seed,
-            evaluate_seen=evaluate_seen,
-        )
+        super().__init__(**settings)
         self.auxiliary_module, self.target_modules = auxiliary, tuple(targets)
 
     @property

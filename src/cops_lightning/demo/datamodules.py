@@ -1,15 +1,12 @@
 """The rendered datasets as LightningDataModules."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 from cops_lightning.core.errors import ConfigError, DatasetError
 from cops_lightning.core.files import cache_folder
 from cops_lightning.core.near_miss import did_you_mean
-from cops_lightning.data.corruption import Corruption
-from cops_lightning.data.datamodules import Count, Fraction, OneDataset, Workers
-from cops_lightning.data.dataset import Augment, MaskThreshold
+from cops_lightning.data.datamodules import DataSettings, OneDataset
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.demo.dataset import VERSION
@@ -35,33 +32,9 @@ class Rendered(OneDataset):
         name: RenderedName,
         *,
         cache: str | Path | None = None,
-        categories: Sequence[str] | None = None,
-        image_size: Count | None = None,
-        batch_size: Count = 8,
-        eval_batch_size: Count = 8,
-        num_workers: Workers = 0,
-        limit: Count | None = None,
-        mask_threshold: MaskThreshold = "dataset",
-        augment: Augment | Sequence[Augment] | None = None,
-        corruption: Corruption | None = None,
-        val_fraction: Fraction = 0.0,
-        seed: int = 0,
-        evaluate_seen: bool = False,
+        **settings: Unpack[DataSettings],
     ) -> None:
-        super().__init__(
-            categories=categories,
-            image_size=image_size,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            limit=limit,
-            mask_threshold=mask_threshold,
-            augment=augment,
-            corruption=corruption,
-            val_fraction=val_fraction,
-            seed=seed,
-            evaluate_seen=evaluate_seen,
-        )
+        super().__init__(**settings)
         if name not in DATASETS:
             raise ConfigError(
                 f"There is no rendered dataset '{name}'.{did_you_mean(name, DATASETS)} "

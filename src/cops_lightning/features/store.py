@@ -169,7 +169,7 @@ class FeatureStore:
                 f"{path} is gone: something removed features while they were in use. Start the run again."
             ) from None
         except CacheError as error:
-            # What is damaged is not believed again: the next run computes it anew.
+            # The next run computes it anew.
             path.unlink(missing_ok=True)
             raise CacheError(f"{error} It was removed; start the run again, and it is computed anew.") from None
 
@@ -269,7 +269,7 @@ def checksum(tensors: Mapping[str, Tensor], name: str) -> str:
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """What a store says about itself, None if the folder is no store."""
+    """The description in a store's folder, None if the folder is no store."""
     try:
         content = json.loads((folder / DESCRIPTION).read_text())
     except (OSError, ValueError):

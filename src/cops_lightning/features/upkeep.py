@@ -26,7 +26,7 @@ class EntryFile(NamedTuple):
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """A store: what it says about itself, how many images and bytes it holds, and when it was last used."""
+    """A store: its description, how many images and bytes it holds, and when it was last used."""
 
     folder: Path
     description: dict[str, Any]

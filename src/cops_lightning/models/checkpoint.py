@@ -1,7 +1,7 @@
 """Checkpoints: trained weights only, with the settings they were trained under and the hash of the frozen backbone."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
-from cops_lightning.clip.weights import read_state
+from cops_lightning.clip.weights import load_backbone, read_state
 from cops_lightning.config.check import TARGET, locate
-from cops_lightning.core.errors import CheckpointError
+from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import StateDict
+from cops_lightning.models.detector import Detector
 
 HYPER_PARAMETERS = "hyper_parameters"  # Lightning's key: what it calls the constructor with
 SAVED = "saved"
@@ -80,12 +81,12 @@ class Saved:
         return replace(self, model_node=dict(model), backbone_node=None if backbone is None else dict(backbone))
 
     def own_model(self) -> Mapping[str, Any]:
-        """The detector's node. Raises CheckpointError where there is none, or it names code outside this library."""
-        return _own(self.model_node, "model", "CopsModule.load_from_checkpoint(path, model=...)")
+        """The detector's node. Raises CheckpointError where there is none, or it names what is not of this library."""
+        return _own(self.model_node, "model", _is_detector, "CopsModule.load_from_checkpoint(path, model=...)")
 
     def own_backbone(self) -> Mapping[str, Any]:
         """The backbone's node; see `own_model`."""
-        return _own(self.backbone_node, "backbone", "CopsModule.load_from_checkpoint(path, backbone=...)")
+        return _own(self.backbone_node, "backbone", _is_backbone, "CopsModule.load_from_checkpoint(path, backbone=...)")
 
     def require_backbone(self, record: BackboneRecord) -> None:
         """Raise CheckpointError unless the frozen weights are those that the checkpoint was trained on."""
@@ -97,30 +98,56 @@ class Saved:
             )
 
 
-def _own(node: Mapping[str, Any] | None, what: str, way_out: str) -> Mapping[str, Any]:
+def _own(node: Mapping[str, Any] | None, what: str, fits: Callable[[Any], bool], way_out: str) -> Mapping[str, Any]:
+    """The node, if it names nothing but what it may: a file decides nothing of what is run."""
     if node is None:
         raise CheckpointError(f"The checkpoint does not say what its {what} is. Give it by {way_out}.")
-    _require_own(node, what, way_out)
+    for name, allowed in [(node.get(TARGET), fits), *((name, _is_setting) for name in _named_within(node))]:
+        if not allowed(_located(name, what)):
+            raise CheckpointError(
+                f"The checkpoint's {what} names {name!r}, which is no {what} of this library, and nothing else that a "
+                f"checkpoint names is run. If you trust it, give it by {way_out}, or by {what}=NAME in a command."
+            )
     return node
 
 
-def _require_own(value: Any, what: str, way_out: str) -> None:
-    """A file decides nothing of what is run: its nodes may only name what this library defines."""
+def _named_within(value: Any, top: bool = True) -> Iterator[Any]:
+    """What the nodes within a node name, and texts that would become something else once it is built."""
     if isinstance(value, Mapping):
-        if TARGET in value:
-            target = value[TARGET]
-            found = locate(target, what) if isinstance(target, str) and target.startswith(OWN) else None
-            # Where it is defined decides: a dotted name may lead through one module into any other.
-            if not getattr(found, "__module__", "").startswith(OWN):
-                raise CheckpointError(
-                    f"The checkpoint's {what} is {target!r}, which is not part of this library, and nothing that a "
-                    f"checkpoint names is run. If you trust it, give it by {way_out}, or by {what}=NAME in a command."
-                )
+        if TARGET in value and not top:
+            yield value[TARGET]
         for inner in value.values():
-            _require_own(inner, what, way_out)
+            yield from _named_within(inner, top=False)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _require_own(inner, what, way_out)
+            yield from _named_within(inner, top=False)
+    elif isinstance(value, str) and "${" in value:
+        yield value
+
+
+def _located(name: Any, what: str) -> Any:
+    """What a dotted name means, None for a name outside this library: importing it would run it."""
+    if not isinstance(name, str) or not name.startswith(OWN) or "${" in name:
+        return None
+    try:
+        found = locate(name, what)
+    except ConfigError:
+        return None
+    # Where it is defined decides: a dotted name may lead through one module into any other.
+    return found if getattr(found, "__module__", "").startswith(OWN) else None
+
+
+def _is_detector(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, Detector)
+
+
+def _is_backbone(found: Any) -> bool:
+    return found is load_backbone
+
+
+def _is_setting(found: Any) -> bool:
+    """Values without behaviour: the parts of a model's settings."""
+    return isinstance(found, type) and is_dataclass(found)
 
 
 @dataclass(frozen=True)
@@ -152,4 +179,5 @@ def read_checkpoint(path: Path) -> Checkpoint:
     content = read_state(path, CheckpointError)
     if isinstance(content.get("prompt_learner"), Mapping):
         return Checkpoint(path, content["prompt_learner"], None)
-    return Checkpoint(path, content["state_dict"], Saved.of_checkpoint(content, path))
+    saved = Saved.of_checkpoint(content, path)
+    return Checkpoint(path, content["state_dict"], saved)

@@ -59,7 +59,7 @@ class Detector(nn.Module, ABC):
         """Anomaly scores of preprocessed images.
 
         `names` are what draws are keyed by, one per image; without them they are `content_names(images)`. `categories`
-        are what prompts that speak of categories call the images.
+        are the words for what is seen, for detectors whose prompts name it.
         """
 
     def predict(self, source: str | Path | Iterable[str | Path], batch_size: int = 8) -> Iterator[Prediction]:
@@ -156,6 +156,10 @@ class TrainableDetector(FeatureDetector):
 
         Raises CheckpointError naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
+
+    def load_released(self, weights: StateDict) -> None:
+        """Take weights in the authors' format, which may lack what inference does not need; see `load_trained`."""
+        self.load_trained(weights)
 
     @abstractmethod
     def save_released(self, path: str | Path) -> None:

@@ -53,5 +53,8 @@ def load(
         saved.require_backbone(model.backbone.record)
     if not isinstance(model, TrainableDetector):
         raise CheckpointError(f"{path} holds trained weights, and {type(model).__name__} has none to fill.")
-    model.load_trained(checkpoint.weights)
+    if saved is None:
+        model.load_released(checkpoint.weights)
+    else:
+        model.load_trained(checkpoint.weights)
     return model.to(device).eval()

@@ -20,7 +20,7 @@ from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.build import build_detector, build_further_metrics, build_partial, find_node
-from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved
+from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved, read_checkpoint
 from cops_lightning.models.detector import Detector, FeatureDetector, Prediction, TrainableDetector
 from cops_lightning.models.sharing import mean_over_processes, share_of
 
@@ -46,12 +46,14 @@ class EncoderCount:
 
 
 class Pending(NamedTuple):
-    """An evaluated batch whose scores are on their way to the CPU; they are there once `copied` has happened."""
+    """An evaluated batch on its way to the CPU, where it is once `copied` has happened."""
 
     target: int
     batch: Batch
     image: Tensor
     patch: Tensor
+    masks: Tensor | None
+    labels: Tensor
     copied: torch.cuda.Event | None
 
 
@@ -63,8 +65,10 @@ class CopsModule(LightningModule):
     weights alone; the frozen CLIP is named by the hash of its weights. Data modules of `cops_lightning.data` fit it.
 
     Args:
-        model: a detector, the name of one in conf/model, or a node: a mapping with `_target_` and its arguments.
-        backbone: a FrozenClip, the name of one in conf/backbone, or a node. Not looked at where `model` is a detector.
+        model: a detector, the name of one in conf/model, or a node: a mapping with `_target_` and its arguments;
+            default: what the checkpoint says, else cops.
+        backbone: a FrozenClip, the name of one in conf/backbone, or a node; default: what the checkpoint says, else the
+            packaged mini. Not looked at where `model` is a detector.
         preset: the name of one in conf/preset, for a model that is given by name.
         seed: of fresh weights, order and draws, for a model that is given by name.
         optimizer: takes the trained parameters and gives an optimiser, or such a node; default: conf/optimizer/adam.
@@ -77,8 +81,8 @@ class CopsModule(LightningModule):
 
     def __init__(
         self,
-        model: Detector | str | Node = "cops",
-        backbone: FrozenClip | str | Node = "mini",
+        model: Detector | str | Node | None = None,
+        backbone: FrozenClip | str | Node | None = None,
         *,
         preset: str = "visa",
         seed: int = 0,
@@ -91,10 +95,11 @@ class CopsModule(LightningModule):
         self.saved = saved if isinstance(saved, Saved) else Saved() if saved is None else Saved.from_plain(saved)
         if not isinstance(model, Detector):
             if saved is not None:
-                model = self.saved.own_model() if model == "cops" else model
-                backbone = self.saved.own_backbone() if backbone == "mini" else backbone
-            node = find_node("model", model, f"preset={preset}", f"seed={seed}")
-            frozen = backbone if isinstance(backbone, FrozenClip) else find_node("backbone", backbone)
+                model = self.saved.own_model() if model is None else model
+                backbone = self.saved.own_backbone() if backbone is None else backbone
+            node = find_node("model", "cops" if model is None else model, f"preset={preset}", f"seed={seed}")
+            given = "mini" if backbone is None else backbone
+            frozen = given if isinstance(given, FrozenClip) else find_node("backbone", given)
             self.saved = self.saved.with_nodes(node, None if isinstance(frozen, FrozenClip) else frozen)
             model = build_detector(node, frozen)
         self.model: Detector = model
@@ -129,6 +134,17 @@ class CopsModule(LightningModule):
     def forward(self, images: Images, names: Sequence[str] | None = None) -> Scores:
         """Anomaly scores of preprocessed images; see `Detector.score`."""
         return self.model.score(images, names=names)
+
+    def setup(self, stage: str) -> None:
+        """What loggers write down of the settings, where no command hands them all of a run."""
+        if not self.saved.run:
+            nodes = {
+                "model": self.saved.model_node or type(self.model).__name__,
+                "backbone": self.saved.backbone_node or self.saved.backbone,
+                "optimizer": self._optimizer,
+                "scheduler": self._scheduler,
+            }
+            self.save_hyperparameters({key: node for key, node in nodes.items() if isinstance(node, str | Mapping)})
 
     # ---- training
 
@@ -239,22 +255,26 @@ class CopsModule(LightningModule):
     def _evaluate(self, batch: Batch, target: int) -> None:
         scores = self._scores(batch)
         on_gpu = scores.image.is_cuda
-        image, patch = (x.float().to("cpu", non_blocking=on_gpu) for x in (scores.image, scores.patch))
+
+        def fetched(tensor: Tensor) -> Tensor:
+            return tensor.to("cpu", non_blocking=on_gpu)
+
+        image, patch, labels = fetched(scores.image.float()), fetched(scores.patch.float()), fetched(batch.labels)
+        masks = None if batch.masks is None else fetched(batch.masks)
         copied = torch.cuda.current_stream().record_event() if on_gpu else None
         # The batch before is taken in while the GPU computes this one.
         self._take_in()
-        self._pending = Pending(target, batch, image, patch, copied)
+        self._pending = Pending(target, batch, image, patch, masks, labels, copied)
 
     def _take_in(self) -> None:
         if self._pending is None:
             return
-        target, batch, image, patch, copied = self._pending
+        target, batch, image, patch, masks, labels, copied = self._pending
         self._pending = None
         if copied is not None:
             copied.synchronize()
         categories = [sample.category for sample in batch.samples]
-        masks = None if batch.masks is None else batch.masks.cpu()
-        self.suites[target].update(image, patch, masks, batch.labels.cpu(), categories, batch.keys)
+        self.suites[target].update(image, patch, masks, labels, categories, batch.keys)
         self.scored[target].extend(map(ScoredImage, batch.samples, image.tolist(), patch))
 
     def _conclude(self, prefix: str) -> None:
@@ -267,13 +287,6 @@ class CopsModule(LightningModule):
             if self.device.type == "mps":  # which has no fp64
                 values = {name: value.float() for name, value in values.items()}
             self.log_dict(values, sync_dist=world_size() > 1)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Copies that need not wait; in evaluation, masks and labels stay where metrics read them."""
-        if self.trainer.training and not self.trainer.validating and not self.trainer.sanity_checking:
-            return batch.to(device, non_blocking=True)
-        moved = replace(batch, masks=None).to(device, non_blocking=True)
-        return replace(moved, masks=batch.masks, labels=batch.labels)
 
     def images_of_all(self) -> list[list[ScoredImage]]:
         """The scored images of every target, of all processes, in the order of the dataset. All must ask together."""
@@ -307,6 +320,23 @@ class CopsModule(LightningModule):
         return self.model.predict(source, **options)
 
     # ---- checkpoints
+
+    @classmethod
+    def load_from_checkpoint(
+        cls, checkpoint_path: Any, *args: Any, weights_only: bool | None = True, **kwargs: Any
+    ) -> Any:
+        """The module of a checkpoint; arguments of the constructor take the place of what it says.
+
+        Only tensors and plain values are read, unless `weights_only` is False: then the file may run code. Raises
+        CheckpointError where it holds anything else, or does not say what it needs.
+        """
+        local = weights_only and isinstance(checkpoint_path, str | Path)
+        if local and read_checkpoint(Path(checkpoint_path)).saved is None:
+            raise CheckpointError(
+                f"{checkpoint_path} is in the released format, which is no checkpoint of Lightning's. Open it by "
+                'cops_lightning.load(path, auxiliary="visa", backbone="vit_l14_336").'
+            )
+        return super().load_from_checkpoint(checkpoint_path, *args, weights_only=weights_only, **kwargs)
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """Trained weights under their released names, behind `prefix`; the frozen backbone is left out."""

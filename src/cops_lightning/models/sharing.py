@@ -13,10 +13,11 @@ from cops_lightning.models.cops.losses import count_pixels
 def share_of(
     batches: SharedBatches, batch_idx: int, features: Features, masks: Masks | None, patch_size: int
 ) -> Share | None:
-    """This process's share of a batch, None for a process that has all of it. All processes must ask together.
+    """This process's share of a batch, None for a process that has all of it. All processes must call this together.
 
     Averaged over processes, as DDP averages gradients, the weighted losses are those of one process with the whole
-    batch. Nothing waits for the device.
+    batch. Where a share has no patches of a kind, its gather or scatter loss is a constant without a gradient: DDP
+    needs `find_unused_parameters`, as the queries are then unused in this process, or in all.
     """
     if world_size() == 1:
         return None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.config.check import TARGET, keys, locate
 from cops_lightning.config.options import resolved
+from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.files import digest
 
 # Settings that cannot change a number. At the top: what is evaluated, what it is called, what is done with it ...
@@ -108,6 +110,40 @@ def run_id(method: str, config: Mapping[str, Any]) -> str:
     return _hash({"method": method, "checkpoint": content, **what})
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What a configuration is: itself with a seed, what people call the method, and the method's settings."""
+
+    config: DictConfig
+    variant: str
+    method_settings: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        """The hash of the method's settings."""
+        return method_id(self.method_settings)
+
+
+def identify(config: DictConfig, choices: Mapping[str, Any]) -> Identity:
+    """The identity of a job; what the command line does not say of an evaluation, its checkpoint does.
+
+    Raises CheckpointError where that cannot be read.
+    """
+    if not config.get("checkpoint"):
+        return Identity(config, label(config, choices), method_settings(config))
+    from cops_lightning.models.checkpoint import read_checkpoint
+
+    saved = read_checkpoint(Path(config.checkpoint)).saved
+    run = saved.run if saved else {}
+    config = config.copy()
+    if config.seed is None:
+        config.seed = int(run.get("seed", 0))
+    variant = label(config, choices)
+    if not config.get("variant") and run.get("variant"):
+        variant = "-".join([str(run["variant"]), *_corruption(config)])
+    return Identity(config, variant, evaluation_settings(run.get("method_settings", {}), config))
+
+
 def learns(model: Any) -> bool:
     """Whether the detector that a node names is trained. True without a node: a checkpoint was trained."""
     from cops_lightning.models.detector import TrainableDetector
@@ -125,25 +161,34 @@ def label(config: DictConfig, choices: Mapping[str, Any]) -> str:
     parts = [str(choices[group]) for group in ("model", "ablation") if choices.get(group) not in (None, "none")]
     if choices.get("ablation") not in (None, "none") and choices.get("model") == "cops":
         parts = parts[1:]
-    if config.get("corruption"):
-        parts.append(f"{config.corruption.kind}_{config.corruption.strength}")
-    return "-".join(parts) or "evaluation"
+    return "-".join([*parts, *_corruption(config)]) or "evaluation"
+
+
+def _corruption(config: DictConfig) -> list[str]:
+    corruption = config.get("corruption")
+    return [f"{corruption.kind}_{corruption.strength}"] if corruption else []
 
 
 def job_name(config: DictConfig) -> str:
     """The folder of a job in its study: what it is, for people, and its id; equal whenever and wherever it is run."""
     choices, overrides = config.hydra.runtime.choices, config.hydra.overrides.task
     plain = _alone(config)
+    try:
+        found = identify(plain, choices)
+    except CheckpointError:  # which the job will say; its folder needs a name nevertheless
+        found = Identity(plain, label(plain, choices), method_settings(plain))
     swept = [
         f"{key.rsplit('.', 1)[-1]}={value}"
         for key, value in (str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
         if "." in key and key.split(".")[0] not in (*SHOWN, "callbacks", "hydra")
         if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ())
     ]
-    auxiliary = choices.get("auxiliary")
-    parts = [label(plain, choices), *([str(auxiliary)] if auxiliary else []), *swept, f"seed{config.seed}"]
+    source = (plain.get("auxiliary") or {}).get("source")
+    auxiliary = Path(str(source)).stem if source else choices.get("auxiliary")
+    seed = found.config.seed or 0
+    parts = [found.variant, *([str(auxiliary)] if auxiliary else []), *swept, f"seed{seed}"]
     name = "-".join(_safe(part)[:40] for part in parts)[:150]
-    return f"{name}-{run_id(method_id(method_settings(plain)), resolved(plain))}"
+    return f"{name}-{run_id(found.method, resolved(found.config))}"
 
 
 def changed(settings: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:

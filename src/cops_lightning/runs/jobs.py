@@ -22,7 +22,7 @@ from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.tables import read_results
-from cops_lightning.runs.identity import evaluation_settings, label, learns, method_id, method_settings, run_id
+from cops_lightning.runs.identity import identify, learns, run_id
 from cops_lightning.runs.record import RunRecord
 from cops_lightning.runs.state import RESULTS, TRACEBACK, begin_afresh, claimed, leave_traceback, read_entry
 from cops_lightning.runs.sweeps import Note, Outcome, Sweep, read_notes, write_note
@@ -92,37 +92,22 @@ def launch(config: DictConfig, work: Work, schema: type) -> float | None:
 
 def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
     """Check every setting and name what they make up. Raises ConfigError before any data is touched."""
-    settings = resolved(config)
+    complete = config.copy()
+    if config.get("seed") is None:
+        complete.seed = 0  # until the checkpoint says
+    settings = resolved(complete)
     check(settings, schema)
     if settings["trainer"].get("devices") not in (1, "1") and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise ConfigError(
             f"trainer.devices is {settings['trainer']['devices']} in a multirun, whose jobs share one process. Run the "
             "jobs one by one, or with trainer.devices=1."
         )
-    choices = HydraConfig.get().runtime.choices
-    variant = label(config, choices)
-    if settings.get("checkpoint"):
-        from cops_lightning.models.checkpoint import read_checkpoint
-
-        saved = read_checkpoint(Path(settings["checkpoint"])).saved
-        run = saved.run if saved else {}
-        if not settings.get("variant") and run.get("variant"):
-            variant = str(run["variant"])
-            if settings.get("corruption"):
-                variant += f"-{settings['corruption']['kind']}_{settings['corruption']['strength']}"
-        if settings["seed"] is None:
-            settings["seed"] = int(run.get("seed", 0))
-        config = config.copy()
-        config.seed = settings["seed"]
-        settings = resolved(config)
-        method = evaluation_settings(run.get("method_settings", {}), config)
-    else:
-        if learns(settings["model"]) and settings["auxiliary"] is None:
-            raise ConfigError(
-                "There is no auxiliary dataset to train on. Add auxiliary=visa, or another of conf/auxiliary."
-            )
-        method = method_settings(config)
-    return Job(config, settings, folder, variant, method_id(method), method)
+    if not settings.get("checkpoint") and learns(settings["model"]) and settings["auxiliary"] is None:
+        raise ConfigError(
+            "There is no auxiliary dataset to train on. Add auxiliary=visa, or another of conf/auxiliary."
+        )
+    found = identify(config, HydraConfig.get().runtime.choices)
+    return Job(found.config, resolved(found.config), folder, found.variant, found.method, found.method_settings)
 
 
 def attempt(job: Job, work: Work) -> Outcome:

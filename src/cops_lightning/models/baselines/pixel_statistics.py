@@ -1,4 +1,4 @@
-"""Detectors of a few lines that know nothing of language: what a learned method should beat before anyone is impressed.
+"""Detectors of a few lines that use no language and learn nothing: a lower bound for learned methods.
 
 They look at pixels alone; the backbone gives them only the patch grid on which every detector's maps are drawn.
 """

@@ -11,7 +11,7 @@ from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.tokenizer import encode_texts
 from cops_lightning.models.alignment import unit
 
-# A category whose name says nothing, such as BTAD's 01, is called this.
+# What a category without a word in its name, such as BTAD's 01, is called.
 OBJECT = "object"
 
 # CLIP with one sentence per state (arXiv 2103.00020), worded as AnomalyCLIP's comparison has it (arXiv 2310.18961).
@@ -36,7 +36,7 @@ Sentences = Sequence[Sequence[str]]
 
 
 def spoken(category: str, names: Mapping[str, str]) -> str:
-    """What a category is called in a sentence: as `names` says, else its own name in words, without numbers."""
+    """What a category is called in a sentence: as `names` has it, else its own name in words, without numbers."""
     if category in names:
         return names[category]
     words = re.split(r"[\W\d_]+", category)
