@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -75,8 +76,20 @@ def test_every_command_in_the_pages_is_one_that_exists(page, command, monkeypatc
         del arguments[at : at + 2]
         overrides.append(f"hydra.searchpath=[file://{OWN}]")
         monkeypatch.syspath_prepend(OWN)
-    for jobs in jobs_of([argument for argument in arguments if argument != "-m"]):
+    if "-m" in arguments:
+        arguments.remove("-m")
+        overrides += [f"{key}={values.split(',')[0].strip()}" for key, values in swept(arguments)]
+    for jobs in jobs_of(arguments):
         check(settings(name, [*overrides, *jobs]), SCHEMAS[name])
+
+
+def swept(arguments: list[str]) -> Iterator[tuple[str, str]]:
+    """What an experiment sweeps over where the command line does not say."""
+    given = dict(argument.split("=", 1) for argument in arguments)
+    if "experiment" in given:
+        experiment = yaml.safe_load((conf_folder() / "experiment" / f"{given['experiment']}.yaml").read_text())
+        params = experiment.get("hydra", {}).get("sweeper", {}).get("params", {})
+        yield from ((key, str(values)) for key, values in params.items() if key not in given)
 
 
 def jobs_of(arguments: list[str]) -> Iterator[list[str]]:
@@ -99,8 +112,9 @@ def jobs_of(arguments: list[str]) -> Iterator[list[str]]:
 
 def settings(name: str, overrides: list[str]) -> dict:
     register()
+    seed = ["seed=0"] if name == "eval" else []  # which the checkpoint says
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return resolved(compose(name, ["paths.output=run", *overrides]))
+        return resolved(compose(name, ["paths.output=run", *seed, *overrides]))
 
 
 def test_every_target_of_make_that_a_page_names_exists():
