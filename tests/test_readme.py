@@ -120,9 +120,7 @@ def settings(name: str, overrides: list[str]) -> dict:
 def test_every_target_of_make_that_a_page_names_exists():
     makefile = (ROOT / "Makefile").read_text()
     named = {
-        target
-        for page in PAGES
-        for target in re.findall(r"(?:^    |`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+        target for page in PAGES for target in re.findall(r"(?:^    |`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
     }
     assert {"demo", "studies", "check"} <= named
     missing = {target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)}
