@@ -96,7 +96,7 @@ def test_an_entry_that_was_removed_meanwhile_is_named(make_store):
 
 def test_a_folder_that_cannot_be_written_names_the_ways_out(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CacheError, match=r"cannot be written.*COPS_CACHE.*cache.enabled=false"):
+    with pytest.raises(CacheError, match=r"cannot be written.*COPS_CACHE.*callbacks.feature_cache=null"):
         FeatureStore(tmp_path / "file", KEY).create()
 
 

@@ -114,7 +114,7 @@ class FeatureStore:
         except OSError as error:
             raise CacheError(
                 f"{self.folder} cannot be written ({error.strerror}). Name another folder by data.cache=FOLDER or "
-                "COPS_CACHE, or go without by cache.enabled=false."
+                "COPS_CACHE, or go without by callbacks.feature_cache=null."
             ) from error
 
     def path(self, digest: str) -> Path:
@@ -231,7 +231,7 @@ def write_entry(path: Path, tensors: Mapping[str, Tensor], name: str = "") -> No
             save_file(whole, partial, metadata=_metadata(whole, name))
     except (OSError, SafetensorError) as error:
         raise CacheError(
-            f"{path} cannot be written ({error}). Make room by cops-cache prune, or go without by cache.enabled=false."
+            f"{path} cannot be written ({error}). Make room by cops-cache prune, or go without by callbacks.feature_cache=null."
         ) from error
 
 
