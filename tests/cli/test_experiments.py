@@ -8,11 +8,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from cops_lightning.config.check import check
-from cops_lightning.config.options import register, resolved
-from cops_lightning.config.settings import TrainSettings
+from cops_lightning.config.options import register
 from cops_lightning.core.files import conf_folder
-from cops_lightning.runs.identity import label, method_id, method_settings, run_id
+from cops_lightning.runs.identity import run_id
 from cops_lightning.runs.sweeps import count_jobs
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))

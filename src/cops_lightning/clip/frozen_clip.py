@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cops_lightning.clip.image_encoder import ENCODER_VERSION, ImageEncoder
 from cops_lightning.clip.text_encoder import encode_prompts
 from cops_lightning.core.choices import Precision, require_choice
-from cops_lightning.core.errors import WeightsError
+from cops_lightning.core.errors import ConfigError, WeightsError
 from cops_lightning.core.types import Features, Images, StateDict
 from cops_lightning.core.weights import mismatches
 
