@@ -104,10 +104,14 @@ def method_id(settings: Mapping[str, Any]) -> str:
 
 
 def run_id(method: str, config: Mapping[str, Any]) -> str:
-    """The name of a run: equal for equal method, seed, study, targets and checkpoint, wherever the files lie."""
+    """The name of a run: equal for equal method, auxiliary dataset, seed, study, targets and checkpoint, wherever the
+    files lie.
+    """
     content = file_digest(Path(config["checkpoint"])) if config.get("checkpoint") else None
     what = {key: config.get(key) for key in ("seed", "study", "targets", "evaluate_seen", "metrics")}
-    return _hash({"method": method, "checkpoint": content, **what})
+    auxiliary = (config.get("auxiliary") or {}) if learns(config.get("model") or None) else {}
+    trained_on = [auxiliary.get(TARGET), auxiliary.get("name"), Path(str(auxiliary.get("source", ""))).name]
+    return _hash({"method": method, "auxiliary": trained_on, "checkpoint": content, **what})
 
 
 @dataclass(frozen=True)
