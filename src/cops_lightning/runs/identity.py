@@ -250,7 +250,7 @@ def _at(content: Any, key: str) -> Any:
 
 
 def _safe(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._=" else "_" for letter in text)
+    return "".join(letter if letter.isalnum() or letter in "._" else "_" for letter in text)
 
 
 def _hash(content: Any) -> str:
