@@ -52,9 +52,9 @@ def test_the_console_shows_one_line_per_work(everything):
         assert f"\n{work} " in everything[0].stdout
 
 
-def test_without_the_baseline_nothing_is_compared(call_main, tmp_path):
+def test_without_the_baseline_nothing_is_compared(run_command, tmp_path):
     file = tmp_path / "bench.json"
-    result = call_main("cops-bench", "encode", *TINY, "--no-baseline", "--precision", "bf16", "--json", str(file))
+    result = run_command("cops-bench", "encode", *TINY, "--no-baseline", "--precision", "bf16", "--json", str(file))
     assert result.returncode == 0, result.stderr
     (row,) = json.loads(file.read_text())
     assert row["precision"] == "bf16"
@@ -65,13 +65,13 @@ def test_without_the_baseline_nothing_is_compared(call_main, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--backbone", "vit_x"), "There is no backbone vit_x; expected one of from_weights, mini"),
+        (("--backbone", "vit_x"), "There is no backbone vit_x. Did you mean"),
         (("--device", "cuda:77"), "The device cuda:77 cannot be used here"),
         (("--image-size", "50"), "image_size is 50, which the patch size 16 of packaged:tiny"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_sentence(call_main, arguments, said):
-    result = call_main("cops-bench", "prompts", *TINY, *arguments)
+def test_what_cannot_be_measured_is_refused_in_one_sentence(run_command, arguments, said):
+    result = run_command("cops-bench", "prompts", *TINY, *arguments)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert said in result.stderr

@@ -10,32 +10,27 @@ from PIL import Image
 
 from cops_lightning.report.tables import read_results
 
-from .conftest import SMALL, make_dataset
-from .test_train import only_error
+from .conftest import make_dataset, training
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, run_command):
+def runs(tmp_path_factory, run_command, run_process):
     """Folders of the same training and evaluation, by one process and by two. Batches of 4 leave one image over."""
     here = tmp_path_factory.mktemp("devices")
-    auxiliary, target = make_dataset(here / "parts", 4, 5), make_dataset(here / "tiles", 4, 3, seed=1)
+    make_dataset(here / "parts", 4, 5)
+    target = make_dataset(here / "tiles", 4, 3, seed=1)
     for name, more in (("one", ()), ("two", TWO)):
-        result = run_command(
+        run = run_process if more else run_command
+        result = run(
             "cops-train",
-            "auxiliary=own",
-            f"auxiliary.source={auxiliary}",
-            "auxiliary.epochs=2",
-            "auxiliary.recon_weight=1",
-            f"targets=[{target}]",
+            *training(here, "preset.epochs=2", "preset.recon_weight=1.0", f"targets=[{target}]"),
             "data.batch_size=4",
             "data.eval_batch_size=2",
-            "report.heatmaps=3",
-            "logger=csv",
+            "callbacks.heat_maps.count=3",
             f"hydra.run.dir={name}",
             *more,
-            *SMALL,
             cwd=here,
             COPS_CACHE=str(here / f"cache_{name}"),
         )
@@ -99,11 +94,7 @@ def test_weights_are_those_of_one_process_to_what_adam_makes_of_rounding(runs):
         assert (one[name] - two[name]).abs().max() <= 2e-3, name
 
 
-def test_other_strategies_and_multiruns_of_several_processes_are_refused(tmp_path, run_command):
-    source = make_dataset(tmp_path / "parts")
-    target = make_dataset(tmp_path / "tiles", seed=1)
-    arguments = ("auxiliary=own", f"auxiliary.source={source}", f"targets=[{target}]", *SMALL)
-    other = run_command("cops-train", *arguments, "trainer.strategy=fsdp")
-    assert "trainer.strategy is 'fsdp'; expected auto or ddp" in only_error(other)
-    many = run_command("cops-train", "-m", *arguments, "trainer.devices=2", "seed=0,1", cwd=tmp_path)
+def test_multiruns_of_several_processes_are_refused(trained, run_command, tmp_path):
+    many = run_command("cops-train", "-m", *trained["arguments"], "trainer.devices=2", "seed=0,1", cwd=tmp_path)
+    assert many.returncode == 1
     assert "trainer.devices is 2 in a multirun" in many.stderr

@@ -8,9 +8,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from cops_lightning.config import conf_folder, register
-from cops_lightning.runs.jobs import count_jobs
-from cops_lightning.runs.record import run_id
+from cops_lightning.config.options import register
+from cops_lightning.core.files import conf_folder
+from cops_lightning.runs.identity import run_id
+from cops_lightning.runs.sweeps import count_jobs
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 QUESTIONS = Path(__file__).parents[2] / "experiments"

@@ -25,12 +25,12 @@ def needs(package: str, extra: str) -> pytest.MarkDecorator:
         pytest.param("ray", marks=needs("ray", "ray")),
     ],
 )
-def test_a_launcher_runs_every_job_and_the_failure_of_one_is_counted(launcher, tmp_path, run_command):
+def test_a_launcher_runs_every_job_and_the_failure_of_one_is_counted(launcher, tmp_path, run_process):
     here = make_both(tmp_path)
     # With workers of its own, as by default: not every process that a launcher makes can start others in the same way.
-    asked = ("data.workers=1", f"hydra/launcher={launcher}")
+    asked = ("data.num_workers=1", f"hydra/launcher={launcher}")
     command = arguments(here, f"targets={here / 'tiles'},{here / 'missing'}", *asked)
-    result = run_command("cops-train", "-m", *command, cwd=here)
+    result = run_process("cops-train", "-m", *command, cwd=here)
     assert counts(result.stdout) == {"done": 1, "skipped": 0, "failed": 1}, result.stderr
     assert result.returncode == 1
     assert sorted(record["status"] for record in records(here).values()) == ["done", "failed"]
@@ -44,7 +44,7 @@ def image_auroc(results: Path) -> float:
 @needs("optuna", "optuna")
 def test_a_search_keeps_the_best_value_and_a_rerun_proposes_the_same_ones(tmp_path, run_command):
     here = make_both(tmp_path)
-    searched = ("optim.lr=interval(0.0001,0.01)", "hydra.sweeper.n_trials=2", "objective=tiles/image_auroc")
+    searched = ("optimizer.lr=interval(0.0001,0.01)", "hydra.sweeper.n_trials=2", "objective=tiles/image_auroc")
     command = arguments(here, f"targets={here / 'tiles'}", "hydra/sweeper=search", *searched)
     first = run_command("cops-train", "-m", *command, cwd=here)
     assert first.returncode == 0, first.stderr

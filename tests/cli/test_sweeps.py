@@ -1,7 +1,6 @@
 """Sweeps as a user runs them: what is done is skipped, what stopped goes on, what failed is counted."""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -11,15 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from .conftest import COMMANDS, SMALL, make_dataset
+from cops_lightning.report.tables import read_results
+
+from .conftest import make_dataset, only_error, training
 
 pytestmark = pytest.mark.slow
-QUIET = ("report.heatmaps=0", "trainer.progress=false")
+QUIET = ("callbacks.heat_maps=null", "callbacks.diagnostics=null")
 
 
 def arguments(here: Path, *more: str) -> list[str]:
     """A small job over the datasets that lie in `here`."""
-    return ["auxiliary=own", f"auxiliary.source={here / 'parts'}", "auxiliary.epochs=1", *SMALL, *QUIET, *more]
+    return [*training(here), *QUIET, *more]
 
 
 def make_both(here: Path) -> Path:
@@ -83,17 +84,6 @@ def test_a_rerun_skips_what_is_done_and_fail_fast_stops_at_the_failure(swept, ru
     assert not list(here.glob("runs/default/*/traceback.txt"))
 
 
-def start(here: Path, command: list[str], cache: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [str(COMMANDS / "cops-train"), *command],
-        cwd=here,
-        env={**os.environ, "COLUMNS": "120", "COPS_CACHE": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def stop_when(process: subprocess.Popen, reached: Callable[[], bool], number: signal.Signals) -> str:
     """Send the signal as soon as a moment is reached; returns what the process said on stderr."""
     deadline = time.monotonic() + 240
@@ -106,17 +96,17 @@ def stop_when(process: subprocess.Popen, reached: Callable[[], bool], number: si
 
 
 @pytest.fixture(scope="module")
-def stopped_and_rerun(tmp_path_factory, run_command) -> dict:
+def stopped_and_rerun(tmp_path_factory, run_command, start_command) -> dict:
     """A sweep of two seeds stopped at four moments, each time rerun, and the same sweep left alone."""
     here = tmp_path_factory.mktemp("stopped")
     make_dataset(here / "parts")
     make_dataset(here / "tiles", normal=30, anomalous=30, seed=1)
-    long = ("auxiliary.epochs=20", "data.eval_batch_size=1", f"targets={here / 'tiles'}", "seed=0,1")
+    long = ("preset.epochs=20", "data.eval_batch_size=1", f"targets={here / 'tiles'}", "seed=0,1")
     command = ["-m", *arguments(here, *long)]
     seen = {"here": here, "rc": [], "epochs": []}
 
     def folder(seed: int) -> Path:
-        return next(here.glob(f"runs/default/cops-seed{seed}-*"), Path("nowhere"))
+        return next(here.glob(f"runs/default/cops-parts-*-seed{seed}-*"), Path("nowhere"))
 
     def trained_epochs(seed: int) -> int:
         return torch.load(folder(seed) / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
@@ -135,7 +125,7 @@ def stopped_and_rerun(tmp_path_factory, run_command) -> dict:
         ("during an epoch", 1, lambda: at_work(1, "last.ckpt"), signal.SIGTERM),
     ]
     for name, seed, reached, number in moments:
-        process = start(here, command, here / "cache")
+        process = start_command("cops-train", *command, cwd=here, COPS_CACHE=str(here / "cache"))
         said = stop_when(process, reached, number)
         epochs = trained_epochs(seed) if at_work(seed, "last.ckpt") else 0
         seen[name, seed] = {"rc": process.returncode, "status": status(seed), "epochs": epochs, "stderr": said}
@@ -176,10 +166,10 @@ def test_a_sweep_stopped_at_any_moment_and_rerun_ends_with_the_bytes_of_one_left
         assert rerun == alone
 
 
-def test_two_sweeps_at_once_never_do_the_same_job_twice(tmp_path):
+def test_two_sweeps_at_once_never_do_the_same_job_twice(tmp_path, start_command):
     here = make_both(tmp_path)
     command = ["-m", *arguments(here, f"targets={here / 'tiles'}", "seed=0,1")]
-    both = [start(here, command, here / "cache") for _ in range(2)]
+    both = [start_command("cops-train", *command, cwd=here) for _ in range(2)]
     printed = [process.communicate(timeout=280) for process in both]
     assert [process.returncode for process in both] == [0, 0], printed
     assert sum(counts(out)["done"] for out, _ in printed) == 2
@@ -187,17 +177,41 @@ def test_two_sweeps_at_once_never_do_the_same_job_twice(tmp_path):
 
 
 def test_a_single_run_into_the_folder_of_a_finished_one_is_skipped_if_it_is_the_same_run(trained, run_command):
-    auxiliary, target = trained["auxiliary"], trained["target"]
-    same = ["auxiliary=own", f"auxiliary.source={auxiliary}", "auxiliary.epochs=1", f"targets=[{target}]", *SMALL]
-    result = run_command("cops-train", *same, "logger=csv", "hydra.run.dir=run", cwd=trained["here"])
+    result = run_command("cops-train", *trained["arguments"], "hydra.run.dir=run", cwd=trained["here"])
     assert result.returncode == 0, result.stderr
     assert "Done before" in result.stdout
 
 
 def test_the_objective_of_a_sweeper_must_be_something_that_was_measured(trained, run_command):
-    auxiliary, target = trained["auxiliary"], trained["target"]
-    same = ["auxiliary=own", f"auxiliary.source={auxiliary}", "auxiliary.epochs=1", f"targets=[{target}]", *SMALL]
     asked = ("objective=tiles/image_auc", "hydra.run.dir=run")
-    result = run_command("cops-train", *same, *asked, cwd=trained["here"])
-    assert result.returncode == 1
-    assert "objective is 'tiles/image_auc', which this run did not measure. It measured tiles/image_" in result.stderr
+    said = only_error(run_command("cops-train", *trained["arguments"], *asked, cwd=trained["here"]))
+    assert "objective is 'tiles/image_auc', which this run did not measure. It measured tiles/image_" in said
+
+
+def test_a_sweep_over_checkpoints_takes_seed_and_variant_from_each(swept_seeds, run_command):
+    here, checkpoints = swept_seeds
+    listed = ",".join(map(str, checkpoints))
+    quiet = ("data.num_workers=0", "callbacks.progress=null", "callbacks.heat_maps=null", "trainer.accelerator=cpu")
+    result = run_command(
+        "cops-eval", "-m", f"checkpoint={listed}", f"targets={here / 'tiles'}", "study=again", *quiet, cwd=here
+    )
+    assert counts(result.stdout) == {"done": 2, "skipped": 0, "failed": 0}, result.stderr
+    runs = {row.run for path in here.glob("runs/again/*/results.csv") for row in read_results(path)}
+    assert {(run.seed, run.variant) for run in runs} == {(0, "without_states"), (1, "without_states")}
+    assert len({run.method for run in runs}) == 1
+    trained = {row.run for path in here.glob("runs/default/*/results.csv") for row in read_results(path)}
+    assert {run.method for run in trained} == {run.method for run in runs}
+    assert {path.parent.name.rsplit("-", 1)[0] for path in here.glob("runs/again/*/results.csv")} == {
+        "without_states-seed0",
+        "without_states-seed1",
+    }
+
+
+@pytest.fixture(scope="module")
+def swept_seeds(tmp_path_factory, run_command):
+    """Where two seeds were trained without states, and their checkpoints."""
+    here = make_both(tmp_path_factory.mktemp("seeds"))
+    command = arguments(here, f"targets={here / 'tiles'}", "ablation=without_states", "seed=0,1")
+    result = run_command("cops-train", "-m", *command, cwd=here)
+    assert result.returncode == 0, result.stderr
+    return here, sorted(here.glob("runs/default/*/checkpoints/last.ckpt"))

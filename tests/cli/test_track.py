@@ -122,7 +122,8 @@ def test_a_run_is_sent_to_tensorboard_once(folder):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of its database library
-def test_a_run_is_sent_to_mlflow_once(folder, tmp_path):
+def test_a_run_is_sent_to_mlflow_once(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps what is no number
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"

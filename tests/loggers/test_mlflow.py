@@ -35,7 +35,8 @@ def test_mlflow_receives_the_scalars_and_the_whole_configuration(run, tmp_path, 
     assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 1.0)]
 
 
-def test_a_run_that_failed_is_marked_as_failed(run, tmp_path):
+def test_a_run_that_failed_is_marked_as_failed(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     from lightning.pytorch.loggers import MLFlowLogger
     from mlflow import MlflowClient
 

@@ -179,7 +179,7 @@ def test_an_evaluation_is_filed_as_one_with_the_settings_of_its_method(asked, ru
     config = {"checkpoint": "last.ckpt", "auxiliary": None, "model": {"pool": 3, "limit": None}}
     start(type(run)(**{**vars(run), "config": config, "kind": "evaluation"}))
     (call,) = asked
-    assert call["job_type"] == "evaluation"
+    assert (call["job_type"], call["name"]) == ("evaluation", "evaluation-cops-parts-seed0")
     assert {key: call["config"][key] for key in ("checkpoint", "model")} == {
         "checkpoint": "last.ckpt",
         "model": {"pool": 3},

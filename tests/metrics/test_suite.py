@@ -6,6 +6,7 @@ import torch
 import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchmetrics.classification import BinaryRecall
 
 from cops_lightning.core.types import MetricRow
 from cops_lightning.metrics import MetricSuite
@@ -175,8 +176,7 @@ def test_a_reset_suite_starts_afresh():
 def test_an_image_takes_its_scores_and_a_bit_per_pixel():
     suite = MetricSuite("parts", expand)
     suite.update(**images())
-    states = suite._store.compute()
-    kept = sum(state.numel() * state.element_size() for state in states.values())
+    kept = sum(part.numel() * part.element_size() for state in suite.metric_state.values() for part in state)
     names = sum(len(category) + 1 for category in images()["categories"])
     assert kept == N * (4 * GRID**2 + SIDE**2 // 8 + 8 + 8 + 1 + 1) + names  # + image score, key, label, has mask
 
@@ -220,3 +220,29 @@ def test_two_processes_with_unequal_and_overlapping_shares_give_the_rows_of_one(
     for worker in workers:
         worker.join()
     assert results[0] == results[1] == evaluate(images())
+
+
+def test_it_is_a_metric_of_torchmetrics_whose_numbers_are_those_of_the_rows():
+    suite = MetricSuite("parts", expand)
+    suite.update(**images())
+    found = suite.compute()
+    expected = {
+        f"{'' if row.category == 'mean' else f'{row.category}/'}{row.level}_{row.metric}": row.value
+        for row in suite.rows()
+    }
+    assert {name: number.item() for name, number in found.items()} == expected
+    copy = suite.clone()
+    copy.reset()
+    copy.update(**images(seed=1))
+    assert suite.rows() == evaluate(images())
+
+
+def test_further_metrics_get_scores_and_labels_of_a_category_each_from_a_fresh_copy():
+    more = {"image": {"recall": BinaryRecall(threshold=0.0)}, "pixel": {"recall": BinaryRecall(threshold=0.0)}}
+    rows = evaluate(images(), more=more)
+    assert [row.category for row in rows] == ["bolt"] * 9 + ["nut"] * 9 + ["mean"] * 9
+    # Every score is above 0, so everything anomalous is found.
+    assert {value(rows, c, level, "recall") for c in ("bolt", "nut", "mean") for level in ("image", "pixel")} == {1.0}
+    without = evaluate(images() | {"masks": None}, more=more)
+    assert value(without, "mean", "pixel", "recall") is None
+    assert not more["image"]["recall"].update_called

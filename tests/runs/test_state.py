@@ -1,4 +1,4 @@
-"""The ledger: what counts as done, where a run goes on, and that two processes never do the same."""
+"""The state of a run on disk: what counts as done, where a run goes on, and that two processes never do the same."""
 
 import json
 import subprocess
@@ -11,12 +11,13 @@ from cops_lightning.runs.record import RunRecord
 from cops_lightning.runs.state import Entry, begin_afresh, claimed, leave_traceback, read_entry
 
 CONFIG = {"seed": 0}
+ID = "0123456789ab"
 
 
 @pytest.fixture
 def finished(tmp_path) -> tuple:
     """A folder with a run that is done, and the run's id."""
-    record = RunRecord(tmp_path, CONFIG, seed=0)
+    record = RunRecord(tmp_path, CONFIG, 0, ID)
     (tmp_path / "results.csv").write_text("numbers\n")
     record.finish("done")
     return tmp_path, record.run_id
@@ -54,14 +55,14 @@ def test_results_that_are_not_those_of_the_entry_make_it_undone(finished):
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_a_run_that_did_not_finish_is_not_done_though_it_has_results(tmp_path, status):
-    record = RunRecord(tmp_path, CONFIG, seed=0)
+    record = RunRecord(tmp_path, CONFIG, 0, ID)
     (tmp_path / "results.csv").write_text("numbers\n")
     record.finish(status)
     assert not read_entry(tmp_path, record.run_id).done
 
 
 def test_a_run_goes_on_from_a_whole_checkpoint_and_not_from_a_broken_one(tmp_path):
-    record = RunRecord(tmp_path, CONFIG, seed=0)
+    record = RunRecord(tmp_path, CONFIG, 0, ID)
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     torch.save({"epoch": 3, "optimizer_states": []}, last)
@@ -72,7 +73,7 @@ def test_a_run_goes_on_from_a_whole_checkpoint_and_not_from_a_broken_one(tmp_pat
 
 def test_every_attempt_is_counted(finished):
     folder, run_id = finished
-    RunRecord(folder, CONFIG, seed=0, entry=read_entry(folder, run_id))
+    RunRecord(folder, CONFIG, 0, run_id, entry=read_entry(folder, run_id))
     assert read_entry(folder, run_id).attempts == 2
 
 

@@ -13,11 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from cops_lightning.benchmark import WORK_NAMES
 from cops_lightning.benchmark.baseline import PlainProgram, encode_image, plain_metrics
 from cops_lightning.benchmark.measure import Outputs, Way
 from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.core.choices import Precision
 from cops_lightning.core.seeding import named_generator
-from cops_lightning.core.types import Features, Precision
+from cops_lightning.core.types import Features
 from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
 from cops_lightning.models.anomaly_map import Prototypes
@@ -202,10 +204,5 @@ class Known(NamedTuple):
     batch: int
 
 
-WORKS = {
-    "encode": Known(encode, 1),
-    "prompts": Known(prompts, 1),
-    "train-epoch": Known(train_epoch, 8),
-    "evaluate": Known(evaluate, 1),
-    "metrics": Known(metrics, 8),
-}
+_KNOWN = (Known(encode, 1), Known(prompts, 1), Known(train_epoch, 8), Known(evaluate, 1), Known(metrics, 8))
+WORKS = dict(zip(WORK_NAMES, _KNOWN, strict=True))

@@ -22,6 +22,7 @@ from cops_lightning.data import AnomalyDataModule, DatasetIndex, loader
 from cops_lightning.data.datamodules import Count, thinned
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.cops import CoPS
+from cops_lightning.models.module import CopsModule
 from cops_lightning.report.stats import Shift, compare_features, project, vae_health
 from cops_lightning.report.tables import Run
 
@@ -77,15 +78,16 @@ class Diagnostics(RunCallback, Callback):
             return
         if data.auxiliary is None:
             return
-        folder, training = self.folder_of(trainer), model.training
+        assert isinstance(pl_module, CopsModule)
+        folder, run, training = self.folder_of(trainer), self.run_of(pl_module), model.training
         model.eval()
         indices = {index.name: index for index in (data.auxiliary, *data.targets)}
         observed = {name: observe(model, data, index, self.extent) for name, index in indices.items()}
-        head = asdict(self.run) | {"auxiliary": data.auxiliary.name}
+        head = asdict(run) | {"auxiliary": data.auxiliary.name}
         _write(folder / "domain_shift.json", head | {"targets": domain_shift(observed, data.auxiliary.name)})
         if model.classes is not None:
             _write(folder / "vae_health.json", head | class_token_health(model, observed))
-            write_draws(folder / "latent_draws.csv", self.run, observed)
+            write_draws(folder / "latent_draws.csv", run, observed)
         model.train(training)
 
 

@@ -31,9 +31,9 @@ class Results(RunCallback, Callback):
         images = pl_module.images_of_all()  # of all processes, so all must ask
         if not trainer.is_global_zero:
             return
-        folder = self.folder_of(trainer)
+        folder, run = self.folder_of(trainer), self.run_of(pl_module)
         write_scores(folder / "scores.csv", (image for target in images for image in target))
-        write_results(folder / "results.csv", [ResultRow(self.run, row) for row in pl_module.rows])
+        write_results(folder / "results.csv", [ResultRow(run, row) for row in pl_module.rows])
 
 
 def write_scores(path: Path, images: Iterable[ScoredImage]) -> None:

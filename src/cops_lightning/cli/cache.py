@@ -15,8 +15,6 @@ from rich.table import Table
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.progress import counted_progress
-from cops_lightning.data.readers.resolve import DATA_ROOT
-from cops_lightning.features import FOLDER, GB, entries, prune, stores, survey, verify
 
 CACHE = "COPS_CACHE"  # the environment variable that conf/ reads too
 
@@ -65,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what targets=[...] of cops-train takes: a name that `cops-data list` shows, all, industrial, medical, "
         "procedural, or a path to a folder, meta.json, .csv, .jsonl or .yaml",
     )
-    building.add_argument("--data-root", metavar="DIR", default=os.environ.get(DATA_ROOT), help="holds the datasets")
+    building.add_argument("--data-root", metavar="DIR", help="holds the datasets (default: COPS_DATA_ROOT)")
     building.add_argument("--backbone", default="vit_l14_336", help="a file of conf/backbone (default: vit_l14_336)")
     building.add_argument("--weights", metavar="FILE", help="CLIP's weights (default: as in cops-train)")
     building.add_argument("--image-size", metavar="PX", type=int, help="side of the images (default: the backbone's)")
@@ -101,13 +99,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _root(arguments: argparse.Namespace) -> Path:
+    from cops_lightning.features import FOLDER
+
     return Path(arguments.cache).expanduser() / FOLDER
 
 
 def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
-    from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache
+    from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
+    from cops_lightning.config.check import check_node
     from cops_lightning.core.devices import find_device
+    from cops_lightning.features import GB
     from cops_lightning.models.build import build_backbone, find_node
     from cops_lightning.models.module import EncoderCount
     from cops_lightning.runs.build import find_targets
@@ -115,6 +117,9 @@ def _build(arguments: argparse.Namespace) -> int:
     asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
     given = [f"backbone.{key}={value}" for key, value in asked.items() if value is not None]
     node = find_node("backbone", arguments.backbone, *given)
+    target = f"{FeatureCaching.__module__}.{FeatureCaching.__qualname__}"
+    options = {"dtype": arguments.dtype, "budget_gb": arguments.budget_gb}
+    check_node("callbacks.feature_cache", {"_target_": target, **options})
     paths = {"data": arguments.data_root, "cache": arguments.cache, "datasets": {}}
     targets = find_targets(arguments.names, paths)
     backbone = build_backbone(node)
@@ -136,6 +141,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from cops_lightning.features import GB, survey
+
     root = _root(arguments)
     found = survey(root)
     if arguments.json:
@@ -171,6 +178,8 @@ def _day(used: float | None) -> str | None:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from cops_lightning.features import entries, stores, verify
+
     files = [entry.path for folder in stores(_root(arguments)) for entry in entries(folder)]
     with counted_progress() as bar:
         step = bar.add_task("verifying", total=len(files))
@@ -189,6 +198,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
+    from cops_lightning.features import GB, prune
+
     if (arguments.older_than or 0) < 0 or (arguments.to_gb or 0) < 0:
         raise CacheError("prune was given a negative number; expected days of at least 0, or GB of at least 0.")
     pruned = prune(

@@ -62,11 +62,12 @@ def score(job: Job, record: RunRecord) -> None:
     register_data(record, "target", _targets(data))
     nodes = {"model": saved.own_model, "backbone": saved.own_backbone}
     model, backbone = (job.settings.get(key) or own() for key, own in nodes.items())
-    module = CopsModule(
-        {**model, "seed": job.settings["seed"]}, backbone, metrics=job.settings["metrics"], saved=saved.as_plain()
-    )
-    if not isinstance(module.model, TrainableDetector):
+    if not learns(model):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
+    if "seed" in model:
+        model = {**model, "seed": job.settings["seed"]}
+    module = CopsModule(model, backbone, metrics=job.settings["metrics"], saved=saved.as_plain())
+    assert isinstance(module.model, TrainableDetector)
     if checkpoint.saved is None:
         module.model.load_released(checkpoint.weights)
     else:
@@ -99,7 +100,10 @@ def _evaluate(
         targets=tuple(index.name for index in _targets(data)),
         backbone=backbone.name,
         folder=job.folder,
-        config={**job.method_settings, **{key: value for key, value in job.settings.items() if value is not None}},
+        config={
+            **job.method_settings,
+            **{key: value for key, value in job.settings.items() if value not in (None, {})},
+        },
         kind="evaluation" if job.settings.get("checkpoint") else "run",
     )
     callbacks, loggers = build_callbacks(job.config), build_loggers(job.config)

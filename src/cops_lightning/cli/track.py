@@ -63,10 +63,9 @@ class FinishedRun:
         auxiliary = rows[0].run.auxiliary if rows else next(iter(names["auxiliary"]), "none")
         variant = rows[0].run.variant if rows else config.get("variant") or "evaluation"
         evaluation = bool(config.get("checkpoint"))
-        name = f"{variant}-{auxiliary}-seed{record['seed']}"
         return RunInfo(
             run_id=record["run_id"],
-            name=f"evaluation-{name}" if evaluation else name,
+            name=f"{variant}-{auxiliary}-seed{record['seed']}",
             study=rows[0].run.study if rows else config.get("study") or "default",
             variant=variant,
             method=record.get("method") or "",

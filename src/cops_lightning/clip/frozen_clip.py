@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from cops_lightning.clip.image_encoder import ENCODER_VERSION, ImageEncoder
 from cops_lightning.clip.text_encoder import encode_prompts
-from cops_lightning.core.choices import require_choice
-from cops_lightning.core.errors import WeightsError
-from cops_lightning.core.types import Features, Images, Precision, StateDict
+from cops_lightning.core.choices import Precision, require_choice
+from cops_lightning.core.errors import ConfigError, WeightsError
+from cops_lightning.core.types import Features, Images, StateDict
 from cops_lightning.core.weights import mismatches
 
 PROMPT_POSITIONS = 17
@@ -77,6 +77,16 @@ class FrozenClip(nn.Module):
         self.precision: Precision = precision
         self.compiled = compile
         self._encoder: ImageEncoder | None = None
+        self.require_side(self.image_size)
+
+    def require_side(self, side: int) -> None:
+        """Raise ConfigError unless images of this side are whole patches."""
+        patch = self.patch_size
+        if side % patch or side < patch:
+            raise ConfigError(
+                f"image_size is {side}, which the patch size {patch} of {self.record.name} does not divide; "
+                f"use {max(1, side // patch) * patch} or {(side // patch + 1) * patch}."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and other processes get: they arrange the weights anew."""

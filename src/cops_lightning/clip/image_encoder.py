@@ -26,7 +26,8 @@ from jaxtyping import Float
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 
-from cops_lightning.core.types import DTYPES, Features, Images, Precision
+from cops_lightning.core.choices import Precision
+from cops_lightning.core.types import DTYPES, Features, Images
 
 log = logging.getLogger(__name__)
 

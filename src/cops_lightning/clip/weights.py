@@ -35,9 +35,10 @@ from cops_lightning.clip.frozen_clip import (
     build_clip,
     refuse_unsuitable,
 )
+from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import CopsError, WeightsError
 from cops_lightning.core.files import digest
-from cops_lightning.core.types import Precision, StateDict
+from cops_lightning.core.types import StateDict
 
 WEIGHTS_VARIABLE = "COPS_CLIP_WEIGHTS"
 LOCAL_DIRECTORY = "local-dir:"

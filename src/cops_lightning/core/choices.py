@@ -5,6 +5,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from cops_lightning.core.errors import ConfigError
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 
 def require_choice(setting: str, value: object, choices: Any) -> None:
     """Raise ConfigError, naming the setting, unless `value` is one of the values of the Literal type `choices`."""

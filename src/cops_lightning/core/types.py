@@ -26,7 +26,6 @@ Level = Literal["image", "pixel"]
 MEAN = "mean"
 
 # Of matrix products in an encoder, and of the features that are kept.
-Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # What pixels in [0, 1] are normalised by, per channel, before CLIP sees them.

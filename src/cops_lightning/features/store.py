@@ -23,10 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from cops_lightning.core.choices import require_choice
+from cops_lightning.core.choices import Precision, require_choice
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.files import replacing
-from cops_lightning.core.types import DTYPES, Precision
+from cops_lightning.core.types import DTYPES
 
 FOLDER = "features"  # below the folder of the cache, which other things share
 LAYOUT = 2  # raised when files written before can no longer be read

@@ -303,7 +303,7 @@ def _filed(run: RunInfo) -> dict[str, Any]:
     config = _without_nulls(run.config) if evaluation else dict(run.config)
     tags = [f"auxiliary:{run.auxiliary}", *(f"target:{name}" for name in run.targets), f"backbone:{run.backbone}"]
     filed = {
-        "name": run.name,
+        "name": f"evaluation-{run.name}" if evaluation else run.name,
         "group": run.study,
         "job_type": "evaluation" if evaluation else run.variant,
         "tags": [tag[:LONGEST_TAG] for tag in tags],

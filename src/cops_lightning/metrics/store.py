@@ -68,7 +68,7 @@ class ImageStore(Metric):
         masks: Float[Tensor, "b s s"] | None,
         labels: Int[Tensor, " b"],
         categories: Sequence[str],
-        keys: Sequence[str] | None,
+        keys: Sequence[str] | None = None,
     ) -> None:
         """Add images of any categories; one whose key was added before, by any process, counts once.
 

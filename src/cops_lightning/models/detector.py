@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.data.dataset import preprocess
@@ -44,11 +43,7 @@ class Detector(nn.Module, ABC):
     def __init__(self, backbone: FrozenClip, image_size: int | None = None, upsampling: Upsampling = "nearest") -> None:
         super().__init__()
         patch, side = backbone.patch_size, image_size or backbone.image_size
-        if side % patch or side < patch:
-            raise ConfigError(
-                f"image_size is {side}, which the patch size {patch} of {backbone.record.name} does not divide; "
-                f"use {max(1, side // patch) * patch} or {(side // patch + 1) * patch}."
-            )
+        backbone.require_side(side)
         self.backbone, self.image_size = backbone, side
         self.expand = SmoothUpsampler(side // patch, patch, upsampling)
 

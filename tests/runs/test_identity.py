@@ -1,0 +1,227 @@
+"""What names a method: every setting that can change a number, and nothing else."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from cops_lightning.config.check import TARGET
+from cops_lightning.config.options import default_nodes, register, resolved
+from cops_lightning.core.files import conf_folder
+from cops_lightning.runs.identity import (
+    NAMES,
+    PLACES,
+    SHOWN,
+    WATCHING,
+    changed,
+    job_name,
+    label,
+    method_id,
+    method_settings,
+    run_id,
+)
+
+WHOLE = default_nodes("corruption=noise", "scheduler=cosine", "auxiliary=visa", "auxiliary.root=/data")
+
+
+def composed(*overrides: str) -> DictConfig:
+    """What a command gets: what follows the seed is not resolved yet."""
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose("train", ["paths.output=.", *overrides])
+
+
+def method(config: dict[str, Any]) -> str:
+    return method_id(method_settings(OmegaConf.create(config)))
+
+
+def leaves(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, (*at, key))
+    else:
+        yield at
+
+
+def altered(place: tuple[str, ...], value: Any = "something else") -> dict[str, Any]:
+    config = deepcopy(WHOLE)
+    within = config
+    for key in place[:-1]:
+        within = within[key]
+    within[place[-1]] = value
+    return config
+
+
+def counts(place: tuple[str, ...]) -> bool:
+    """Whether a setting can change a number, as the lists of runs/identity.py say."""
+    group = place[0]
+    if group in (*NAMES, *SHOWN, "seed"):
+        return False
+    if group == "callbacks":
+        target = str(WHOLE["callbacks"][place[1]].get(TARGET))
+        if target.startswith("cops_lightning.callbacks.feature_cache"):
+            return place[-1] == "dtype"
+        return not target.startswith((*WATCHING, "lightning.pytorch.callbacks.ModelCheckpoint"))
+    if ".".join(place) == "data.eval_batch_size":
+        return False  # no number of ours depends on the batch in evaluation
+    return place[1] not in PLACES.get(group, ()) if len(place) > 1 else True
+
+
+SETTINGS = [place for place in leaves(WHOLE) if place[-1] != TARGET or place[0] in ("model", "optimizer", "data")]
+
+
+def named(place: tuple[str, ...]) -> str:
+    return ".".join(place)
+
+
+def test_the_property_below_is_over_all_groups():
+    groups = {place[0] for place in SETTINGS if counts(place)}
+    assert groups >= {"model", "backbone", "preset", "optimizer", "scheduler", "data", "trainer", "corruption"}
+    assert len([place for place in SETTINGS if counts(place)]) > 40
+
+
+@pytest.mark.parametrize("place", [place for place in SETTINGS if place[-1] != TARGET], ids=named)
+def test_a_setting_changes_the_method_if_it_can_change_a_number(place):
+    value: Any = "something else"
+    if place == ("seed",):
+        value = 7
+    assert (method(altered(place, value)) != method(WHOLE)) == counts(place)
+
+
+def test_a_class_that_is_another_is_another_method():
+    for place, target in (
+        (("optimizer", TARGET), "torch.optim.SGD"),
+        (("model", TARGET), "cops_lightning.models.detector.TrainableDetector"),
+        (("scheduler", TARGET), "torch.optim.lr_scheduler.StepLR"),
+    ):
+        assert method(altered(place, target)) != method(WHOLE), place
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        "+trainer.gradient_clip_val=1.0",
+        "+trainer.max_steps=20",
+        "+optimizer.weight_decay=0.1",
+        "+callbacks.stop={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: loss}",
+        "preset=mvtec",
+        "ablation=without_states",
+        "corruption=noise",
+        "data.val_fraction=0.1",
+        "data.categories=[bottle]",
+        "model.readings.recon=matched",
+        "callbacks.feature_cache.dtype=bf16",
+    ],
+)
+def test_what_the_command_line_adds_changes_the_method(added):
+    assert method(default_nodes("auxiliary=visa", added)) != method(default_nodes("auxiliary=visa"))
+
+
+@pytest.mark.parametrize("auxiliary", ["visa", "procedural"])
+def test_seeds_of_a_method_are_one_method_and_several_runs(auxiliary):
+    zero, one = (composed(f"auxiliary={auxiliary}", f"seed={seed}") for seed in (0, 1))
+    assert [one[group]["seed"] for group in ("model", "data")] == [1, 1]
+    methods = [method_id(method_settings(config)) for config in (zero, one)]
+    assert methods[0] == methods[1]
+    assert run_id(methods[0], resolved(zero)) != run_id(methods[1], resolved(one))
+    # A seed of one part alone is a setting like any other.
+    assert method_id(method_settings(composed(f"auxiliary={auxiliary}", "model.seed=5"))) != methods[0]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "variant=mine",
+        "study=s",
+        "title=t",
+        "fail_fast=true",
+        "targets=[mvtec]",
+        "logger=none",
+        "trainer.devices=2",
+        "trainer.accelerator=cpu",
+        "data.num_workers=0",
+        "callbacks.heat_maps=null",
+        "callbacks.progress=null",
+        "callbacks.feature_cache=null",
+        "callbacks.checkpoint=null",
+        "paths.data=/elsewhere",
+        "paths.cache=/elsewhere",
+        "data.eval_batch_size=64",
+        "backbone.compile=true",
+    ],
+)
+def test_what_is_shown_and_where_it_runs_does_not_change_the_method(shown):
+    given = f"+{shown}" if shown.startswith("backbone.compile") else shown
+    assert method(default_nodes("auxiliary=visa", given)) == method(default_nodes("auxiliary=visa"))
+
+
+def test_the_batch_of_evaluation_counts_where_the_released_reading_depends_on_it():
+    released = ("auxiliary=visa", "+model.readings.distance_range=batch")
+    assert method(default_nodes(*released, "data.eval_batch_size=64")) != method(default_nodes(*released))
+
+
+def test_a_detector_that_learns_nothing_is_one_method_whatever_it_would_be_trained_on():
+    methods = {
+        method(default_nodes("model=winclip", *given))
+        for given in (("auxiliary=visa",), ("auxiliary=mvtec",), ("preset=mvtec",), ("optimizer.lr=1",), ("seed=3",))
+    }
+    assert len(methods) == 1
+    assert method(default_nodes("model=winclip", "data.limit=8")) not in methods
+
+
+def test_weights_enter_by_content_and_not_by_path(tmp_path):
+    def of(file: str) -> str:
+        return method(default_nodes("auxiliary=visa", "backbone=from_weights", f"backbone.weights={tmp_path / file}"))
+
+    for name, content in (("a", b"one"), ("b", b"two"), ("c", b"one")):
+        (tmp_path / name).write_bytes(content)
+    assert of("a") == of("c") != of("b")
+
+
+def test_two_methods_are_told_apart_by_the_settings_that_differ():
+    one, other = (
+        method_settings(OmegaConf.create(default_nodes("auxiliary=visa", *given)))
+        for given in ((), ("optimizer.lr=0.01", "data.val_fraction=0.1"))
+    )
+    assert set(changed(one, other)) == {"optimizer.lr", "data.val_fraction"}
+    assert not list(changed(one, one))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"model": "cops", "ablation": "none"}, "cops"),
+        ({"model": "cops", "ablation": "without_states"}, "without_states"),
+        ({"model": "static_prompts", "ablation": "none"}, "static_prompts"),
+        ({"model": "static_prompts", "ablation": "without_classes"}, "static_prompts-without_classes"),
+    ],
+)
+def test_a_label_says_model_ablation_and_corruption(given, expected):
+    assert label(OmegaConf.create({"variant": None, "corruption": None}), given) == expected
+    corrupted = OmegaConf.create({"variant": None, "corruption": {"kind": "noise", "strength": 1}})
+    assert label(corrupted, given) == f"{expected}-noise_1"
+    assert label(OmegaConf.create({"variant": "mine", "corruption": None}), given) == "mine"
+
+
+def job(*overrides: str) -> str:
+    config = OmegaConf.create(default_nodes(*overrides))
+    auxiliary = next((o.partition("=")[2] for o in overrides if o.startswith("auxiliary=")), "procedural")
+    choices = {"model": "cops", "ablation": "none", "auxiliary": auxiliary}
+    config.hydra = {"runtime": {"choices": choices}, "overrides": {"task": list(overrides)}}
+    return job_name(config)
+
+
+def test_a_folder_shows_what_was_swept_and_the_auxiliary_set():
+    name = job("auxiliary=visa", "optimizer.lr=0.01", "seed=2", "trainer.devices=1", "logger=none")
+    assert name.startswith("cops-visa-lr=0.01-seed2-")
+    assert name != job("auxiliary=visa", "optimizer.lr=0.01", "seed=1", "trainer.devices=1", "logger=none")
+    assert name == job("auxiliary=visa", "optimizer.lr=0.01", "seed=2", "trainer.devices=1", "paths.cache=/b").replace(
+        "cache=_b-", ""
+    )
+
+
+def test_a_folder_of_ones_own_data_is_named_after_it():
+    assert job("auxiliary=own", "auxiliary.source=/data/my parts").startswith("cops-my_parts-")
