@@ -216,7 +216,7 @@ def job(*overrides: str) -> str:
 
 def test_a_folder_shows_what_was_swept_and_the_auxiliary_set():
     name = job("auxiliary=visa", "optimizer.lr=0.01", "seed=2", "trainer.devices=1", "logger=none")
-    assert name.startswith("cops-visa-lr=0.01-seed2-")
+    assert name.startswith("cops-visa-lr_0.01-seed2-")
     assert name != job("auxiliary=visa", "optimizer.lr=0.01", "seed=1", "trainer.devices=1", "logger=none")
     assert name == job("auxiliary=visa", "optimizer.lr=0.01", "seed=2", "trainer.devices=1", "paths.cache=/b").replace(
         "cache=_b-", ""

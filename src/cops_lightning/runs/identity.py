@@ -178,7 +178,7 @@ def job_name(config: DictConfig) -> str:
     except CheckpointError:  # which the job will say; its folder needs a name nevertheless
         found = Identity(plain, label(plain, choices), method_settings(plain))
     swept = [
-        f"{key.rsplit('.', 1)[-1]}={value}"
+        f"{key.rsplit('.', 1)[-1]}_{value}"
         for key, value in (str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
         if "." in key and key.split(".")[0] not in (*SHOWN, "callbacks", "hydra")
         if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ())
