@@ -1,25 +1,20 @@
 """The experiments: each has its question written down, and each job of its sweep is a run of its own."""
 
-import itertools
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
-from cops_lightning.config.options import register
+from cops_lightning.config.check import check
+from cops_lightning.config.options import register, resolved
+from cops_lightning.config.settings import TrainSettings
 from cops_lightning.core.files import conf_folder
-from cops_lightning.runs.identity import run_id
+from cops_lightning.runs.identity import method_id, method_settings, run_id
 from cops_lightning.runs.sweeps import count_jobs
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 QUESTIONS = Path(__file__).parents[2] / "experiments"
-
-
-def configured(*overrides: str) -> dict:
-    """What `cops-train` runs with for these arguments."""
-    return OmegaConf.to_container(compose("train", list(overrides)), resolve=True, enum_to_str=True)
 
 
 def swept(name: str) -> dict[str, str]:
@@ -42,12 +37,22 @@ def test_every_experiment_says_its_question_its_command_and_what_was_found(name)
     assert "**Found" in text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_job_of_an_experiment_composes_and_is_another_run(name):
     parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in swept(name).items()])
-    choices = [[f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] for o in parsed]
-    jobs = [configured(f"experiment={name}", *chosen) for chosen in itertools.product(*choices)]
-    assert count_jobs(compose("train", [f"experiment={name}"], return_hydra_config=True)) == len(jobs)
-    assert len({run_id(job) for job in jobs}) == len(jobs)
-    assert {job["study"] for job in jobs} == {name}
+    choices = {o.get_key_element(): list(o.sweep_string_iterator()) for o in parsed}
+    jobs = 1
+    for values in choices.values():
+        jobs *= len(values)
+    assert count_jobs(compose("train", [f"experiment={name}"], return_hydra_config=True)) == jobs
+    # Every value once, the others at their first.
+    first = {key: values[0] for key, values in choices.items()}
+    asked = [first, *({**first, key: value} for key, values in choices.items() for value in values[1:])]
+    runs = set()
+    for chosen in asked:
+        overrides = [f"{key}={value}" for key, value in chosen.items()]
+        config = compose("train", ["paths.output=.", f"experiment={name}", *overrides])
+        check(resolved(config), TrainSettings)
+        assert config.study == name
+        runs.add(run_id(method_id(method_settings(config)), resolved(config)))
+    assert len(runs) == len(asked)
