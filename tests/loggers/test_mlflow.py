@@ -18,6 +18,7 @@ def test_mlflow_receives_the_scalars_and_the_whole_configuration(run, tmp_path, 
     from mlflow import MlflowClient
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for whoever comes next in this process
     surroundings = {"study": "trial", "seed": 3, "paths": {"root": "."}}
     composed = OmegaConf.create(surroundings | {"logger": OmegaConf.load(CONF / "mlflow.yaml")})
     loggers = [instantiate(composed.logger.mlflow), CSVLogger(tmp_path / "csv")]

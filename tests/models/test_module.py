@@ -91,7 +91,7 @@ def test_the_ten_lines_of_a_notebook_train_test_save_load_and_predict(kind, part
         import wandb
 
         assert wandb.run.summary["tiles/image_auroc"] == tested["tiles/image_auroc"]
-        assert "train/total_step" in wandb.run.summary
+        assert wandb.run.summary["train/total_step"] > 0
         assert wandb.run.config["backbone"]["name"] == "packaged:mini"
         wandb.finish()
     if kind == "mlflow":

@@ -16,7 +16,6 @@ from cops_lightning.runs.identity import (
     PLACES,
     SHOWN,
     WATCHING,
-    changed,
     job_name,
     label,
     method_id,
@@ -179,15 +178,6 @@ def test_weights_enter_by_content_and_not_by_path(tmp_path):
     for name, content in (("a", b"one"), ("b", b"two"), ("c", b"one")):
         (tmp_path / name).write_bytes(content)
     assert of("a") == of("c") != of("b")
-
-
-def test_two_methods_are_told_apart_by_the_settings_that_differ():
-    one, other = (
-        method_settings(OmegaConf.create(default_nodes("auxiliary=visa", *given)))
-        for given in ((), ("optimizer.lr=0.01", "data.val_fraction=0.1"))
-    )
-    assert set(changed(one, other)) == {"optimizer.lr", "data.val_fraction"}
-    assert not list(changed(one, one))
 
 
 @pytest.mark.parametrize(

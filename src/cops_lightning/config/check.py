@@ -9,7 +9,7 @@ import json
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -283,15 +283,6 @@ def _name(target: Callable[..., Any]) -> str:
     if module.startswith("cops_lightning.config"):
         return "the configuration" if "Settings" in name else name.lower()
     return name if module.startswith("cops_lightning") else f"{module.split('.')[0]}.{name}"
-
-
-def keys(config: Mapping[str, Any], at: str = "") -> Iterator[str]:
-    """The dotted names of all values of a configuration."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from keys(value, f"{at}{key}.")
-        else:
-            yield f"{at}{key}"
 
 
 def near_key(asked: str, known: Iterable[str]) -> str | None:

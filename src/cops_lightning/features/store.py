@@ -231,7 +231,8 @@ def write_entry(path: Path, tensors: Mapping[str, Tensor], name: str = "") -> No
             save_file(whole, partial, metadata=_metadata(whole, name))
     except (OSError, SafetensorError) as error:
         raise CacheError(
-            f"{path} cannot be written ({error}). Make room by cops-cache prune, or go without by callbacks.feature_cache=null."
+            f"{path} cannot be written ({error}). Make room by cops-cache prune, or go without by "
+            "callbacks.feature_cache=null."
         ) from error
 
 

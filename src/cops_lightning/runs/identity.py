@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cops_lightning.config.check import TARGET, keys, locate
+from cops_lightning.config.check import TARGET, locate
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.files import digest
@@ -93,6 +93,12 @@ def evaluation_settings(trained: Mapping[str, Any], config: DictConfig) -> dict[
     corruption = own.get("corruption")
     if corruption != trained.get("corruption"):
         settings["corruption"] = corruption
+    computed = {"precision": own.get("trainer", {}).get("precision"), "callbacks": own.get("callbacks")}
+    before = {"precision": trained.get("trainer", {}).get("precision"), "callbacks": trained.get("callbacks")}
+    if trained:
+        other |= {key: value for key, value in computed.items() if value != before[key]}
+    else:  # a checkpoint that says nothing of how it was trained is a method of its own
+        settings |= {**own, "checkpoint": file_digest(Path(config.checkpoint))}
     if other:
         settings["scored"] = other
     return {key: value for key, value in settings.items() if value is not None}
@@ -182,10 +188,10 @@ def job_name(config: DictConfig) -> str:
     except CheckpointError:  # which the job will say; its folder needs a name nevertheless
         found = Identity(plain, label(plain, choices), method_settings(plain))
     swept = [
-        f"{key.rsplit('.', 1)[-1]}={value}"
+        f"{key.rsplit('.', 1)[-1]}_{value}"
         for key, value in (str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
         if "." in key and key.split(".")[0] not in (*SHOWN, "callbacks", "hydra")
-        if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ())
+        if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ()) and key != "data.eval_batch_size"
     ]
     source = (plain.get("auxiliary") or {}).get("source")
     auxiliary = Path(str(source)).stem if source else choices.get("auxiliary")
@@ -193,14 +199,6 @@ def job_name(config: DictConfig) -> str:
     parts = [found.variant, *([str(auxiliary)] if auxiliary else []), *swept, f"seed{seed}"]
     name = "-".join(_safe(part)[:40] for part in parts)[:150]
     return f"{name}-{run_id(found.method, resolved(found.config))}"
-
-
-def changed(settings: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    """The dotted names of settings in which two methods differ."""
-    flat = [{key: _at(found, key) for key in keys(found)} for found in (settings, other)]
-    for key in dict.fromkeys((*flat[0], *flat[1])):
-        if flat[0].get(key) != flat[1].get(key):
-            yield key
 
 
 def file_digest(path: Path) -> str | None:
@@ -245,12 +243,6 @@ def _alone(config: DictConfig) -> DictConfig:
     assert isinstance(copy, DictConfig)
     OmegaConf.update(copy, "paths.output", "", force_add=True)
     return copy
-
-
-def _at(content: Any, key: str) -> Any:
-    for part in key.split("."):
-        content = content.get(part) if isinstance(content, Mapping) else None
-    return content
 
 
 def _safe(text: str) -> str:
