@@ -21,10 +21,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.choices import Precision
-from cops_lightning.core.distributed import from_all, from_first
+from cops_lightning.core.distributed import from_all, from_first, rank, world_size
 from cops_lightning.core.errors import CacheError, CopsError
 from cops_lightning.core.files import cache_folder
-from cops_lightning.core.processes import rank, world_size
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.types import DTYPES, Batch, Features, Sample
 from cops_lightning.data import (

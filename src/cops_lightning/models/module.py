@@ -12,9 +12,8 @@ from torchmetrics import Metric
 
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.config.options import default_nodes
-from cops_lightning.core.distributed import from_all, from_first
+from cops_lightning.core.distributed import from_all, from_first, world_size
 from cops_lightning.core.errors import CheckpointError, ConfigError
-from cops_lightning.core.processes import world_size
 from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
 from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
