@@ -17,6 +17,7 @@ from cops_lightning.core.types import StateDict
 from cops_lightning.models.detector import Detector
 
 HYPER_PARAMETERS = "hyper_parameters"  # Lightning's key: what it calls the constructor with
+PAST_PARAMETERS = ("hparams", "module_arguments")  # its keys of former versions, which it still reads
 SAVED = "saved"
 OWN = "cops_lightning."
 
@@ -69,6 +70,12 @@ class Saved:
             raise CheckpointError(
                 f"{path} is no CoPS checkpoint: its top-level keys are {', '.join(map(str, content)) or 'none'}. "
                 "Expected one of cops-train's checkpoints/*.ckpt, or a released .pth with the key prompt_learner."
+            )
+        further = [str(key) for key in parameters if key != SAVED] + [key for key in PAST_PARAMETERS if key in content]
+        if further:  # Lightning would call the constructor with them, and it builds what they name
+            raise CheckpointError(
+                f"{path} holds arguments of the constructor ({', '.join(further)}), which no checkpoint of this library "
+                "has, so none of it is loaded. If you trust the file, read it by torch.load and give them yourself."
             )
         return cls.from_plain(saved)
 

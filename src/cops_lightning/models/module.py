@@ -329,8 +329,9 @@ class CopsModule(LightningModule):
         Only tensors and plain values are read, unless `weights_only` is False: then the file may run code. Raises
         CheckpointError where it holds anything else, or does not say what it needs.
         """
-        local = weights_only and isinstance(checkpoint_path, str | Path)
-        if local and read_checkpoint(Path(checkpoint_path)).saved is None:
+        if weights_only and not isinstance(checkpoint_path, str | Path):
+            raise CheckpointError(f"load_from_checkpoint got a {type(checkpoint_path).__name__}; expected a path.")
+        if weights_only and read_checkpoint(Path(checkpoint_path)).saved is None:
             raise CheckpointError(
                 f"{checkpoint_path} is in the released format, which is no checkpoint of Lightning's. Open it by "
                 'cops_lightning.load(path, auxiliary="visa", backbone="vit_l14_336").'

@@ -18,7 +18,7 @@ from cops_lightning.core.files import digest
 # Settings that cannot change a number. At the top: what is evaluated, what it is called, what is done with it ...
 NAMES = ("study", "variant", "title", "fail_fast", "objective", "targets", "evaluate_seen", "checkpoint")
 SHOWN = ("paths", "logger", "metrics")
-# ... and in components: where files lie, what computes, what is shown. `data.seed` and its like follow `seed`.
+# ... and in components: where files lie, what computes, what is shown.
 PLACES: dict[str, tuple[str, ...]] = {
     "auxiliary": ("_target_", "name", "root", "cache", "source"),  # which dataset it is stands beside the method
     "backbone": ("compile",),
@@ -48,8 +48,9 @@ CACHE = "cops_lightning.callbacks.feature_cache"
 CHECKPOINTS = "lightning.pytorch.callbacks.ModelCheckpoint"
 # What trains; without it a detector has none of these settings.
 TRAINING = ("auxiliary", "preset", "optimizer", "scheduler")
-# Settings of the data that decide how targets are scored, beside how CoPS is trained.
-SCORING = ("categories", "limit", "mask_threshold")
+# Settings of data and trainer that decide how targets are scored, whatever was trained.
+SCORING = ("categories", "image_size", "limit", "mask_threshold")
+COMPUTING = ("precision", "limit_test_batches", "fast_dev_run", "plugins")
 
 
 def method_settings(config: DictConfig) -> dict[str, Any]:
@@ -57,25 +58,24 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
 
     Settings that a detector has no use for, such as the auxiliary dataset of one that learns nothing, are left out.
     """
-    unseeded = _alone(config)
-    unseeded.seed = 0  # so that what follows it is left out too
-    settings = {
-        key: value for key, value in resolved(unseeded).items() if key not in (*NAMES, *SHOWN, "seed") and value
-    }
+    # `data.seed` and its like follow `seed`; one that is pinned is a setting of its own.
+    unseeded = _common(*(resolved(OmegaConf.merge(_alone(config), {"seed": seed})) for seed in (0, 1)))
+    settings = {key: value for key, value in unseeded.items() if key not in (*NAMES, *SHOWN) and value}
     if not learns(settings.get("model")):
         settings = {key: value for key, value in settings.items() if key not in TRAINING}
     for group, names in PLACES.items():
         if isinstance(settings.get(group), Mapping):
             settings[group] = {key: value for key, value in settings[group].items() if key not in names}
     if not learns(settings.get("model")) and isinstance(settings.get("trainer"), Mapping):
-        settings["trainer"] = {"precision": settings["trainer"].get("precision")}
-        settings["data"] = {key: value for key, value in settings["data"].items() if key in (TARGET, *SCORING)}
+        settings["trainer"] = {key: value for key, value in settings["trainer"].items() if key in COMPUTING}
+        if str(settings["data"][TARGET]).startswith("cops_lightning."):
+            kept = (TARGET, "corruption", *SCORING)
+            settings["data"] = {key: value for key, value in settings["data"].items() if key in kept}
     if not _depends_on_batches(settings.get("model")) and isinstance(settings.get("data"), Mapping):
         settings["data"] = {key: value for key, value in settings["data"].items() if key != "eval_batch_size"}
-    auxiliary: Mapping[str, Any] = resolved(unseeded).get("auxiliary") or {}
-    if source := auxiliary.get("source"):
-        # Two datasets of one's own may have one name; in one folder they cannot.
-        settings["auxiliary"] = {**settings.get("auxiliary", {}), "folder": str(Path(str(source)).absolute().parent)}
+    if source := (unseeded.get("auxiliary") or {}).get("source"):
+        # Two datasets of one's own may have one name.
+        settings["auxiliary"] = {**settings.get("auxiliary", {}), "source": str(Path(str(source)).absolute())}
     acting: dict[str, Any] = dict(_acting(settings.get("callbacks") or {}))
     settings["callbacks"] = acting
     weights = (settings.get("backbone") or {}).get("weights")
@@ -93,9 +93,11 @@ def evaluation_settings(trained: Mapping[str, Any], config: DictConfig) -> dict[
     corruption = own.get("corruption")
     if corruption != trained.get("corruption"):
         settings["corruption"] = corruption
-    computed = {"precision": own.get("trainer", {}).get("precision"), "callbacks": own.get("callbacks")}
-    before = {"precision": trained.get("trainer", {}).get("precision"), "callbacks": trained.get("callbacks")}
     if trained:
+        computed, before = (
+            {**{key: of.get("trainer", {}).get(key) for key in COMPUTING}, "callbacks": of.get("callbacks")}
+            for of in (own, trained)
+        )
         other |= {key: value for key, value in computed.items() if value != before[key]}
     else:  # a checkpoint that says nothing of how it was trained is a method of its own
         settings |= {**own, "checkpoint": file_digest(Path(config.checkpoint))}
@@ -110,10 +112,15 @@ def method_id(settings: Mapping[str, Any]) -> str:
 
 
 def run_id(method: str, config: Mapping[str, Any]) -> str:
-    """The name of a run: equal for equal method, seed, study, targets and checkpoint, wherever the files lie."""
+    """The name of a run, wherever the files lie.
+
+    It is equal for equal method, seed, study, auxiliary dataset, targets and checkpoint.
+    """
     content = file_digest(Path(config["checkpoint"])) if config.get("checkpoint") else None
     what = {key: config.get(key) for key in ("seed", "study", "targets", "evaluate_seen", "metrics")}
-    return _hash({"method": method, "checkpoint": content, **what})
+    auxiliary = (config.get("auxiliary") if learns(config.get("model")) else None) or {}
+    dataset = {key: auxiliary.get(key) for key in (TARGET, "name")}
+    return _hash({"method": method, "checkpoint": content, "auxiliary": dataset, **what})
 
 
 @dataclass(frozen=True)
@@ -239,6 +246,13 @@ def _alone(config: DictConfig) -> DictConfig:
     assert isinstance(copy, DictConfig)
     OmegaConf.update(copy, "paths.output", "", force_add=True)
     return copy
+
+
+def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What is equal in two configurations with the same keys."""
+    both = {key: (value, other[key]) for key, value in one.items()}
+    nested = {key: _common(*pair) for key, pair in both.items() if isinstance(pair[0], Mapping)}
+    return {key: nested.get(key, pair[0]) for key, pair in both.items() if key in nested or pair[0] == pair[1]}
 
 
 def _safe(text: str) -> str:
