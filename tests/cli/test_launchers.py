@@ -42,6 +42,7 @@ def image_auroc(results: Path) -> float:
 
 
 @needs("optuna", "optuna")
+@pytest.mark.filterwarnings("ignore")  # optuna's, when it is imported
 def test_a_search_keeps_the_best_value_and_a_rerun_proposes_the_same_ones(tmp_path, run_command):
     here = make_both(tmp_path)
     searched = ("optimizer.lr=interval(0.0001,0.01)", "hydra.sweeper.n_trials=2", "objective=tiles/image_auroc")

@@ -263,7 +263,7 @@ class FeatureCache:
             if not (image.isfinite().all() and patches.isfinite().all()):
                 raise CacheError(
                     f"The features of {sample.image} are not finite in {self.store.key.dtype}, computed in "
-                    f"{self.store.key.precision}. Use cache.dtype=fp32 and backbone.precision=fp32."
+                    f"{self.store.key.precision}. Use callbacks.feature_cache.dtype=fp32 and backbone.precision=fp32."
                 )
             if not self.store.holds(own.image):
                 self.store.write(own.image, Entry(image, patches, batch.names[place]))

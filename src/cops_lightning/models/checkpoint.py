@@ -71,12 +71,6 @@ class Saved:
                 f"{path} is no CoPS checkpoint: its top-level keys are {', '.join(map(str, content)) or 'none'}. "
                 "Expected one of cops-train's checkpoints/*.ckpt, or a released .pth with the key prompt_learner."
             )
-        further = [str(key) for key in parameters if key != SAVED] + [key for key in PAST_PARAMETERS if key in content]
-        if further:  # Lightning would call the constructor with them, and it builds what they name
-            raise CheckpointError(
-                f"{path} holds arguments of the constructor ({', '.join(further)}), which no checkpoint of this library "
-                "has, so none of it is loaded. If you trust the file, read it by torch.load and give them yourself."
-            )
         return cls.from_plain(saved)
 
     def as_plain(self) -> dict[str, Any]:
@@ -187,4 +181,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if isinstance(content.get("prompt_learner"), Mapping):
         return Checkpoint(path, content["prompt_learner"], None)
     saved = Saved.of_checkpoint(content, path)
+    further = [key for key in content[HYPER_PARAMETERS] if key != SAVED]
+    further += [key for key in PAST_PARAMETERS if key in content]
+    if further:  # Lightning would call the constructor with them, and it builds what they name
+        raise CheckpointError(
+            f"{path} holds arguments of the constructor ({', '.join(map(str, further))}), which no checkpoint of this "
+            "library has, so none of it is loaded. If you trust the file, read it by torch.load and give them yourself."
+        )
     return Checkpoint(path, content["state_dict"], saved)

@@ -112,15 +112,14 @@ def method_id(settings: Mapping[str, Any]) -> str:
 
 
 def run_id(method: str, config: Mapping[str, Any]) -> str:
-    """The name of a run, wherever the files lie.
-
-    It is equal for equal method, seed, study, auxiliary dataset, targets and checkpoint.
+    """The name of a run: equal for equal method, auxiliary dataset, seed, study, targets and checkpoint, wherever the
+    files lie.
     """
     content = file_digest(Path(config["checkpoint"])) if config.get("checkpoint") else None
     what = {key: config.get(key) for key in ("seed", "study", "targets", "evaluate_seen", "metrics")}
-    auxiliary = (config.get("auxiliary") if learns(config.get("model")) else None) or {}
-    dataset = {key: auxiliary.get(key) for key in (TARGET, "name")}
-    return _hash({"method": method, "checkpoint": content, "auxiliary": dataset, **what})
+    auxiliary = (config.get("auxiliary") or {}) if learns(config.get("model") or None) else {}
+    trained_on = [auxiliary.get(TARGET), auxiliary.get("name")]
+    return _hash({"method": method, "auxiliary": trained_on, "checkpoint": content, **what})
 
 
 @dataclass(frozen=True)
