@@ -336,7 +336,8 @@ class CopsModule(LightningModule):
                 f"{checkpoint_path} is in the released format, which is no checkpoint of Lightning's. Open it by "
                 'cops_lightning.load(path, auxiliary="visa", backbone="vit_l14_336").'
             )
-        return super().load_from_checkpoint(checkpoint_path, *args, weights_only=weights_only, **kwargs)
+        kwargs["weights_only"] = weights_only
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """Trained weights under their released names, behind `prefix`; the frozen backbone is left out."""

@@ -64,9 +64,10 @@ def _member(source: Any, settings: Mapping[str, Any]) -> AnomalyDataModule:
             f"{node.get(TARGET)} gives a {type(module).__name__}; expected a data module of cops_lightning.data, or a "
             "subclass of one."
         )
-    if isinstance(module, PublishedDataset) and module.root == paths["data"]:
-        module.root = (paths["datasets"] or {}).get(module.catalog_name, module.root)
-    return module
+    found: AnomalyDataModule = module
+    if isinstance(found, PublishedDataset) and found.root == paths["data"]:
+        found.root = (paths["datasets"] or {}).get(found.catalog_name, found.root)
+    return found
 
 
 def build_data(

@@ -59,7 +59,8 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
     Settings that a detector has no use for, such as the auxiliary dataset of one that learns nothing, are left out.
     """
     # `data.seed` and its like follow `seed`; one that is pinned is a setting of its own.
-    unseeded = _common(*(resolved(OmegaConf.merge(_alone(config), {"seed": seed})) for seed in (0, 1)))
+    zero, one = (resolved(OmegaConf.merge(_alone(config), {"seed": seed})) for seed in (0, 1))
+    unseeded = _common(zero, one)
     settings = {key: value for key, value in unseeded.items() if key not in (*NAMES, *SHOWN) and value}
     if not learns(settings.get("model")):
         settings = {key: value for key, value in settings.items() if key not in TRAINING}
@@ -87,23 +88,31 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
 def evaluation_settings(trained: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
     """The settings of an evaluation of a checkpoint: those it was trained under, and what is scored otherwise."""
     own = method_settings(config)
-    data, before = own.get("data", {}), trained.get("data", {})
-    other = {key: data.get(key) for key in SCORING if data.get(key) != before.get(key)}
     settings = {**trained, **{key: own[key] for key in ("model", "backbone", "auxiliary", "preset") if key in own}}
-    corruption = own.get("corruption")
-    if corruption != trained.get("corruption"):
-        settings["corruption"] = corruption
+    if own.get("corruption") != trained.get("corruption"):
+        settings["corruption"] = own.get("corruption")
     if trained:
-        computed, before = (
-            {**{key: of.get("trainer", {}).get(key) for key in COMPUTING}, "callbacks": of.get("callbacks")}
-            for of in (own, trained)
-        )
-        other |= {key: value for key, value in computed.items() if value != before[key]}
+        before = _scoring(trained)
+        other = {key: value for key, value in _scoring(own).items() if value != before[key]}
+        if other:
+            settings["scored"] = other
     else:  # a checkpoint that says nothing of how it was trained is a method of its own
         settings |= {**own, "checkpoint": file_digest(Path(config.checkpoint))}
-    if other:
-        settings["scored"] = other
     return {key: value for key, value in settings.items() if value is not None}
+
+
+def _scoring(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a method's settings those that decide how targets are scored, whatever was trained."""
+    data, trainer = settings.get("data", {}), settings.get("trainer", {})
+    return {
+        **{key: data.get(key) for key in SCORING},
+        **{key: trainer.get(key) for key in COMPUTING},
+        "callbacks": settings.get("callbacks"),
+        # `data.corruption` follows `corruption`, which is compared by itself.
+        "corruption": None
+        if data.get("corruption") == settings.get("corruption")
+        else data.get("corruption") or "none",
+    }
 
 
 def method_id(settings: Mapping[str, Any]) -> str:
