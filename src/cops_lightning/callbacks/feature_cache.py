@@ -130,7 +130,7 @@ class FeatureCache:
         self.hashes = FileHashes(options.folder / FOLDER / HASHES)
 
     def dataset(self, index: DatasetIndex, mask_threshold: MaskThreshold, count: EncoderCount) -> CachedDataset:
-        """The test split of a dataset from the cache, after encoding what is missing; `count` is told how much.
+        """The test split of a dataset from the cache, after encoding what is missing; adds to `count`.
 
         Raises CacheError where there is no room or no right to write, and DatasetError at the first image or mask that
         cannot be read.

@@ -88,7 +88,8 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
 def evaluation_settings(trained: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
     """The settings of an evaluation of a checkpoint: those it was trained under, and what is scored otherwise."""
     own = method_settings(config)
-    settings = {**trained, **{key: own[key] for key in ("model", "backbone", "auxiliary", "preset") if key in own}}
+    settings: dict[str, Any] = dict(trained)
+    settings |= {key: own[key] for key in ("model", "backbone", "auxiliary", "preset") if key in own}
     if own.get("corruption") != trained.get("corruption"):
         settings["corruption"] = own.get("corruption")
     if trained:
