@@ -46,7 +46,7 @@ def find_node(group: str, given: str | Node, *overrides: str) -> Node:
         return given
     if given not in (known := options_of(group)):
         raise ConfigError(
-            f"There is no {group} {given}; expected one of {', '.join(known)}.{did_you_mean(given, known)}"
+            f"There is no {group} {given}.{did_you_mean(given, known)} Expected one of {', '.join(known)}."
         )
     node = default_nodes(f"{group}={given}", *overrides)[group]
     check_node(group, node)
