@@ -16,6 +16,7 @@ from cops_lightning.runs.identity import (
     PLACES,
     SHOWN,
     WATCHING,
+    evaluation_settings,
     job_name,
     label,
     method_id,
@@ -26,11 +27,11 @@ from cops_lightning.runs.identity import (
 WHOLE = default_nodes("corruption=noise", "scheduler=cosine", "auxiliary=visa", "auxiliary.root=/data")
 
 
-def composed(*overrides: str) -> DictConfig:
+def composed(*overrides: str, name: str = "train") -> DictConfig:
     """What a command gets: what follows the seed is not resolved yet."""
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose("train", ["paths.output=.", *overrides])
+        return compose(name, ["paths.output=.", *overrides])
 
 
 def method(config: dict[str, Any]) -> str:
@@ -144,6 +145,26 @@ def test_what_changes_the_scores_of_a_detector_that_learns_nothing_changes_its_m
     plain = ["model=clip", "corruption=noise"]
     methods = [method_id(method_settings(composed(*plain, *more))) for more in ([], [changed])]
     assert methods[0] != methods[1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ["trainer.limit_test_batches=1"],
+        ["trainer.precision=bf16-mixed"],
+        ["data.limit=4"],
+        ["corruption=noise"],
+        ["corruption=noise", "data.corruption=null"],
+    ],
+)
+def test_what_changes_the_scores_of_a_checkpoint_changes_the_method_of_its_evaluation(changed):
+    trained = method_settings(composed())
+    asked = ["checkpoint=last.ckpt", "targets=[visa]"]
+    plain = evaluation_settings(trained, composed(*asked, name="eval"))
+    assert plain == trained
+    other = [evaluation_settings(trained, composed(*asked, *part, name="eval")) for part in (changed, changed[:1])]
+    assert method_id(other[0]) != method_id(trained)
+    assert (method_id(other[0]) == method_id(other[1])) == (len(changed) == 1)
 
 
 def test_runs_on_two_auxiliary_datasets_under_one_preset_are_two_runs():
