@@ -49,8 +49,8 @@ class ImageModule(LightningDataModule, ABC):
         if self._image_size is not None:
             if isinstance(size, int) and size != self._image_size:
                 raise ConfigError(
-                    f"{type(self).__name__} has image_size {self._image_size}, and {type(module).__name__} takes {size}. "
-                    "Leave it out, or give the model that size by model.image_size."
+                    f"{type(self).__name__} has image_size {self._image_size}, and {type(module).__name__} takes {size}"
+                    ". Leave it out, or give the model that size by model.image_size."
                 )
             return self._image_size
         if not isinstance(size, int):
