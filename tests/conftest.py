@@ -13,6 +13,7 @@ from open_clip.model import CLIP
 from PIL import Image
 
 from cops_lightning.models.cops import CoPS
+from released import released_cops
 
 # Machines are noisy: no test is judged by its time.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -45,7 +46,7 @@ def tiny_clip_state() -> dict[str, torch.Tensor]:
 @pytest.fixture
 def tiny_model(tiny_clip_state: dict[str, torch.Tensor]) -> CoPS:
     """CoPS with fresh weights over the tiny CLIP, for images of 48 px (a 6 x 6 patch grid)."""
-    return CoPS.from_released(tiny_clip_state, None, auxiliary="visa", image_size=48)
+    return released_cops(tiny_clip_state, None, auxiliary="visa", image_size=48)
 
 
 def losses_of(model: CoPS, images: torch.Tensor, masks: torch.Tensor | None, labels: torch.Tensor) -> dict:

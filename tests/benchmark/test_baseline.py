@@ -12,6 +12,7 @@ from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
 from cops_lightning.models.anomaly_map import Prototypes
 from cops_lightning.models.cops import CoPS
+from released import released_cops
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 
@@ -23,12 +24,12 @@ def golden(name: str) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(params=["visa", "mvtec"])
 def model(request, tiny_clip_state) -> CoPS:
-    return CoPS.from_released(tiny_clip_state, None, auxiliary=request.param, image_size=48)
+    return released_cops(tiny_clip_state, None, auxiliary=request.param, image_size=48)
 
 
 def test_image_features_are_the_released_ones():
     size = json.loads((GOLDEN / "case.json").read_text())["image_size"]
-    model = CoPS.from_released(golden("clip"), GOLDEN / "checkpoint.pth", "visa", size)
+    model = released_cops(golden("clip"), GOLDEN / "checkpoint.pth", "visa", size)
     features, expected = encode_image(model.backbone.clip.visual, golden("infer_in")["images"]), golden("infer_out")
     torch.testing.assert_close(features.image, expected["image_features"], atol=1e-4, rtol=0)
     torch.testing.assert_close(features.patches, expected["patch_features"], atol=1e-4, rtol=0)

@@ -19,6 +19,7 @@ from cops_lightning.data import CopsDataModule, DatasetIndex, Folder
 from cops_lightning.features import GB
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsModule, EncoderCount
+from released import released_cops
 
 # What Lightning itself says about: worker processes, torch's own deprecations, and that the frozen CLIP stays frozen.
 pytestmark = pytest.mark.filterwarnings(
@@ -88,7 +89,7 @@ def model_of(tiny_clip_state):
     """A fresh model over the tiny CLIP."""
 
     def make(seed: int = 0, auxiliary: str = "mvtec") -> CoPS:
-        return CoPS.from_released(tiny_clip_state, None, auxiliary, 48, seed=seed)
+        return released_cops(tiny_clip_state, None, auxiliary, 48, seed=seed)
 
     return make
 
@@ -210,7 +211,7 @@ def test_features_that_do_not_fit_the_type_are_refused(tiny_model, index, option
 
 
 def test_two_jobs_at_once_do_the_work_once(tiny_clip_state, index, options):
-    models = [CoPS.from_released(tiny_clip_state, None, "visa", 48) for _ in range(2)]
+    models = [released_cops(tiny_clip_state, None, "visa", 48) for _ in range(2)]
     counts: list[EncoderCount] = []
     jobs = [threading.Thread(target=lambda m=m: counts.append(cached(m, index, options)[1])) for m in models]
     for job in jobs:
@@ -251,7 +252,7 @@ def test_a_data_module_that_is_used_again_gives_another_encoder_its_own_features
 ):
     changed = {name: value.clone() for name, value in tiny_clip_state.items()}
     changed["visual.proj"] = -changed["visual.proj"].flip(0)
-    other = CoPS.from_released(changed, None, auxiliary="visa", image_size=48)
+    other = released_cops(changed, None, auxiliary="visa", image_size=48)
     data = Folder(index)
 
     def scores(model: CoPS, *callbacks: FeatureCaching) -> list[float]:

@@ -168,3 +168,22 @@ def test_all_arguments_of_lightnings_trainer_are_known(given, said):
     check({"trainer": {**target, "max_steps": 20, "gradient_clip_val": 1, "devices": "auto"}}, WithTrainer)
     with pytest.raises(ConfigError, match=said):
         check({"trainer": {**target, **given}}, WithTrainer)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"dta": "/x"}, r"paths\.dta is no setting of paths\. Did you mean paths\.data\?"),
+        ({"data": 3}, r"paths\.data is 3, which paths does not take; expected str or null"),
+    ],
+)
+def test_paths_are_checked_like_the_arguments_of_a_class(given, said):
+    with pytest.raises(ConfigError, match=said):
+        check({"paths": given}, WithPaths)
+
+
+@dataclass
+class WithPaths:
+    """Keys at the top with paths among them."""
+
+    paths: dict[str, Any] = field(default_factory=dict)

@@ -101,7 +101,7 @@ def test_room_is_made_in_other_stores_too_unless_they_are_in_use(store, make_sto
 
 
 def test_a_refusal_says_what_is_needed_and_allowed_and_gives_back_nothing(store, size):
-    message = r"needs 5\.00 GB more.*allows 2 GB.*GB are in use.*Raise cache.budget_gb.*cache.dtype=bf16"
+    message = r"needs 5\.00 GB more.*budget is 2 GB.*GB are in use.*Raise callbacks.feature_cache.budget_gb.*dtype=bf16"
     with pytest.raises(CacheError, match=message):
         make_room(store, needed=5 * 10**9, keep=set(), budget=2 * 10**9)
     assert held(store) == [0, 1, 2, 3]

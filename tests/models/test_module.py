@@ -445,6 +445,18 @@ def test_nothing_that_a_checkpoint_names_is_run(what, checkpoint, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("place", ["hyper_parameters", "hparams", "module_arguments"])
+def test_a_checkpoint_has_no_say_in_the_arguments_of_the_constructor(place, checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    node = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(tmp_path / "ran")]}}
+    content.setdefault(place, {})["metrics"] = {"image": {"own": node}}
+    torch.save(content, tmp_path / "hostile.ckpt")
+    for opened in (CopsModule.load_from_checkpoint, load):
+        with pytest.raises(CheckpointError, match="holds arguments of the constructor"):
+            opened(tmp_path / "hostile.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
 class Pickled:
     """Unpickled, it runs."""
 

@@ -15,8 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from cops_lightning.core.distributed import from_all, from_first
 from cops_lightning.core.types import Features
 from cops_lightning.data.samplers import EpochShuffle, SharedBatches
-from cops_lightning.models.cops import CoPS, Readings
+from cops_lightning.models.cops import Readings
 from cops_lightning.models.sharing import mean_over_processes, share_of
+from released import released_cops
 
 PROCESSES = 2
 # With batches of 4, 9 images end in a batch of 1: the second process has no image of its own.
@@ -44,7 +45,7 @@ def test_every_image_is_trained_on_once_in_the_batches_of_one_process(images, ba
 
 def problem(state, recon: str, masked: bool):
     # As released, gradients of deep tokens are rounded to half precision, which a last bit can turn either way.
-    model = CoPS.from_released(state, None, "mvtec", 48, readings=Readings(recon=recon, deep="exact"))
+    model = released_cops(state, None, "mvtec", 48, readings=Readings(recon=recon, deep="exact"))
     generator = torch.Generator().manual_seed(4)
     images = torch.randn(IMAGES, 48, generator=generator)
     patches = torch.randn(IMAGES, 36, 48, generator=generator)

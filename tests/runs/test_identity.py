@@ -16,6 +16,7 @@ from cops_lightning.runs.identity import (
     PLACES,
     SHOWN,
     WATCHING,
+    evaluation_settings,
     job_name,
     label,
     method_id,
@@ -26,11 +27,11 @@ from cops_lightning.runs.identity import (
 WHOLE = default_nodes("corruption=noise", "scheduler=cosine", "auxiliary=visa", "auxiliary.root=/data")
 
 
-def composed(*overrides: str) -> DictConfig:
+def composed(*overrides: str, name: str = "train") -> DictConfig:
     """What a command gets: what follows the seed is not resolved yet."""
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose("train", ["paths.output=.", *overrides])
+        return compose(name, ["paths.output=.", *overrides])
 
 
 def method(config: dict[str, Any]) -> str:
@@ -127,7 +128,49 @@ def test_seeds_of_a_method_are_one_method_and_several_runs(auxiliary):
     assert methods[0] == methods[1]
     assert run_id(methods[0], resolved(zero)) != run_id(methods[1], resolved(one))
     # A seed of one part alone is a setting like any other.
-    assert method_id(method_settings(composed(f"auxiliary={auxiliary}", "model.seed=5"))) != methods[0]
+    for pinned in ("model.seed=5", "model.seed=0"):
+        assert method_id(method_settings(composed(f"auxiliary={auxiliary}", pinned))) != methods[0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "trainer.limit_test_batches=1",
+        "data.image_size=112",
+        "data.corruption=null",
+        "data._target_=mine.Data",
+    ],
+)
+def test_what_changes_the_scores_of_a_detector_that_learns_nothing_changes_its_method(changed):
+    plain = ["model=clip", "corruption=noise"]
+    methods = [method_id(method_settings(composed(*plain, *more))) for more in ([], [changed])]
+    assert methods[0] != methods[1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ["trainer.limit_test_batches=1"],
+        ["trainer.precision=bf16-mixed"],
+        ["data.limit=4"],
+        ["corruption=noise"],
+        ["corruption=noise", "data.corruption=null"],
+    ],
+)
+def test_what_changes_the_scores_of_a_checkpoint_changes_the_method_of_its_evaluation(changed):
+    trained = method_settings(composed())
+    asked = ["checkpoint=last.ckpt", "targets=[visa]"]
+    plain = evaluation_settings(trained, composed(*asked, name="eval"))
+    assert plain == trained
+    other = [evaluation_settings(trained, composed(*asked, *part, name="eval")) for part in (changed, changed[:1])]
+    assert method_id(other[0]) != method_id(trained)
+    assert (method_id(other[0]) == method_id(other[1])) == (len(changed) == 1)
+
+
+def test_runs_on_two_auxiliary_datasets_under_one_preset_are_two_runs():
+    trained = [composed(f"auxiliary={name}") for name in ("btad", "mpdd")]
+    runs = {run_id(method_id(method_settings(config)), resolved(config)) for config in trained}
+    assert len(runs) == 2
 
 
 @pytest.mark.parametrize(

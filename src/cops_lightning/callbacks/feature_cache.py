@@ -21,10 +21,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.choices import Precision
-from cops_lightning.core.distributed import from_all, from_first
+from cops_lightning.core.distributed import from_all, from_first, rank, world_size
 from cops_lightning.core.errors import CacheError, CopsError
 from cops_lightning.core.files import cache_folder
-from cops_lightning.core.processes import rank, world_size
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.types import DTYPES, Batch, Features, Sample
 from cops_lightning.data import (
@@ -131,7 +130,7 @@ class FeatureCache:
         self.hashes = FileHashes(options.folder / FOLDER / HASHES)
 
     def dataset(self, index: DatasetIndex, mask_threshold: MaskThreshold, count: EncoderCount) -> CachedDataset:
-        """The test split of a dataset from the cache, after encoding what is missing; `count` is told how much.
+        """The test split of a dataset from the cache, after encoding what is missing; adds to `count`.
 
         Raises CacheError where there is no room or no right to write, and DatasetError at the first image or mask that
         cannot be read.
@@ -264,7 +263,7 @@ class FeatureCache:
             if not (image.isfinite().all() and patches.isfinite().all()):
                 raise CacheError(
                     f"The features of {sample.image} are not finite in {self.store.key.dtype}, computed in "
-                    f"{self.store.key.precision}. Use cache.dtype=fp32 and backbone.precision=fp32."
+                    f"{self.store.key.precision}. Use callbacks.feature_cache.dtype=fp32 and backbone.precision=fp32."
                 )
             if not self.store.holds(own.image):
                 self.store.write(own.image, Entry(image, patches, batch.names[place]))

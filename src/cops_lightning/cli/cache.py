@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,9 +13,8 @@ from rich.table import Table
 
 from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.errors import CacheError
+from cops_lightning.core.files import cache_folder
 from cops_lightning.core.progress import counted_progress
-
-CACHE = "COPS_CACHE"  # the environment variable that conf/ reads too
 
 EXAMPLES = """\
 examples:
@@ -52,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
-    default = os.environ.get(CACHE) or "~/.cache/cops_lightning"
+    default = str(cache_folder())
     common.add_argument("--cache", metavar="DIR", default=default, help=f"folder of the cache (here: {default})")
 
     building = commands.add_parser("build", parents=[common], help="encode datasets that are not in the cache yet")

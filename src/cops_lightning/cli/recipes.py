@@ -15,7 +15,7 @@ from cops_lightning.data import AnomalyDataModule, DatasetIndex, find_spec
 from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.loggers import RunInfo, tracked
 from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
-from cops_lightning.models.detector import FeatureDetector, TrainableDetector
+from cops_lightning.models.detector import TrainableDetector
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run
 from cops_lightning.runs.build import (
@@ -107,8 +107,6 @@ def _evaluate(
         kind="evaluation" if job.settings.get("checkpoint") else "run",
     )
     callbacks, loggers = build_callbacks(job.config), build_loggers(job.config)
-    if not isinstance(module.model, FeatureDetector):
-        callbacks = [callback for callback in callbacks if "FeatureCaching" not in type(callback).__name__]
     for callback in callbacks:
         if isinstance(callback, RunCallback):
             callback.start(info)

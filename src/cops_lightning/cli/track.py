@@ -161,7 +161,7 @@ def _send_to_tensorboard(run: FinishedRun, arguments: argparse.Namespace) -> boo
 
 
 def _replay(run: FinishedRun, logger: "RunLogger") -> bool:
-    """Tell a logger what the run would have told it; whether that worked."""
+    """Send a logger what the run would have sent it; whether that worked."""
     logger.start(run.info())
     for step, values in run.curves():
         logger.log_metrics(values, step)

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from cops_lightning.config.options import options_of
+from cops_lightning.config.settings import Paths
 from cops_lightning.core.errors import ConfigError
 
 TARGET, PARTIAL = "_target_", "_partial_"
@@ -42,6 +43,7 @@ def check(config: Mapping[str, Any], schema: type, spare: frozenset[str] = froze
     `schema` is the dataclass of the keys at the top, `config` plain values; `spare` are further keys at the top.
     """
     _arguments("", schema, {key: value for key, value in config.items() if key not in spare}, ())
+    _arguments("paths", Paths, config.get("paths") or {}, ())
     for key, value in config.items():
         if key not in spare:
             _require_targets(key, value)

@@ -1,12 +1,20 @@
-"""What the processes of a run tell each other; a run of a single process is the plain case of each function."""
+"""Which process of a distributed run this is, and exchange of values; a single process is the plain case of each."""
 
 from typing import Any, TypeVar
 
 from torch import distributed as dist
 
-from cops_lightning.core.processes import world_size
-
 T = TypeVar("T")
+
+
+def rank() -> int:
+    """Which process this is, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def from_first(value: T) -> T:

@@ -44,10 +44,15 @@ class ImageModule(LightningDataModule, ABC):
     @property
     def image_size(self) -> int:
         """Side in pixels that images are resized to: what was given, else that of the trainer's LightningModule."""
-        if self._image_size is not None:
-            return self._image_size
         module = None if self.trainer is None else self.trainer.lightning_module
         size = getattr(module, "image_size", None)
+        if self._image_size is not None:
+            if isinstance(size, int) and size != self._image_size:
+                raise ConfigError(
+                    f"{type(self).__name__} has image_size {self._image_size}, and {type(module).__name__} takes {size}"
+                    ". Leave it out, or give the model that size by model.image_size."
+                )
+            return self._image_size
         if not isinstance(size, int):
             holder = "there is no trainer yet" if module is None else f"{type(module).__name__} has no image_size"
             raise ConfigError(f"{type(self).__name__} has no image_size, and {holder} to take it from. Give it one.")

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Sampler
 from torch.utils.data.distributed import DistributedSampler
 
-from cops_lightning.core.processes import rank, world_size
+from cops_lightning.core.distributed import rank, world_size
 from cops_lightning.core.seeding import named_generator
 
 

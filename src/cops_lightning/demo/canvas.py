@@ -25,7 +25,6 @@ Plane = Float[np.ndarray, "s s"]
 Picture = Float[np.ndarray, "s s 3"]
 Colour = Float[np.ndarray, "3"]
 Points = Float[np.ndarray, "n 2"]
-Field = Callable[[Generator], Plane]
 Number = int | float  # so that a caller may write 3 for 3.0
 T = TypeVar("T")
 

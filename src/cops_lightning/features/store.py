@@ -62,7 +62,7 @@ class FeatureKey:
     width: int
 
     def __post_init__(self) -> None:
-        require_choice("cache.dtype", self.dtype, Precision)
+        require_choice("callbacks.feature_cache.dtype", self.dtype, Precision)
 
     @property
     def name(self) -> str:
@@ -113,7 +113,7 @@ class FeatureStore:
                 partial.write_text(json.dumps({"layout": LAYOUT, **asdict(self.key)}, indent=2) + "\n")
         except OSError as error:
             raise CacheError(
-                f"{self.folder} cannot be written ({error.strerror}). Name another folder by data.cache=FOLDER or "
+                f"{self.folder} cannot be written ({error.strerror}). Name another folder by paths.cache=FOLDER or "
                 "COPS_CACHE, or go without by callbacks.feature_cache=null."
             ) from error
 

@@ -164,10 +164,10 @@ def make_room(store: FeatureStore, needed: int, keep: Collection[str], budget: i
         freed += entry.size
     if freed < excess:
         raise CacheError(
-            f"The feature cache in {store.root} needs {needed / GB:.2f} GB more, but has no room: cache.budget_gb "
-            f"allows {budget / GB:g} GB, {(in_all - freed) / GB:.2f} GB are in use, and {free_on_disk / GB:.1f} GB of "
-            "the disk are free. Raise cache.budget_gb, name a larger disk by data.cache=FOLDER or COPS_CACHE"
-            f"{', or use cache.dtype=bf16, which takes half the space' if store.key.dtype == 'fp32' else ''}."
+            f"The feature cache in {store.root} needs {needed / GB:.2f} GB more, but has no room: the budget is "
+            f"{budget / GB:g} GB, {(in_all - freed) / GB:.2f} GB are in use, and {free_on_disk / GB:.1f} GB of the "
+            "disk are free. Raise callbacks.feature_cache.budget_gb, name a larger disk by paths.cache=FOLDER"
+            f"{', or halve the space by callbacks.feature_cache.dtype=bf16' if store.key.dtype == 'fp32' else ''}."
         )
     _remove(chosen)
     return freed

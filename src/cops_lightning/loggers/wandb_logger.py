@@ -156,7 +156,7 @@ class WandbLogger(RunLogger, LightningWandbLogger):
         import wandb
 
         assert self.run is not None
-        # In the run folder, from which a run goes on, also where W&B was told to write elsewhere.
+        # In the run folder, from which a run goes on, also where W&B writes elsewhere.
         self._rows, self._present, self._best = (
             RowLog(self.run.folder / "wandb" / f"rows-{self.run.run_id}.jsonl"),
             set(),

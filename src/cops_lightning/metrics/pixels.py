@@ -23,7 +23,7 @@ Expand = Callable[[Tensor], Tensor]
 """Patch scores (b p) to maps (b s s), on the CPU."""
 
 Tick = Callable[[float], None]
-"""Told the fraction of the work that is done, in [0, 1]."""
+"""Called with the fraction of the work that is done, in [0, 1]."""
 
 PIXEL_BUDGET = 2**22
 HIGHEST_KEY = 2**32 - 1

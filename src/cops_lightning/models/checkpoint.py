@@ -17,6 +17,7 @@ from cops_lightning.core.types import StateDict
 from cops_lightning.models.detector import Detector
 
 HYPER_PARAMETERS = "hyper_parameters"  # Lightning's key: what it calls the constructor with
+PAST_PARAMETERS = ("hparams", "module_arguments")  # its keys of former versions, which it still reads
 SAVED = "saved"
 OWN = "cops_lightning."
 
@@ -180,4 +181,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if isinstance(content.get("prompt_learner"), Mapping):
         return Checkpoint(path, content["prompt_learner"], None)
     saved = Saved.of_checkpoint(content, path)
+    further = [key for key in content[HYPER_PARAMETERS] if key != SAVED]
+    further += [key for key in PAST_PARAMETERS if key in content]
+    if further:  # Lightning would call the constructor with them, and it builds what they name
+        raise CheckpointError(
+            f"{path} holds arguments of the constructor ({', '.join(map(str, further))}), which no checkpoint of this "
+            "library has, so none of it is loaded. If you trust the file, read it by torch.load and give them yourself."
+        )
     return Checkpoint(path, content["state_dict"], saved)

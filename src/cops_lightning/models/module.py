@@ -12,9 +12,8 @@ from torchmetrics import Metric
 
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.config.options import default_nodes
-from cops_lightning.core.distributed import from_all, from_first
+from cops_lightning.core.distributed import from_all, from_first, world_size
 from cops_lightning.core.errors import CheckpointError, ConfigError
-from cops_lightning.core.processes import world_size
 from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
 from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
@@ -330,13 +329,15 @@ class CopsModule(LightningModule):
         Only tensors and plain values are read, unless `weights_only` is False: then the file may run code. Raises
         CheckpointError where it holds anything else, or does not say what it needs.
         """
-        local = weights_only and isinstance(checkpoint_path, str | Path)
-        if local and read_checkpoint(Path(checkpoint_path)).saved is None:
+        if weights_only and not isinstance(checkpoint_path, str | Path):
+            raise CheckpointError(f"load_from_checkpoint got a {type(checkpoint_path).__name__}; expected a path.")
+        if weights_only and read_checkpoint(Path(checkpoint_path)).saved is None:
             raise CheckpointError(
                 f"{checkpoint_path} is in the released format, which is no checkpoint of Lightning's. Open it by "
                 'cops_lightning.load(path, auxiliary="visa", backbone="vit_l14_336").'
             )
-        return super().load_from_checkpoint(checkpoint_path, *args, weights_only=weights_only, **kwargs)
+        kwargs["weights_only"] = weights_only
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """Trained weights under their released names, behind `prefix`; the frozen backbone is left out."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from cops_lightning.core.processes import world_size
+from cops_lightning.core.distributed import world_size
 from cops_lightning.core.types import Features, Masks, Share
 from cops_lightning.data.samplers import SharedBatches
 from cops_lightning.models.cops.losses import count_pixels

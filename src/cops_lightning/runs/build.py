@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,6 +14,7 @@ from cops_lightning.config.check import TARGET, check_node, locate
 from cops_lightning.config.options import find_option, resolved
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data import AnomalyDataModule, expand_targets, find_data_module
+from cops_lightning.data.datamodules import PublishedDataset
 from cops_lightning.models.build import build
 from cops_lightning.models.checkpoint import WholeFiles
 from cops_lightning.models.module import CopsModule
@@ -57,16 +58,16 @@ def _member(source: Any, settings: Mapping[str, Any]) -> AnomalyDataModule:
         option.pop("defaults", None)
         node = resolved(OmegaConf.create({"paths": paths, "seed": settings["seed"], "node": option}))["node"]
         check_node("auxiliary", node)
-        own = (paths["datasets"] or {}).get(source)
-        if own is not None:
-            node = {**node, "root": own}
     module = build(node, "auxiliary")
     if not isinstance(module, AnomalyDataModule):
         raise ConfigError(
             f"{node.get(TARGET)} gives a {type(module).__name__}; expected a data module of cops_lightning.data, or a "
             "subclass of one."
         )
-    return module
+    found: AnomalyDataModule = module
+    if isinstance(found, PublishedDataset) and found.root == paths["data"]:
+        found.root = (paths["datasets"] or {}).get(found.catalog_name, found.root)
+    return found
 
 
 def build_data(
@@ -115,13 +116,13 @@ def build_trainer(
     """Lightning's Trainer. Without `trains` it keeps no checkpoints."""
     node = resolved(config.trainer)
     if not trains:
-        callbacks = [callback for callback in callbacks if "Checkpoint" not in type(callback).__name__]
+        callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
         node |= {"max_epochs": None, "enable_checkpointing": False}
-    if node.get("devices") != 1 and node.get("strategy") in ("auto", "ddp"):
+    if node.get("devices") not in (1, "1") and node.get("strategy") in ("auto", "ddp"):
         # A batch without anomalies trains less than another, which processes that share batches must expect.
         node["strategy"] = "ddp_find_unused_parameters_true"
     node.setdefault("default_root_dir", config.paths.output)
-    node.setdefault("enable_progress_bar", any("Progress" in type(callback).__name__ for callback in callbacks))
+    node.setdefault("enable_progress_bar", any(isinstance(callback, ProgressBar) for callback in callbacks))
     plugins = node.pop("plugins", None) or []
     plugins = list(plugins) if isinstance(plugins, list) else [plugins]
     trainer = build({**node, "_partial_": True}, "trainer")(

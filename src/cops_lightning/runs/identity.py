@@ -18,7 +18,7 @@ from cops_lightning.core.files import digest
 # Settings that cannot change a number. At the top: what is evaluated, what it is called, what is done with it ...
 NAMES = ("study", "variant", "title", "fail_fast", "objective", "targets", "evaluate_seen", "checkpoint")
 SHOWN = ("paths", "logger", "metrics")
-# ... and in components: where files lie, what computes, what is shown. `data.seed` and its like follow `seed`.
+# ... and in components: where files lie, what computes, what is shown.
 PLACES: dict[str, tuple[str, ...]] = {
     "auxiliary": ("_target_", "name", "root", "cache", "source"),  # which dataset it is stands beside the method
     "backbone": ("compile",),
@@ -48,8 +48,9 @@ CACHE = "cops_lightning.callbacks.feature_cache"
 CHECKPOINTS = "lightning.pytorch.callbacks.ModelCheckpoint"
 # What trains; without it a detector has none of these settings.
 TRAINING = ("auxiliary", "preset", "optimizer", "scheduler")
-# Settings of the data that decide how targets are scored, beside how CoPS is trained.
-SCORING = ("categories", "limit", "mask_threshold")
+# Settings of data and trainer that decide how targets are scored, whatever was trained.
+SCORING = ("categories", "image_size", "limit", "mask_threshold")
+COMPUTING = ("precision", "limit_test_batches", "fast_dev_run", "plugins")
 
 
 def method_settings(config: DictConfig) -> dict[str, Any]:
@@ -57,25 +58,25 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
 
     Settings that a detector has no use for, such as the auxiliary dataset of one that learns nothing, are left out.
     """
-    unseeded = _alone(config)
-    unseeded.seed = 0  # so that what follows it is left out too
-    settings = {
-        key: value for key, value in resolved(unseeded).items() if key not in (*NAMES, *SHOWN, "seed") and value
-    }
+    # `data.seed` and its like follow `seed`; one that is pinned is a setting of its own.
+    zero, one = (resolved(OmegaConf.merge(_alone(config), {"seed": seed})) for seed in (0, 1))
+    unseeded = _common(zero, one)
+    settings = {key: value for key, value in unseeded.items() if key not in (*NAMES, *SHOWN) and value}
     if not learns(settings.get("model")):
         settings = {key: value for key, value in settings.items() if key not in TRAINING}
     for group, names in PLACES.items():
         if isinstance(settings.get(group), Mapping):
             settings[group] = {key: value for key, value in settings[group].items() if key not in names}
     if not learns(settings.get("model")) and isinstance(settings.get("trainer"), Mapping):
-        settings["trainer"] = {"precision": settings["trainer"].get("precision")}
-        settings["data"] = {key: value for key, value in settings["data"].items() if key in (TARGET, *SCORING)}
+        settings["trainer"] = {key: value for key, value in settings["trainer"].items() if key in COMPUTING}
+        if str(settings["data"][TARGET]).startswith("cops_lightning."):
+            kept = (TARGET, "corruption", *SCORING)
+            settings["data"] = {key: value for key, value in settings["data"].items() if key in kept}
     if not _depends_on_batches(settings.get("model")) and isinstance(settings.get("data"), Mapping):
         settings["data"] = {key: value for key, value in settings["data"].items() if key != "eval_batch_size"}
-    auxiliary: Mapping[str, Any] = resolved(unseeded).get("auxiliary") or {}
-    if source := auxiliary.get("source"):
-        # Two datasets of one's own may have one name; in one folder they cannot.
-        settings["auxiliary"] = {**settings.get("auxiliary", {}), "folder": str(Path(str(source)).absolute().parent)}
+    if source := (unseeded.get("auxiliary") or {}).get("source"):
+        # Two datasets of one's own may have one name.
+        settings["auxiliary"] = {**settings.get("auxiliary", {}), "source": str(Path(str(source)).absolute())}
     acting: dict[str, Any] = dict(_acting(settings.get("callbacks") or {}))
     settings["callbacks"] = acting
     weights = (settings.get("backbone") or {}).get("weights")
@@ -87,21 +88,32 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
 def evaluation_settings(trained: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
     """The settings of an evaluation of a checkpoint: those it was trained under, and what is scored otherwise."""
     own = method_settings(config)
-    data, before = own.get("data", {}), trained.get("data", {})
-    other = {key: data.get(key) for key in SCORING if data.get(key) != before.get(key)}
-    settings = {**trained, **{key: own[key] for key in ("model", "backbone", "auxiliary", "preset") if key in own}}
-    corruption = own.get("corruption")
-    if corruption != trained.get("corruption"):
-        settings["corruption"] = corruption
-    computed = {"precision": own.get("trainer", {}).get("precision"), "callbacks": own.get("callbacks")}
-    before = {"precision": trained.get("trainer", {}).get("precision"), "callbacks": trained.get("callbacks")}
+    settings: dict[str, Any] = dict(trained)
+    settings |= {key: own[key] for key in ("model", "backbone", "auxiliary", "preset") if key in own}
+    if own.get("corruption") != trained.get("corruption"):
+        settings["corruption"] = own.get("corruption")
     if trained:
-        other |= {key: value for key, value in computed.items() if value != before[key]}
+        before = _scoring(trained)
+        other = {key: value for key, value in _scoring(own).items() if value != before[key]}
+        if other:
+            settings["scored"] = other
     else:  # a checkpoint that says nothing of how it was trained is a method of its own
         settings |= {**own, "checkpoint": file_digest(Path(config.checkpoint))}
-    if other:
-        settings["scored"] = other
     return {key: value for key, value in settings.items() if value is not None}
+
+
+def _scoring(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a method's settings those that decide how targets are scored, whatever was trained."""
+    data, trainer = settings.get("data", {}), settings.get("trainer", {})
+    return {
+        **{key: data.get(key) for key in SCORING},
+        **{key: trainer.get(key) for key in COMPUTING},
+        "callbacks": settings.get("callbacks"),
+        # `data.corruption` follows `corruption`, which is compared by itself.
+        "corruption": None
+        if data.get("corruption") == settings.get("corruption")
+        else data.get("corruption") or "none",
+    }
 
 
 def method_id(settings: Mapping[str, Any]) -> str:
@@ -116,7 +128,7 @@ def run_id(method: str, config: Mapping[str, Any]) -> str:
     content = file_digest(Path(config["checkpoint"])) if config.get("checkpoint") else None
     what = {key: config.get(key) for key in ("seed", "study", "targets", "evaluate_seen", "metrics")}
     auxiliary = (config.get("auxiliary") or {}) if learns(config.get("model") or None) else {}
-    trained_on = [auxiliary.get(TARGET), auxiliary.get("name"), Path(str(auxiliary.get("source", ""))).name]
+    trained_on = [auxiliary.get(TARGET), auxiliary.get("name")]
     return _hash({"method": method, "auxiliary": trained_on, "checkpoint": content, **what})
 
 
@@ -243,6 +255,13 @@ def _alone(config: DictConfig) -> DictConfig:
     assert isinstance(copy, DictConfig)
     OmegaConf.update(copy, "paths.output", "", force_add=True)
     return copy
+
+
+def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What is equal in two configurations with the same keys."""
+    both = {key: (value, other[key]) for key, value in one.items()}
+    nested = {key: _common(*pair) for key, pair in both.items() if isinstance(pair[0], Mapping)}
+    return {key: nested.get(key, pair[0]) for key, pair in both.items() if key in nested or pair[0] == pair[1]}
 
 
 def _safe(text: str) -> str:

@@ -1,7 +1,7 @@
 """The state of a run on disk: what is done is not done again, what was interrupted goes on from its last epoch.
 
-The entry of a run is the run.json in its folder. An entry is believed where it names the same run and says done, and
-results.csv is the file that it was written for; anything else counts as not done.
+The entry of a run is the run.json in its folder. It counts as done where it names the same run, its status is done, and
+results.csv is the file that it was written for.
 """
 
 import json

@@ -6,12 +6,13 @@ import torch
 from conftest import losses_of
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.models.cops import Components, CoPS
+from released import released_cops
 
 STATIC = Components(states=False, classes=False)
 
 
 def build(state, auxiliary="visa", seed=0, **components) -> CoPS:
-    return CoPS.from_released(state, None, auxiliary, 48, seed=seed, components=Components(**components))
+    return released_cops(state, None, auxiliary, 48, seed=seed, components=Components(**components))
 
 
 def names(model: CoPS) -> set[str]:
@@ -100,7 +101,7 @@ def test_the_mixed_image_score_lies_between_the_global_and_the_local_one(tiny_cl
 
 
 def test_static_prompts_lower_their_loss_within_a_few_steps(tiny_clip_state, images, masks, labels):
-    model = CoPS.from_released(tiny_clip_state, None, "visa", 48, components=STATIC)
+    model = released_cops(tiny_clip_state, None, "visa", 48, components=STATIC)
     adam = torch.optim.Adam([p for _, p in model.trained_parameters()], lr=1e-2)
     history = []
     for _ in range(10):

@@ -12,6 +12,7 @@ from torch import Tensor
 from conftest import SHARED
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.cops import CoPS
+from released import released_cops
 
 HERE = Path(__file__).parents[2] / "golden"
 CASES = {"small": HERE / "small", **{name: SHARED / "golden" / name for name in ("aux_visa", "aux_mvtec")}}
@@ -38,7 +39,7 @@ class Golden:
         }
 
     def model(self, weights: dict[str, Tensor] | Path, auxiliary: str) -> CoPS:
-        return CoPS.from_released(self.arrays("clip"), weights, auxiliary, self.sizes["image_size"])
+        return released_cops(self.arrays("clip"), weights, auxiliary, self.sizes["image_size"])
 
     def inference_model(self) -> CoPS:
         return self.model(self.folder / "checkpoint.pth", TRAINED_ON[self.sizes["infer_as"]])

@@ -9,10 +9,11 @@ from conftest import TINY, losses_of
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.models.cops import CoPS, Preset, Readings, Sizes, find_preset
+from released import released_cops
 
 
 def build(state, **options) -> CoPS:
-    return CoPS.from_released(state, None, "visa", 48, **options)
+    return released_cops(state, None, "visa", 48, **options)
 
 
 def scores_differ(a, b) -> bool:
@@ -83,7 +84,7 @@ def test_without_masks_pixel_losses_are_absent_rather_than_zero(tiny_model, imag
 
 def test_the_visa_preset_has_no_reconstruction_loss(tiny_clip_state, images, masks, labels):
     losses = {
-        name: losses_of(CoPS.from_released(tiny_clip_state, None, name, 48), images, masks, labels)
+        name: losses_of(released_cops(tiny_clip_state, None, name, 48), images, masks, labels)
         for name in ("visa", "mvtec")
     }
     assert losses["visa"]["recon"] == 0 < losses["mvtec"]["recon"]
@@ -103,7 +104,7 @@ def test_each_reading_of_the_scores_changes_them(option, value, tiny_clip_state,
 def test_each_reading_of_training_changes_the_loss(option, value, tiny_clip_state, images, masks, labels):
     totals = []
     for readings in (Readings(), Readings(**{option: value})):
-        model = CoPS.from_released(tiny_clip_state, None, "mvtec", 48, readings=readings)
+        model = released_cops(tiny_clip_state, None, "mvtec", 48, readings=readings)
         totals.append(losses_of(model, images, masks, labels)["total"].item())
     assert totals[0] != totals[1]
 
@@ -118,11 +119,11 @@ def test_global_latents_come_from_torchs_generator_as_in_the_released_program(ti
 
 def test_a_mapping_may_leave_out_the_vae_encoder_but_nothing_else(tiny_clip_state, tiny_model):
     weights = {name: p.detach() + 1 for name, p in tiny_model.trained_parameters() if "vae_encoder" not in name}
-    loaded = dict(CoPS.from_released(tiny_clip_state, weights, "visa", 48).trained_parameters())
+    loaded = dict(released_cops(tiny_clip_state, weights, "visa", 48).trained_parameters())
     assert all(torch.equal(loaded[name], value) for name, value in weights.items())
     del weights["t_n"]
     with pytest.raises(CheckpointError, match="missing t_n"):
-        CoPS.from_released(tiny_clip_state, weights, "visa", 48)
+        released_cops(tiny_clip_state, weights, "visa", 48)
 
 
 @pytest.mark.parametrize(
@@ -142,17 +143,17 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_loaded(damage, messa
 def test_a_file_that_is_no_released_checkpoint_says_what_it_holds(tiny_clip_state, tmp_path):
     torch.save({"model": {}}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth is not a released CoPS checkpoint.*model.*prompt_learner"):
-        CoPS.from_released(tiny_clip_state, tmp_path / "other.pth", "visa", 48)
+        released_cops(tiny_clip_state, tmp_path / "other.pth", "visa", 48)
 
 
 def test_an_image_size_that_patches_do_not_divide_names_the_nearest_that_they_do(tiny_clip_state):
     with pytest.raises(ConfigError, match="50.*patch size 8.*use 48 or 56"):
-        CoPS.from_released(tiny_clip_state, None, "visa", 50)
+        released_cops(tiny_clip_state, None, "visa", 50)
 
 
 def test_an_unknown_auxiliary_is_refused(tiny_clip_state):
     with pytest.raises(ConfigError, match="no preset 'btad'; expected one of demo, mvtec, visa"):
-        CoPS.from_released(tiny_clip_state, None, "btad", 48)
+        released_cops(tiny_clip_state, None, "btad", 48)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Features, Labels, Latents, Masks, Share, StateDict
@@ -93,40 +92,6 @@ class CoPS(TrainableDetector):
             size.deep_tokens,
         )
         self.reset_parameters()
-
-    @classmethod
-    def from_released(
-        cls,
-        clip: StateDict | str | Path,
-        weights: StateDict | str | Path | None,
-        auxiliary: str,
-        image_size: int | None = None,
-        *,
-        components: Components | None = None,
-        readings: Readings | None = None,
-        seed: int = 0,
-    ) -> "CoPS":
-        """The model of a released checkpoint.
-
-        Raises WeightsError, CheckpointError or ConfigError, each saying what was found and what was expected.
-
-        Args:
-            clip: an OpenAI-format CLIP state dict or a file with one.
-            weights: what `load_released` takes, or None for fresh weights.
-            auxiliary: the dataset trained on, "visa" or "mvtec": it names the preset.
-            image_size, components, readings, seed: see `CoPS`.
-        """
-        model = cls(
-            clip_from_state(clip),
-            auxiliary,
-            image_size=image_size,
-            components=components,
-            readings=readings,
-            seed=seed,
-        )
-        if weights is not None:
-            model.load_released(weights)
-        return model
 
     # ---- weights
 

@@ -1,9 +1,10 @@
 """What can be chosen about CoPS: presets, components, readings and sizes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
+from annotated_types import Ge
 
 from cops_lightning.core.choices import require_choices
 from cops_lightning.core.errors import ConfigError
@@ -119,9 +120,9 @@ class Sizes:
         class_samples: draws of the class tokens, whose text features are averaged.
     """
 
-    prototypes: int = 6
-    context: int = 6
-    classes: int = 2
-    deep_layers: int | None = None
-    deep_tokens: int = 4
-    class_samples: int = 10
+    prototypes: Annotated[int, Ge(1)] = 6
+    context: Annotated[int, Ge(1)] = 6
+    classes: Annotated[int, Ge(0)] = 2
+    deep_layers: Annotated[int, Ge(0)] | None = None
+    deep_tokens: Annotated[int, Ge(1)] = 4
+    class_samples: Annotated[int, Ge(1)] = 10
