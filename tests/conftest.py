@@ -1,5 +1,6 @@
 """What many tests share: the developers' folder beside the checkout, and a CLIP small enough for milliseconds."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,13 @@ from released import released_cops
 # Machines are noisy: no test is judged by its time.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: each collection of garbage would look through it again, and hypothesis asks for many."""
+    gc.collect()
+    gc.freeze()
+
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
