@@ -21,6 +21,29 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+# Whole runs, commands and trackers: left out of `make test-fast`, which is for what one changes a line of.
+SLOW = (
+    "benchmark/",
+    "callbacks/",
+    "cli/",
+    "scripts/",
+    "demo/test_packaged_backbone.py",
+    "loggers/test_mlflow.py",
+    "loggers/test_wandb_logger.py",
+    "models/test_module.py",
+    "report/stats/test_paired.py",
+    "test_examples.py",
+    "test_readme.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes long."""
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays: each collection of garbage would look through it again, and hypothesis asks for many."""
     gc.collect()

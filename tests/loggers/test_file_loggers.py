@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.loggers import CSVLogger, TensorBoardLogger, tracked
@@ -117,7 +118,7 @@ def test_tensorboard_shows_scalars_pictures_the_table_and_what_the_run_is_made_o
 
 def test_tensorboard_shows_every_step_of_a_resumed_run_once(run, monkeypatch):
     # TensorBoard reads files in the order of their names, in which writers of one second are numbered without padding.
-    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer._global_uid", 0)
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     killed = TensorBoardLogger(run.folder)
     killed.start(run)
     log_steps(killed, range(8))
