@@ -203,7 +203,8 @@ def job_name(config: DictConfig) -> str:
         f"{key.rsplit('.', 1)[-1]}_{value}"
         for key, value in (str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
         if "." in key and key.split(".")[0] not in (*SHOWN, "callbacks", "hydra")
-        if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ()) and key != "data.eval_batch_size"
+        if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ())
+        if key != "data.eval_batch_size" and "${" not in value
     ]
     source = (plain.get("auxiliary") or {}).get("source")
     auxiliary = Path(str(source)).stem if source else choices.get("auxiliary")
