@@ -23,7 +23,7 @@ setup: .venv/ready  ## create .venv with pinned dependencies
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
-test-fast: setup  ## what to run while developing: all but the slow tests, in at most 90 seconds
+test-fast: setup  ## what to run while developing: all but the slow tests, in two to three minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m 'not slow'
 
 lint: setup  ## style, types, and who imports whom
