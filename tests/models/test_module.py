@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from lightning import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
@@ -59,13 +60,16 @@ def batch(images, masks, labels) -> Batch:
 # ---- train, test, load, predict
 
 
-def logger_of(kind: str, folder: Path):
+def logger_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
     if kind == "mlflow":
         pytest.importorskip("mlflow", reason="mlflow is not installed: pip install cops_lightning[mlflow]")
         from lightning.pytorch.loggers import MLFlowLogger
 
         return MLFlowLogger(tracking_uri=f"sqlite:///{folder}/mlflow.db")
     if kind == "wandb":
+        # Lightning says "offline" by this variable, and wandb reads it once: what ran before must not have set it up.
+        monkeypatch.setenv("WANDB_MODE", "online")
+        wandb.teardown()
         return WandbLogger(offline=True, save_dir=folder, project="notebook")
     return False
 
@@ -74,7 +78,7 @@ def logger_of(kind: str, folder: Path):
 def test_the_ten_lines_of_a_notebook_train_test_save_load_and_predict(kind, parts, tiles, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.chdir(tmp_path)
-    logger = logger_of(kind, tmp_path)
+    logger = logger_of(kind, tmp_path, monkeypatch)
 
     module = CopsModule(backbone="mini")
     trainer = quiet_trainer(tmp_path, max_epochs=2, logger=logger)
@@ -88,12 +92,11 @@ def test_the_ten_lines_of_a_notebook_train_test_save_load_and_predict(kind, part
     assert sum(map(len, predicted)) == 8
     assert all(0 <= found.score <= 1 for batch in predicted for found in batch)
     if kind == "wandb":
-        import wandb
-
         assert wandb.run.summary["tiles/image_auroc"] == tested["tiles/image_auroc"]
         assert wandb.run.summary["train/total_step"] > 0
         assert wandb.run.config["backbone"]["name"] == "packaged:mini"
         wandb.finish()
+        wandb.teardown()
     if kind == "mlflow":
         logged = logger.experiment.get_run(logger.run_id).data
         assert logged.metrics["tiles/image_auroc"] == tested["tiles/image_auroc"]
