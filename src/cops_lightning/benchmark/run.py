@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cops_lightning.benchmark.measure import Measured, largest_difference, matrix_peak, measure
 from cops_lightning.benchmark.works import BASELINE, WORKS, Setting
-from cops_lightning.clip.frozen_clip import RANDOM
+from cops_lightning.clip.weight_files import RANDOM
 from cops_lightning.core.devices import find_device
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import DTYPES

@@ -24,6 +24,7 @@ from cops_lightning.core.choices import Precision
 from cops_lightning.core.distributed import from_all, from_first, rank, world_size
 from cops_lightning.core.errors import CacheError, CopsError
 from cops_lightning.core.files import cache_folder
+from cops_lightning.core.hashes import DATABASE, FileHashes
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.types import DTYPES, Batch, Features, Sample
 from cops_lightning.data import (
@@ -35,12 +36,11 @@ from cops_lightning.data import (
     MaskThreshold,
     loader,
 )
-from cops_lightning.features import FOLDER, GB, Entry, FeatureKey, FeatureStore, FileHashes, make_room
+from cops_lightning.features import FOLDER, GB, Entry, FeatureKey, FeatureStore, make_room
 from cops_lightning.models.detector import FeatureDetector
 from cops_lightning.models.module import CopsModule, EncoderCount
 
 log = logging.getLogger(__name__)
-HASHES = "hashes.sqlite"
 WRITES_AHEAD = 2  # batches whose features wait to be written while the encoder goes on
 HEADER = 512  # upper bound of a file's own bytes
 
@@ -127,7 +127,7 @@ class FeatureCache:
         )
         self.options, self.backbone, self.encoding = options, backbone, encoding
         self.store = FeatureStore(options.folder / FOLDER, key)
-        self.hashes = FileHashes(options.folder / FOLDER / HASHES)
+        self.hashes = FileHashes(options.folder / FOLDER / DATABASE)
 
     def dataset(self, index: DatasetIndex, mask_threshold: MaskThreshold, count: EncoderCount) -> CachedDataset:
         """The test split of a dataset from the cache, after encoding what is missing; adds to `count`.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cops_lightning.clip.image_encoder import ENCODER_VERSION, ImageEncoder
 from cops_lightning.clip.text_encoder import encode_prompts
+from cops_lightning.clip.weight_files import RANDOM
 from cops_lightning.core.choices import Precision, require_choice
 from cops_lightning.core.errors import ConfigError, WeightsError
 from cops_lightning.core.types import Features, Images, StateDict
@@ -23,7 +24,6 @@ HEADS_AT_512 = 8
 PERIOD_TOKEN = 269
 # Entries of OpenAI's JIT archives that are sizes, not weights.
 ARCHIVE_SIZES = ("input_resolution", "context_length", "vocab_size")
-RANDOM = "random"
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.clip.weights import local_folder
+from cops_lightning.clip.weight_files import VOCABULARY, local_folder
 from cops_lightning.core.errors import WeightsError
 
-# Merges of a local model's own vocabulary, beside its configuration; without the file it is CLIP's.
-VOCABULARY = "bpe_vocabulary.txt.gz"
 # Sentences per pass through the text tower.
 CHUNK = 256
 

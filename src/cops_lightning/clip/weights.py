@@ -4,7 +4,6 @@ import copy
 import difflib
 import hashlib
 import json
-import os
 import pickle
 import socket
 import warnings
@@ -27,7 +26,6 @@ from safetensors.torch import load_file
 
 from cops_lightning.clip.frozen_clip import (
     ARCHIVE_SIZES,
-    RANDOM,
     SUITABLE,
     BackboneRecord,
     FrozenClip,
@@ -35,19 +33,21 @@ from cops_lightning.clip.frozen_clip import (
     build_clip,
     refuse_unsuitable,
 )
+from cops_lightning.clip.weight_files import (
+    LOCAL_CONFIG,
+    LOCAL_WEIGHTS,
+    RANDOM,
+    WEIGHTS_VARIABLE,
+    given_file,
+    local_folder,
+)
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import CopsError, WeightsError
 from cops_lightning.core.files import digest
 from cops_lightning.core.types import StateDict
 
-WEIGHTS_VARIABLE = "COPS_CLIP_WEIGHTS"
-LOCAL_DIRECTORY = "local-dir:"
-PACKAGED = "packaged:"
-PACKAGE = Path(__file__).parents[1]
 FROM_WEIGHTS = "from_weights"
 OWN = "own"
-LOCAL_CONFIG = "open_clip_config.json"
-LOCAL_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def load_backbone(
@@ -85,12 +85,11 @@ def load_backbone(
         "precision": precision,
         "compile": compile,
     }
-    given = None if weights is None else Path(weights).expanduser()
     architecture = None if name == FROM_WEIGHTS else _architecture(name)
     if pretrained == RANDOM:
-        if architecture is None or given is not None:
+        if architecture is None or weights is not None:
             raise WeightsError(
-                f"Random weights were asked for, yet the backbone is {name} with weights {given}. "
+                f"Random weights were asked for, yet the backbone is {name} with weights {weights}. "
                 "Give an open_clip model name and no weights file, or another `pretrained`."
             )
         clip = _random_clip(architecture, seed)
@@ -98,7 +97,7 @@ def load_backbone(
         return FrozenClip(clip, record, **options)
     if architecture is not None:
         _check_activation(name, pretrained, architecture)
-    path = given or _find_file(name, pretrained)
+    path = given_file(name, weights) or _download(name, pretrained)
     state = _plain_state(read_state(path))
     checksum = digest(path)
     published = None if checksum is None else _published_by_openai().get(checksum)
@@ -215,31 +214,14 @@ def _architecture(name: str) -> dict[str, Any]:
     return architecture
 
 
-def local_folder(name: str) -> Path | None:
-    """The folder of a model that is stored in open_clip's local-dir layout, None for any other name."""
-    if name.startswith(PACKAGED):
-        return PACKAGE / "demo" / name.removeprefix(PACKAGED)
-    if name.startswith(LOCAL_DIRECTORY):
-        return Path(name.removeprefix(LOCAL_DIRECTORY)).expanduser()
-    return None
-
-
 def _random_clip(architecture: dict[str, Any], seed: int) -> CLIP:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return CLIP(**architecture)
 
 
-def _find_file(name: str, pretrained: str) -> Path:
-    """The weights file: beside a local model's configuration, from the environment, or downloaded."""
-    folder = local_folder(name)
-    if folder is not None:
-        found = [folder / file for file in LOCAL_WEIGHTS if (folder / file).is_file()]
-        if not found:
-            raise WeightsError(f"{folder} has no weights; expected {' or '.join(LOCAL_WEIGHTS)} beside {LOCAL_CONFIG}.")
-        return found[0]
-    if named := os.environ.get(WEIGHTS_VARIABLE):
-        return Path(named).expanduser()
+def _download(name: str, pretrained: str) -> Path:
+    """The file that open_clip publishes under this tag."""
     ways_out = (
         f"Give a local file by backbone.weights=FILE or the environment variable {WEIGHTS_VARIABLE}, or run once where "
         "open_clip can download it"

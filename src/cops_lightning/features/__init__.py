@@ -1,10 +1,9 @@
 """Features of images, kept on disk so that the frozen encoder sees each image once.
 
-A `FeatureStore` is one folder of features that belong together; `FileHashes` remembers the content of image files;
-`survey`, `verify` and `prune` look after all stores below a root.
+A `FeatureStore` is one folder of features that belong together; `survey`, `verify` and `prune` look after all stores
+below a root.
 """
 
-from cops_lightning.features.hashes import FileHashes
 from cops_lightning.features.store import FOLDER, Entry, FeatureKey, FeatureStore
 from cops_lightning.features.upkeep import (
     GB,
@@ -26,7 +25,6 @@ __all__ = [
     "Entry",
     "FeatureKey",
     "FeatureStore",
-    "FileHashes",
     "Pruned",
     "StoreSummary",
     "entries",

@@ -1,0 +1,120 @@
+"""The content of files as hashes, remembered so that a second run need not read the bytes again."""
+
+import hashlib
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from cops_lightning.core.errors import CacheError, CopsError, DatasetError
+from cops_lightning.core.files import cache_folder
+
+DATABASE = "hashes.sqlite"
+BLOCK = 2**20
+# A file system's clock ticks coarsely: what changed so shortly ago may change again without a trace.
+SETTLED_NS = 2 * 10**9
+TABLE = """CREATE TABLE IF NOT EXISTS contents (
+    path BLOB, kind TEXT, size INTEGER, modified INTEGER, changed INTEGER, inode INTEGER, digest TEXT, checksum TEXT,
+    PRIMARY KEY (path, kind))"""
+
+Stamp = tuple[int, int, int, int]
+
+
+class FileHashes:
+    """Hashes of files in hexadecimal, remembered by path, size, times of change and inode.
+
+    A copy that keeps size and time of the file it replaces (`cp -p`, `rsync -t`, `tar`) is read all the same: the time
+    at which the file system changed a file, or the file's inode, gives it away. Several processes may share `database`;
+    what is remembered there has a checksum of its own.
+
+    Args:
+        database: where hashes are remembered.
+        new: makes a hash; xxh3 of 128 bits by default.
+        error: what is raised for a file that cannot be read.
+    """
+
+    def __init__(
+        self, database: Path, new: Callable[[], Any] = xxhash.xxh3_128, error: type[CopsError] = DatasetError
+    ) -> None:
+        self.database, self.new, self.error = database, new, error
+        self.kind: str = new().name
+
+    def of(self, paths: Sequence[Path]) -> list[str]:
+        """The hash of each file's content. Raises `error` where one cannot be read, naming it."""
+        stamps = {path: self._stamp(path) for path in dict.fromkeys(path.absolute() for path in paths)}
+        try:
+            with closing(self._connect()) as connection:
+                connection.execute(TABLE)
+                known = self._known(connection, stamps)
+                new = {path: self._hash(path) for path in stamps if path not in known}
+                rows = [self._row(path, stamp, digest) for path, (stamp, digest, settled) in new.items() if settled]
+                with connection:
+                    connection.executemany(f"INSERT OR REPLACE INTO contents VALUES ({', '.join('?' * 8)})", rows)
+        except (sqlite3.Error, UnicodeError) as error:
+            raise CacheError(f"{self.database} cannot be used ({error}). Delete it; it is made anew.") from error
+        known |= {path: digest for path, (_, digest, _) in new.items()}
+        return [known[path.absolute()] for path in paths]
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CacheError(f"{self.database.parent} cannot be made ({error.strerror}). Name another.") from error
+        return sqlite3.connect(self.database, timeout=60)
+
+    def _known(self, connection: sqlite3.Connection, stamps: dict[Path, Stamp]) -> dict[Path, str]:
+        found = {}
+        for path, stamp in stamps.items():
+            key = (os.fsencode(path), self.kind)
+            row = connection.execute("SELECT * FROM contents WHERE path = ? AND kind = ?", key).fetchone()
+            if row is not None and row == self._row(path, stamp, row[6]):
+                found[path] = row[6]
+        return found
+
+    def _row(self, path: Path, stamp: Stamp, digest: str) -> tuple[Any, ...]:
+        row = (os.fsencode(path), self.kind, *stamp, digest)
+        return (*row, xxhash.xxh3_64_hexdigest(repr(row).encode()))
+
+    def _stamp(self, path: Path) -> Stamp:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise self._unreadable(path, error.strerror) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise self._unreadable(path, "it is no regular file")
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+    def _hash(self, path: Path) -> tuple[Stamp, str, bool]:
+        """A file's hash, the stamp it had meanwhile, and whether any later change will show in the stamp."""
+        began, before = time.time_ns(), self._stamp(path)
+        state = self.new()
+        try:
+            with path.open("rb") as file:
+                while block := file.read(BLOCK):
+                    state.update(block)
+        except OSError as error:
+            raise self._unreadable(path, error.strerror) from error
+        if self._stamp(path) != before:
+            raise self._unreadable(path, "it changes while it is read")
+        return before, state.hexdigest(), began - before[2] > SETTLED_NS
+
+    def _unreadable(self, path: Path, reason: str | None) -> CopsError:
+        return self.error(f"{path} cannot be read: {reason}. Restore the file.")
+
+
+def sha256_of(path: Path, error: type[CopsError] = DatasetError) -> str:
+    """SHA-256 of a file's content, remembered in the cache folder if that can be written.
+
+    Raises `error` where the file cannot be read, naming it.
+    """
+    hashes = FileHashes(cache_folder() / DATABASE, hashlib.sha256, error)
+    try:
+        return hashes.of([path])[0]
+    except CacheError:  # a memory that cannot be used costs time alone
+        return hashes._hash(path.absolute())[1]
