@@ -31,9 +31,12 @@ def write_run(folder: Path, **changes: object) -> Path:
     """The folder of a run that is done."""
     record = {
         "run_id": "abc123",
-        "status": "done",
-        "seed": 1,
         "method": "0f0f",
+        "study": "trial",
+        "variant": "cops",
+        "seed": 1,
+        "auxiliary": "parts",
+        "status": "done",
         "duration_seconds": 12.5,
         "config": {"study": "trial", "variant": "cops", "model": {"pool": 3}},
         "backbone": {"name": "tiny"},

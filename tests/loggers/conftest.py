@@ -8,6 +8,7 @@ from cops_lightning.core.types import MEAN, MetricRow
 from cops_lightning.loggers import Evaluation, RunInfo
 from cops_lightning.metrics.curves import CategoryCurves, RankingCurves
 from cops_lightning.report.figures import Example
+from cops_lightning.report.tables import Run
 
 
 @pytest.fixture
@@ -16,13 +17,7 @@ def run(tmp_path) -> RunInfo:
     folder = tmp_path / "run"
     folder.mkdir()
     return RunInfo(
-        run_id="abc123",
-        name="cops-parts-seed0",
-        study="trial",
-        variant="cops",
-        method="0f0f",
-        seed=0,
-        auxiliary="parts",
+        Run("abc123", "0f0f", "trial", "cops", 0, "parts"),
         targets=("tiles",),
         backbone="tiny",
         folder=folder,

@@ -6,6 +6,7 @@ import netrc
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import Mock
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from torch import nn
 from wandb.sdk.lib.urls import DEFAULT_BASE_URL
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.loggers import WandbLogger, tracked
+from cops_lightning.loggers import RunInfo, WandbLogger, tracked
 from cops_lightning.loggers.wandb_logger import STEP, trained_parts, wandb_mode
 from cops_lightning.loggers.wandb_media import BANDS, bands, overlay
 from cops_lightning.report.figures import Example
@@ -177,11 +178,13 @@ def start(run, **given) -> None:
 
 def test_an_evaluation_is_filed_as_one_with_the_settings_of_its_method(asked, run):
     config = {"checkpoint": "last.ckpt", "auxiliary": None, "model": {"pool": 3, "limit": None}}
-    start(type(run)(**{**vars(run), "config": config, "kind": "evaluation"}))
+    record = {**asdict(run.identity), "config": config, "method_settings": {"preset": {"epochs": 5}}}
+    start(RunInfo.of(run.folder, record))
     (call,) = asked
     assert (call["job_type"], call["name"]) == ("evaluation", "evaluation-cops-parts-seed0")
-    assert {key: call["config"][key] for key in ("checkpoint", "model")} == {
+    assert {key: call["config"][key] for key in ("checkpoint", "model", "preset")} == {
         "checkpoint": "last.ckpt",
+        "preset": {"epochs": 5},
         "model": {"pool": 3},
     }
     assert "auxiliary" not in call["config"]

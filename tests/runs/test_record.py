@@ -6,9 +6,11 @@ import pytest
 
 from cops_lightning.data import Folder
 from cops_lightning.models.module import EncoderCount
+from cops_lightning.report.tables import Run
 from cops_lightning.runs.record import RunRecord
 
 CONFIG = {"seed": 3, "paths": {"data": "/a"}}
+RUN = Run("0123456789ab", "ba9876543210", "trial", "cops", 3, "none")
 
 
 def read(folder) -> dict:
@@ -16,7 +18,7 @@ def read(folder) -> dict:
 
 
 def test_the_record_is_on_disk_from_the_start_and_says_how_the_run_ended(tmp_path):
-    record = RunRecord(tmp_path, CONFIG, 3, "0123456789ab", "ba9876543210", {"model": {"pool": 5}})
+    record = RunRecord(tmp_path, CONFIG, RUN, {"model": {"pool": 5}})
     assert read(tmp_path)["status"] == "running"
     record.finish("failed", "no space left")
     ended = read(tmp_path)
@@ -26,7 +28,7 @@ def test_the_record_is_on_disk_from_the_start_and_says_how_the_run_ended(tmp_pat
 
 
 def test_it_names_data_backbone_and_what_the_encoder_saw(tmp_path, parts, tiny_model):
-    record = RunRecord(tmp_path, CONFIG, 3, "0123456789ab")
+    record = RunRecord(tmp_path, CONFIG, RUN)
     data = Folder(parts)
     data.find()
     record.add_data("auxiliary", data.auxiliary)
@@ -43,7 +45,7 @@ def test_it_names_data_backbone_and_what_the_encoder_saw(tmp_path, parts, tiny_m
 
 @pytest.mark.parametrize("status", ["done", "failed"])
 def test_further_processes_of_a_distributed_run_write_no_record(tmp_path, status, parts):
-    record = RunRecord(tmp_path, CONFIG, 3, "0123456789ab", written=False)
+    record = RunRecord(tmp_path, CONFIG, RUN, written=False)
     data = Folder(parts)
     data.find()
     record.add_data("auxiliary", data.auxiliary)

@@ -7,20 +7,21 @@ import sys
 import pytest
 import torch
 
+from cops_lightning.report.tables import Run
 from cops_lightning.runs.record import RunRecord
 from cops_lightning.runs.state import Entry, begin_afresh, claimed, leave_traceback, read_entry
 
 CONFIG = {"seed": 0}
-ID = "0123456789ab"
+RUN = Run("0123456789ab", "ba9876543210", "trial", "cops", 0, "none")
 
 
 @pytest.fixture
 def finished(tmp_path) -> tuple:
     """A folder with a run that is done, and the run's id."""
-    record = RunRecord(tmp_path, CONFIG, 0, ID)
+    record = RunRecord(tmp_path, CONFIG, RUN)
     (tmp_path / "results.csv").write_text("numbers\n")
     record.finish("done")
-    return tmp_path, record.run_id
+    return tmp_path, RUN.run_id
 
 
 def test_a_finished_run_is_done(finished):
@@ -55,25 +56,25 @@ def test_results_that_are_not_those_of_the_entry_make_it_undone(finished):
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_a_run_that_did_not_finish_is_not_done_though_it_has_results(tmp_path, status):
-    record = RunRecord(tmp_path, CONFIG, 0, ID)
+    record = RunRecord(tmp_path, CONFIG, RUN)
     (tmp_path / "results.csv").write_text("numbers\n")
     record.finish(status)
-    assert not read_entry(tmp_path, record.run_id).done
+    assert not read_entry(tmp_path, RUN.run_id).done
 
 
 def test_a_run_goes_on_from_a_whole_checkpoint_and_not_from_a_broken_one(tmp_path):
-    record = RunRecord(tmp_path, CONFIG, 0, ID)
+    RunRecord(tmp_path, CONFIG, RUN)
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     torch.save({"epoch": 3, "optimizer_states": []}, last)
-    assert read_entry(tmp_path, record.run_id).checkpoint == last
+    assert read_entry(tmp_path, RUN.run_id).checkpoint == last
     last.write_bytes(last.read_bytes()[:-40])
-    assert read_entry(tmp_path, record.run_id).checkpoint is None
+    assert read_entry(tmp_path, RUN.run_id).checkpoint is None
 
 
 def test_every_attempt_is_counted(finished):
     folder, run_id = finished
-    RunRecord(folder, CONFIG, 0, run_id, entry=read_entry(folder, run_id))
+    RunRecord(folder, CONFIG, RUN, entry=read_entry(folder, run_id))
     assert read_entry(folder, run_id).attempts == 2
 
 

@@ -22,14 +22,7 @@ class RunCallback:
 
     def start(self, run: RunInfo) -> None:
         """The run that begins."""
-        self.run = Run(
-            run_id=run.run_id,
-            method=run.method,
-            study=run.study,
-            variant=run.variant,
-            seed=run.seed,
-            auxiliary=run.auxiliary,
-        )
+        self.run = run.identity
 
     def run_of(self, module: CopsModule) -> Run:
         """The run that began. In a notebook none did: its method is then named by the settings of the module."""

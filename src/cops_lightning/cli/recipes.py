@@ -17,7 +17,7 @@ from cops_lightning.loggers import RunInfo, tracked
 from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
 from cops_lightning.models.detector import TrainableDetector
 from cops_lightning.models.module import CopsModule
-from cops_lightning.report.tables import NOTHING, Run
+from cops_lightning.report.tables import NOTHING
 from cops_lightning.runs.build import (
     build_auxiliary,
     build_callbacks,
@@ -38,6 +38,7 @@ def train(job: Job, record: RunRecord) -> None:
     auxiliary = build_auxiliary(config) if learns(job.settings["model"]) else None
     data = _data(job, auxiliary)
     index = data.auxiliary if isinstance(data, AnomalyDataModule) else None
+    record.add_auxiliary(NOTHING if index is None else index.name)
     _require_unseen(data, () if index is None else categories_of(index.test))
     register_data(record, "auxiliary", [] if index is None else [index])
     register_data(record, "target", _targets(data))
@@ -48,8 +49,7 @@ def train(job: Job, record: RunRecord) -> None:
 
     module = build_module(config)
     module.saved = replace(module.saved, run=_identity(job))
-    record.add_backbone(module.model.backbone.record)
-    _evaluate(job, record, module, data, index.name if index else NOTHING, fit=auxiliary is not None)
+    _evaluate(job, record, module, data, fit=auxiliary is not None)
 
 
 def score(job: Job, record: RunRecord) -> None:
@@ -57,6 +57,7 @@ def score(job: Job, record: RunRecord) -> None:
     checkpoint = read_checkpoint(Path(job.settings["checkpoint"]))
     saved = _saved(job, checkpoint)
     auxiliary = saved.trained_on[0].partition("/")[0] if saved.trained_on else NOTHING
+    record.add_auxiliary(auxiliary)
     data = _data(job, None, auxiliary)
     _require_unseen(data, saved.trained_on)
     register_data(record, "target", _targets(data))
@@ -72,40 +73,13 @@ def score(job: Job, record: RunRecord) -> None:
         module.model.load_released(checkpoint.weights)
     else:
         module.model.load_trained(checkpoint.weights)
-    record.add_backbone(module.model.backbone.record)
-    _evaluate(job, record, module, data, auxiliary, fit=False)
+    _evaluate(job, record, module, data, fit=False)
 
 
-def _evaluate(
-    job: Job, record: RunRecord, module: CopsModule, data: LightningDataModule, auxiliary: str, fit: bool
-) -> None:
+def _evaluate(job: Job, record: RunRecord, module: CopsModule, data: LightningDataModule, fit: bool) -> None:
     """Train if there is anything to train on, test, and say what came out."""
-    backbone = module.model.backbone.record
-    run = Run(
-        run_id=record.run_id,
-        method=job.method,
-        study=job.config.study,
-        variant=job.variant,
-        seed=job.settings["seed"],
-        auxiliary=auxiliary,
-    )
-    info = RunInfo(
-        run_id=record.run_id,
-        name=f"{job.variant}-{auxiliary}-seed{run.seed}",
-        study=run.study,
-        variant=run.variant,
-        method=run.method,
-        seed=run.seed,
-        auxiliary=auxiliary,
-        targets=tuple(index.name for index in _targets(data)),
-        backbone=backbone.name,
-        folder=job.folder,
-        config={
-            **job.method_settings,
-            **{key: value for key, value in job.settings.items() if value not in (None, {})},
-        },
-        kind="evaluation" if job.settings.get("checkpoint") else "run",
-    )
+    record.add_backbone(module.model.backbone.record)
+    info = RunInfo.of(job.folder, record.content)
     callbacks, loggers = build_callbacks(job.config), build_loggers(job.config)
     for callback in callbacks:
         if isinstance(callback, RunCallback):
@@ -118,7 +92,7 @@ def _evaluate(
                 module.model.save_released(job.folder / "checkpoints" / "released.pth")
         trainer.test(module, datamodule=data, verbose=False)
         record.add_encoder(module.count_of_all())
-    show_results(module.rows, job.config.title, backbone, run, job.folder)
+    show_results(module.rows, job.config.title, module.model.backbone.record, info.identity, job.folder)
 
 
 def _data(job: Job, auxiliary: AnomalyDataModule | None, trained_on: str = NOTHING) -> LightningDataModule:

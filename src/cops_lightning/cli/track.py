@@ -4,8 +4,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,16 @@ from cops_lightning.cli.commands import exit_code
 from cops_lightning.core.errors import CopsError
 
 if TYPE_CHECKING:
-    from cops_lightning.loggers import Evaluation, RunInfo, RunLogger
+    from lightning.pytorch.loggers import Logger
+
+    from cops_lightning.loggers import RunInfo
 
 RECORD = "run.json"
+KEYS = {"run_id", "method", "study", "variant", "seed", "auxiliary", "status", "config"}
 PROJECT = "cops_lightning"
 # The tag by which a run of ours is found again in MLflow, which gives runs identities of its own.
 RUN_TAG = "cops_run_id"
+FILES = ("results.csv", "run.json", "run.log", "traceback.txt", "heatmaps", "checkpoints")
 
 EXAMPLES = """\
 examples:
@@ -35,76 +38,6 @@ folder, for `wandb sync`.
 Exit code: 0 where everything was sent, 1 where something could not be."""
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """The folder of a run that has ended, and the content of its run.json."""
-
-    folder: Path
-    record: Mapping[str, Any]
-
-    @property
-    def failure(self) -> CopsError | None:
-        """Why the run did not come to its end, None if it did."""
-        if self.record["status"] == "done":
-            return None
-        return CopsError(self.record.get("error") or f"The run is {self.record['status']}.")
-
-    def info(self) -> "RunInfo":
-        """What loggers file it under."""
-        from cops_lightning.loggers import RunInfo
-        from cops_lightning.report.tables import read_results
-
-        record, config = self.record, self.record["config"]
-        names = {
-            role: [d["name"] for d in record.get("data", ()) if d["role"] == role] for role in ("auxiliary", "target")
-        }
-        results = self.folder / "results.csv"
-        rows = read_results(results) if results.is_file() else []
-        auxiliary = rows[0].run.auxiliary if rows else next(iter(names["auxiliary"]), "none")
-        variant = rows[0].run.variant if rows else config.get("variant") or "evaluation"
-        evaluation = bool(config.get("checkpoint"))
-        return RunInfo(
-            run_id=record["run_id"],
-            name=f"{variant}-{auxiliary}-seed{record['seed']}",
-            study=rows[0].run.study if rows else config.get("study") or "default",
-            variant=variant,
-            method=record.get("method") or "",
-            seed=record["seed"],
-            auxiliary=auxiliary,
-            targets=tuple(names["target"]),
-            backbone=(record.get("backbone") or {}).get("name", "unknown"),
-            folder=self.folder,
-            config=config,
-            kind="evaluation" if evaluation else "run",
-            duration_seconds=record.get("duration_seconds"),
-        )
-
-    def curves(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """The lines of metrics.csv: step and values. None where the run left no curves."""
-        import csv
-
-        file = self.folder / "metrics.csv"
-        if not file.is_file():
-            return
-        with file.open(newline="", encoding="utf-8") as opened:
-            for line in csv.DictReader(opened):
-                step = line.pop("step", None)
-                values = {name: float(cell) for name, cell in line.items() if cell}
-                if step and values:
-                    yield int(step), values
-
-    def evaluation(self) -> "Evaluation | None":
-        """What results.csv and heatmaps/ hold of its evaluation, if it came to one."""
-        from cops_lightning.loggers import Evaluation
-        from cops_lightning.report.tables import read_results
-
-        results = self.folder / "results.csv"
-        if not results.is_file():
-            return None
-        rows = [row.measured for row in read_results(results)]
-        return Evaluation(rows, [], {}, (0.0, 1.0), self.folder / "heatmaps")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     arguments = _parser().parse_args(argv)
@@ -115,105 +48,82 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def track(arguments: argparse.Namespace) -> int:
     """Send every run below the given folders."""
-    runs = [run for folder in arguments.runs for run in find_runs(folder)]
+    from cops_lightning.loggers import RunInfo, replay
+
     lost = 0
-    for run in runs:
-        sent = SEND[arguments.logger](run, arguments)
+    for folder, record in (found for below in arguments.runs for found in find_runs(below)):
+        logger = LOGGERS[arguments.logger](RunInfo.of(folder, record), arguments)
+        sent = replay(folder, record, logger)
         lost += not sent
         if sent:
-            print(f"sent {run.record['run_id']}: {run.folder}")
+            print(f"sent {record['run_id']}: {folder}")
     return int(lost > 0)
 
 
-def find_runs(folder: Path) -> list[FinishedRun]:
-    """The runs below a folder that have ended. Raises CopsError if there is none."""
+def find_runs(below: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Folder and run.json of the runs that have ended. Raises CopsError if there is none."""
     found = []
-    for path in sorted(folder.rglob(RECORD)):
+    for path in sorted(below.rglob(RECORD)):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             raise CopsError(f"{path} is no JSON. Remove that run's folder, or do the run again.") from None
-        if not isinstance(record, dict) or not {"run_id", "status", "seed", "config"} <= record.keys():
-            raise CopsError(f"{path} is not the record of a run: expected the keys run_id, status, seed and config.")
+        if not isinstance(record, dict) or not record.keys() >= KEYS:
+            raise CopsError(f"{path} is not the record of a run: expected the keys {', '.join(sorted(KEYS))}.")
         if record["status"] == "running":
             print(f"not sent: {path.parent} has not ended.")
         else:
-            found.append(FinishedRun(path.parent, record))
+            found.append((path.parent, record))
     if not found:
         raise CopsError(
-            f"There is no run that has ended in or below {folder}: expected {RECORD} with a status. Give the folder "
+            f"There is no run that has ended in or below {below}: expected {RECORD} with a status. Give the folder "
             "of a run, or one below which runs lie."
         )
     return found
 
 
-def _send_to_wandb(run: FinishedRun, arguments: argparse.Namespace) -> bool:
+def _wandb(run: "RunInfo", arguments: argparse.Namespace) -> "Logger":
     from cops_lightning.loggers import WandbLogger
 
     given = {"entity": arguments.entity} if arguments.entity else {}
-    return _replay(run, WandbLogger(save_dir=run.folder, project=arguments.project or PROJECT, **given))
+    return WandbLogger(save_dir=run.folder, project=arguments.project or PROJECT, **given)
 
 
-def _send_to_tensorboard(run: FinishedRun, arguments: argparse.Namespace) -> bool:
+def _tensorboard(run: "RunInfo", arguments: argparse.Namespace) -> "Logger":
     from cops_lightning.loggers import TensorBoardLogger
 
-    return _replay(run, TensorBoardLogger(run.folder))
+    return TensorBoardLogger(run.folder)
 
 
-def _replay(run: FinishedRun, logger: "RunLogger") -> bool:
-    """Send a logger what the run would have sent it; whether that worked."""
-    logger.start(run.info())
-    for step, values in run.curves():
-        logger.log_metrics(values, step)
-    evaluation = run.evaluation()
-    if evaluation is not None:
-        logger.log_evaluation(evaluation)
-    logger.finish(run.failure)
-    return not logger.failed
-
-
-def _send_to_mlflow(run: FinishedRun, arguments: argparse.Namespace) -> bool:
-    """A new run takes the place of the one that was sent before."""
+def _mlflow(run: "RunInfo", arguments: argparse.Namespace) -> "Logger":
+    """A new run, with the files of the run folder, in the place of the one that was sent before."""
     from lightning.pytorch.loggers import MLFlowLogger
 
-    info = run.info()
+    of = run.identity
     try:
         logger = MLFlowLogger(
-            experiment_name=arguments.project or info.study,
-            run_name=info.name,
+            experiment_name=arguments.project or of.study,
+            run_name=run.name,
             tracking_uri=arguments.uri,
-            tags={RUN_TAG: info.run_id, "method": info.method, "status": run.record["status"]},
+            tags={RUN_TAG: of.run_id, "method": of.method},
         )
     except ModuleNotFoundError:
         raise CopsError(
             "MLflow is not installed. Install it by: pip install 'cops_lightning[mlflow]', or choose another --logger."
         ) from None
     client, mine = logger.experiment, logger.run_id
-    for before in client.search_runs([logger.experiment_id], f"tags.{RUN_TAG} = '{info.run_id}'"):
+    for before in client.search_runs([logger.experiment_id], f"tags.{RUN_TAG} = '{of.run_id}'"):
         if before.info.run_id != mine:
             client.delete_run(before.info.run_id)
-    logger.log_hyperparams(dict(info.config))
-    last = 0
-    for last, values in run.curves():
-        logger.log_metrics(values, last)
-    evaluation = run.evaluation()
-    if evaluation is not None:
-        logger.log_metrics(evaluation.scalars(), last)
-    for name in ("results.csv", "run.json", "run.log", "traceback.txt"):
-        if (run.folder / name).is_file():
-            client.log_artifact(mine, str(run.folder / name))
-    for name in ("heatmaps", "checkpoints"):
-        if (run.folder / name).is_dir():
-            client.log_artifacts(mine, str(run.folder / name), name)
-    logger.finalize("success" if run.failure is None else "failed")
-    return True
+    for path in map(run.folder.joinpath, FILES):
+        if path.is_dir():
+            client.log_artifacts(mine, str(path), path.name)
+        elif path.is_file():
+            client.log_artifact(mine, str(path))
+    return logger
 
 
-SEND: dict[str, Callable[[FinishedRun, argparse.Namespace], bool]] = {
-    "wandb": _send_to_wandb,
-    "tensorboard": _send_to_tensorboard,
-    "mlflow": _send_to_mlflow,
-}
+LOGGERS = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -226,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "runs", metavar="RUN", type=Path, nargs="+", help="folder of a run, or one below which runs lie"
     )
-    parser.add_argument("--logger", choices=tuple(SEND), required=True, help="where to")
+    parser.add_argument("--logger", choices=tuple(LOGGERS), required=True, help="where to")
     parser.add_argument(
         "--project",
         metavar="NAME",

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
+
+from cops_lightning.report.tables import Run
 
 # What is only known when a run has ended; trackers keep it as results, not as settings.
 ENDING = ("status", "duration_seconds", "error", "results_sha256")
@@ -12,42 +14,50 @@ ENDING = ("status", "duration_seconds", "error", "results_sha256")
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run, as its loggers know it.
+    """A run, as its loggers and callbacks know it.
 
     Args:
-        run_id: Equal for equal settings and seed, so that a resumed run goes on in the same place.
-        name: What people call the run.
-        study: The study that it belongs to.
-        variant: The setting of the study that it is.
-        method: Hash of all settings that can change its numbers, the seed left out.
-        seed: Of its random numbers.
-        auxiliary: The dataset that was trained on.
+        identity: What its results are filed under.
         targets: The datasets that are tested on.
         backbone: The frozen CLIP.
         folder: The run folder; run.json, checkpoints/ and run.log are read from it.
         config: All settings as plain values; of an evaluation those of its method too.
-        kind: Whether it is a run of the method, or the evaluation of a checkpoint.
         duration_seconds: How long it took, of a run that is sent after it has ended.
     """
 
-    run_id: str
-    name: str
-    study: str
-    variant: str
-    method: str
-    seed: int
-    auxiliary: str
+    identity: Run
     targets: tuple[str, ...]
     backbone: str
     folder: Path
     config: Mapping[str, Any]
-    kind: Literal["run", "evaluation"] = "run"
     duration_seconds: float | None = None
 
+    @classmethod
+    def of(cls, folder: Path, record: Mapping[str, Any]) -> "RunInfo":
+        """The run in `folder`, whose run.json holds `record`."""
+        config = record["config"]
+        if config.get("checkpoint"):
+            # What an evaluation leaves open its checkpoint decides; that is no setting.
+            config = record.get("method_settings", {}) | _stated(config)
+        return cls(
+            Run(**{field.name: record[field.name] for field in fields(Run)}),
+            tuple(data["name"] for data in record.get("data", ()) if data["role"] == "target"),
+            (record.get("backbone") or {}).get("name", "unknown"),
+            folder,
+            config,
+            record.get("duration_seconds"),
+        )
+
     @property
-    def checkpoints(self) -> Path:
-        """The folder of its checkpoints; there is none of a run that trains nothing."""
-        return self.folder / "checkpoints"
+    def kind(self) -> Literal["run", "evaluation"]:
+        """Whether it is a run of the method, or the evaluation of a checkpoint."""
+        return "evaluation" if self.config.get("checkpoint") else "run"
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        name = f"{self.identity.variant}-{self.identity.auxiliary}-seed{self.identity.seed}"
+        return name if self.kind == "run" else f"evaluation-{name}"
 
     def provenance(self) -> dict[str, Any]:
         """What run.json says of where the run comes from (git, versions, weights, data); nothing without that file."""
@@ -56,3 +66,12 @@ class RunInfo:
         except (OSError, ValueError):
             return {}
         return {key: value for key, value in content.items() if key not in ("config", "method_settings", *ENDING)}
+
+
+def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not null."""
+    return {
+        key: _stated(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if value is not None
+    }

@@ -187,23 +187,31 @@ def tracked(loggers: Iterable[Logger], run: RunInfo) -> Iterator[None]:
     A logger that is not ours gets the configuration as hyper-parameters.
     """
     loggers = list(loggers)
+    begin(loggers, run)
+    try:
+        yield
+    except BaseException as error:
+        end(loggers, error)
+        raise
+    end(loggers, None)
+
+
+def begin(loggers: Iterable[Logger], run: RunInfo) -> None:
+    """Start the loggers of a run."""
     for logger in loggers:
         if isinstance(logger, RunLogger):
             logger.start(run)
         else:
             logger.log_hyperparams(dict(run.config))
-    error: BaseException | None = None
-    try:
-        yield
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        for logger in loggers:
-            if isinstance(logger, RunLogger):
-                logger.finish(error)
-            else:
-                _end(logger, error)
+
+
+def end(loggers: Iterable[Logger], error: BaseException | None) -> None:
+    """Finish the loggers of a run that `error` ended, None if it is done."""
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.finish(error)
+        else:
+            _end(logger, error)
 
 
 def _end(logger: Logger, error: BaseException | None) -> None:

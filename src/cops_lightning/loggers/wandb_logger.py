@@ -158,7 +158,7 @@ class WandbLogger(RunLogger, LightningWandbLogger):
         assert self.run is not None
         # In the run folder, from which a run goes on, also where W&B writes elsewhere.
         self._rows, self._present, self._best = (
-            RowLog(self.run.folder / "wandb" / f"rows-{self.run.run_id}.jsonl"),
+            RowLog(self.run.folder / "wandb" / f"rows-{self.run.identity.run_id}.jsonl"),
             set(),
             {},
         )
@@ -259,8 +259,8 @@ class WandbLogger(RunLogger, LightningWandbLogger):
         if error is not None:
             (kept / "traceback.txt").write_text(self._traceback(error), encoding="utf-8")
             run.save(str(kept / "traceback.txt"), base_path=str(kept), policy="now")
-        elif self.run.checkpoints.is_dir():
-            self._log_checkpoints(sorted(path for path in self.run.checkpoints.iterdir() if path.is_file()))
+        else:
+            self._log_checkpoints(sorted(path for path in self.run.folder.glob("checkpoints/*") if path.is_file()))
 
     def _traceback(self, error: BaseException) -> str:
         assert self.run is not None
@@ -299,28 +299,18 @@ class WandbLogger(RunLogger, LightningWandbLogger):
 
 def _filed(run: RunInfo) -> dict[str, Any]:
     """The arguments of wandb.init that the run itself gives."""
-    evaluation = run.kind == "evaluation"
-    config = _without_nulls(run.config) if evaluation else dict(run.config)
-    tags = [f"auxiliary:{run.auxiliary}", *(f"target:{name}" for name in run.targets), f"backbone:{run.backbone}"]
+    of = run.identity
+    tags = [f"auxiliary:{of.auxiliary}", *(f"target:{name}" for name in run.targets), f"backbone:{run.backbone}"]
     filed = {
-        "name": f"evaluation-{run.name}" if evaluation else run.name,
-        "group": run.study,
-        "job_type": "evaluation" if evaluation else run.variant,
+        "name": run.name,
+        "group": of.study,
+        "job_type": of.variant if run.kind == "run" else run.kind,
         "tags": [tag[:LONGEST_TAG] for tag in tags],
-        "config": {**config, "method": run.method, "provenance": run.provenance()},
+        "config": {**run.config, "method": of.method, "provenance": run.provenance()},
         "dir": run.folder,
     }
     # W&B reads the agent's WANDB_RUN_ID where no identity is given.
-    return filed if "WANDB_SWEEP_ID" in os.environ else filed | {"id": run.run_id}
-
-
-def _without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation leaves open what its checkpoint decides; that is no setting."""
-    return {
-        key: _without_nulls(value) if isinstance(value, Mapping) else value
-        for key, value in config.items()
-        if value is not None
-    }
+    return filed if "WANDB_SWEEP_ID" in os.environ else filed | {"id": of.run_id}
 
 
 def _merged(ours: Mapping[str, Any], given: Any) -> Any:

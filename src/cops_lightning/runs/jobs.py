@@ -21,7 +21,7 @@ from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError
 from cops_lightning.core.types import MEAN
-from cops_lightning.report.tables import read_results
+from cops_lightning.report.tables import NOTHING, Run, read_results
 from cops_lightning.runs.identity import identify, learns, run_id
 from cops_lightning.runs.record import RunRecord
 from cops_lightning.runs.state import RESULTS, TRACEBACK, begin_afresh, claimed, leave_traceback, read_entry
@@ -112,12 +112,12 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
 
 def attempt(job: Job, work: Work) -> Outcome:
     """Do what is missing of a job. Whatever ends it is recorded in its folder, and raised."""
-    folder, run = job.folder, run_id(job.method, job.settings)
+    folder, settings = job.folder, job.settings
+    run = run_id(job.method, settings)
+    identity = Run(run, job.method, settings["study"], job.variant, settings["seed"], NOTHING)
 
     def record(written: bool = True) -> RunRecord:
-        return RunRecord(
-            folder, job.settings, job.settings["seed"], run, job.method, job.method_settings, entry, written=written
-        )
+        return RunRecord(folder, settings, identity, job.method_settings, entry, written=written)
 
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # a process of a distributed run: the first one keeps the record
         entry = read_entry(folder, run)

@@ -15,6 +15,7 @@ from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.core.files import digest, replacing
 from cops_lightning.data import DatasetIndex, write_index
 from cops_lightning.models.module import EncoderCount
+from cops_lightning.report.tables import Run
 from cops_lightning.runs.state import RECORD, RESULTS, Entry, Status
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")
@@ -26,10 +27,8 @@ class RunRecord:
     Args:
         folder: of the run.
         config: all its settings, as plain values.
-        seed: of weights, order and draws.
-        run_id: see `identity.run_id`.
-        method: see `identity.method_id`.
-        method_settings: what `method` is the hash of.
+        run: what its results are filed under; its auxiliary dataset is known once there is `add_auxiliary`.
+        method_settings: what `run.method` is the hash of.
         entry: what is there of earlier attempts; `checkpoint` is the one to go on from, None at first.
         written: False for the further processes of a distributed run, which write nothing.
     """
@@ -38,9 +37,7 @@ class RunRecord:
         self,
         folder: Path,
         config: Mapping[str, Any],
-        seed: int,
-        run_id: str,
-        method: str = "",
+        run: Run,
         method_settings: Mapping[str, Any] | None = None,
         entry: Entry | None = None,
         written: bool = True,
@@ -48,22 +45,24 @@ class RunRecord:
         entry = entry or Entry()
         self._written = written
         self.path = folder / RECORD
-        self.run_id = run_id
         self.checkpoint = entry.checkpoint
         self._began = time.monotonic()
         self.content: dict[str, Any] = {
-            "run_id": self.run_id,
-            "method": method,
+            **asdict(run),
             "status": "running",
             "attempts": entry.attempts + 1,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "duration_seconds": None,
-            "seed": seed,
             "git": _git_state(),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "config": dict(config),
             "method_settings": dict(method_settings or {}),
         }
+        self._write()
+
+    def add_auxiliary(self, name: str) -> None:
+        """What the dataset that was trained on is called."""
+        self.content["auxiliary"] = name
         self._write()
 
     def add_backbone(self, record: BackboneRecord) -> None:

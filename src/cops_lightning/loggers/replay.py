@@ -1,0 +1,47 @@
+"""A finished run, sent to a logger as if it were running."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+from cops_lightning.core.errors import CopsError
+from cops_lightning.loggers.evaluation import Evaluation
+from cops_lightning.loggers.run_info import RunInfo
+from cops_lightning.loggers.run_logger import RunLogger, begin, end
+from cops_lightning.report.tables import read_results
+
+
+def replay(folder: Path, record: Mapping[str, Any], logger: Logger) -> bool:
+    """Send what a run folder holds: the curves of metrics.csv, the metrics of results.csv, heat maps, its end.
+
+    `record` is the content of run.json. Returns whether it was sent: a logger of ours fails with a warning. Raises
+    CopsError where a file cannot be read.
+    """
+    begin([logger], RunInfo.of(folder, record))
+    step = 0
+    for step, values in _curves(folder / "metrics.csv"):
+        logger.log_metrics(values, step)
+    if (folder / "results.csv").is_file():
+        rows = [row.measured for row in read_results(folder / "results.csv")]
+        evaluation = Evaluation(rows, [], {}, (0.0, 1.0), folder / "heatmaps")
+        if isinstance(logger, RunLogger):
+            logger.log_evaluation(evaluation)
+        else:
+            logger.log_metrics(evaluation.scalars(), step)
+    done = record["status"] == "done"
+    end([logger], None if done else CopsError(record.get("error") or f"The run is {record['status']}."))
+    return not getattr(logger, "failed", False)
+
+
+def _curves(file: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Step and values of each line; none where the run left no curves."""
+    if file.is_file():
+        with file.open(newline="", encoding="utf-8") as opened:
+            for line in csv.DictReader(opened):
+                step = line.pop("step", None)
+                values = {name: float(cell) for name, cell in line.items() if cell}
+                if step and values:
+                    yield int(step), values
