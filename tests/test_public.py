@@ -29,7 +29,7 @@ def test_every_public_name_is_there_and_documented(name):
 
 
 def test_the_thirteen_datasets_are_public_and_thirteen():
-    from cops_lightning.data import BENCHMARK
+    from cops_lightning.data.catalog import BENCHMARK
     from cops_lightning.data.datamodules import PUBLISHED
 
     public = [getattr(cl, name) for name in cl.__all__]
@@ -38,7 +38,7 @@ def test_the_thirteen_datasets_are_public_and_thirteen():
 
 
 def _spec(name):
-    from cops_lightning.data import find_spec
+    from cops_lightning.data.catalog import find_spec
 
     return find_spec(getattr(name, "name", name))
 

@@ -21,7 +21,7 @@ from torchmetrics import Metric
 
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.types import Features
-from cops_lightning.data import AnomalyDataModule, CopsDataModule
+from cops_lightning.data.datamodules import AnomalyDataModule, CopsDataModule
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.detector import FeatureDetector
 

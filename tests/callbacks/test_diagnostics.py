@@ -12,7 +12,7 @@ from PIL import Image
 from conftest import quiet_trainer
 from cops_lightning.callbacks.diagnostics import DRAW_COLUMNS, Diagnostics, Extent, observe
 from cops_lightning.core.seeding import content_names
-from cops_lightning.data import CopsDataModule, Folder
+from cops_lightning.data.datamodules import CopsDataModule, Folder
 from cops_lightning.models.cops import Components, CoPS
 from cops_lightning.models.module import CopsModule
 

@@ -15,7 +15,8 @@ from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, Featu
 from cops_lightning.core.errors import CacheError, DatasetError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Sample
-from cops_lightning.data import CopsDataModule, DatasetIndex, Folder
+from cops_lightning.data.datamodules import CopsDataModule, Folder
+from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.features import GB
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsModule, EncoderCount

@@ -10,7 +10,8 @@ from lightning import Trainer
 from PIL import Image
 
 from cops_lightning.callbacks.feature_cache import FeatureCaching
-from cops_lightning.data import Folder, read_index
+from cops_lightning.data.datamodules import Folder
+from cops_lightning.data.readers.index_file import read_index
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import read_results
 

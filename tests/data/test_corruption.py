@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import CLIP_STD, Corruption, Folder
-from cops_lightning.data.corruption import LEVELS
+from cops_lightning.core.types import CLIP_STD
+from cops_lightning.data.corruption import LEVELS, Corruption
+from cops_lightning.data.datamodules import Folder
 
 from .conftest import write_image
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data import AnomalyDataset, load_index
+from cops_lightning.data.dataset import AnomalyDataset
+from cops_lightning.data.readers.resolve import load_index
 from data.conftest import MakeTree, write, write_image
 
 BOTTLE = [

@@ -14,7 +14,10 @@ from torchvision import transforms
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.seeding import content_names
-from cops_lightning.data import CLIP_MEAN, CLIP_STD, AnomalyDataset, DatasetIndex, collate, load_index
+from cops_lightning.core.types import CLIP_MEAN, CLIP_STD
+from cops_lightning.data.dataset import AnomalyDataset, collate
+from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.resolve import load_index
 from data.conftest import MakeTree, write_image
 
 RNG = np.random.default_rng(0)

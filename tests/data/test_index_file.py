@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data import load_index, read_index, write_index
+from cops_lightning.data.readers.index_file import read_index, write_index
+from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.data.readers.spec import INDEX_NAME
 from cops_lightning.data.tools.check import check
 from data.conftest import MakeTree

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cops_lightning.data import load_index
+from cops_lightning.data.readers.resolve import load_index
 from data.conftest import MakeTree
 
 # What is planted, the dataset, the layout that is printed, and the (normal, anomalous) test images by category.

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cops_lightning.data import CATALOG, load_index
+from cops_lightning.data.catalog import CATALOG
+from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.data.tools.check import check
 from data.conftest import write
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data import load_index
+from cops_lightning.data.readers.resolve import load_index
 from data.conftest import MakeTree, write
 
 PLACES = ["parts/a/0.png", "parts/a/1.png", "masks/1.png"]

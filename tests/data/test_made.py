@@ -8,7 +8,7 @@ import pytest
 
 from cops_lightning.cli.data import main
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data import load_index
+from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.data.tools.elpv import write_elpv
 from cops_lightning.demo import example
 

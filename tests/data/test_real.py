@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cops_lightning.data import AnomalyDataset, collate, load_index
+from cops_lightning.data.dataset import AnomalyDataset, collate
 from cops_lightning.data.readers.images import read_image
+from cops_lightning.data.readers.resolve import load_index
 
 
 def test_head_ct_is_read_from_its_label_table_with_the_space_in_its_header(real: Path):

@@ -9,7 +9,7 @@ import jaxtyping
 import pytest
 
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import AnomalyDataModule
+from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.demo import VERSION, datamodules, write_mvtec
 from cops_lightning.demo.datamodules import Rendered, RenderedName
 from cops_lightning.demo.writer import DATASETS, TARGETS

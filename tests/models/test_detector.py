@@ -9,7 +9,7 @@ from PIL import Image
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.seeding import content_names
-from cops_lightning.data import preprocess
+from cops_lightning.data.dataset import preprocess
 from cops_lightning.models.cops import CoPS
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (41, 57, 3), dtype=np.uint8)

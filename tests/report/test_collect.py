@@ -147,7 +147,7 @@ def test_empty_places_say_what_to_give(tmp_path):
 
 
 def test_published_values_are_known_for_every_dataset_of_the_benchmark():
-    from cops_lightning.data import BENCHMARK, find_spec
+    from cops_lightning.data.catalog import BENCHMARK, find_spec
     from cops_lightning.report.published import published
 
     known = published()

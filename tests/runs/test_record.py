@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cops_lightning.data import Folder
+from cops_lightning.data.datamodules import Folder
 from cops_lightning.models.module import EncoderCount
 from cops_lightning.report.tables import Run
 from cops_lightning.runs.record import RunRecord

@@ -18,8 +18,9 @@ from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.core.files import replacing
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Batch, Features, Sample
-from cops_lightning.data import AnomalyDataModule, DatasetIndex, loader
-from cops_lightning.data.datamodules import Count, thinned
+from cops_lightning.data.datamodules import AnomalyDataModule, Count, thinned
+from cops_lightning.data.dataset import loader
+from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsModule

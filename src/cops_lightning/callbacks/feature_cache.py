@@ -27,15 +27,9 @@ from cops_lightning.core.files import cache_folder
 from cops_lightning.core.hashes import DATABASE, FileHashes
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.types import DTYPES, Batch, Features, Sample
-from cops_lightning.data import (
-    PREPROCESSING_VERSION,
-    AnomalyDataModule,
-    AnomalyDataset,
-    DatasetIndex,
-    Item,
-    MaskThreshold,
-    loader,
-)
+from cops_lightning.data.datamodules import AnomalyDataModule
+from cops_lightning.data.dataset import PREPROCESSING_VERSION, AnomalyDataset, Item, MaskThreshold, loader
+from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.features import FOLDER, GB, Entry, FeatureKey, FeatureStore, make_room
 from cops_lightning.models.detector import FeatureDetector
 from cops_lightning.models.module import CopsModule, EncoderCount

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import AnomalyDataModule, AnomalyDataset, read_image
+from cops_lightning.data.datamodules import AnomalyDataModule
+from cops_lightning.data.dataset import AnomalyDataset
+from cops_lightning.data.readers.images import read_image
 from cops_lightning.models.module import CopsModule, ScoredImage
 from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.clip.weight_files import PACKAGED
 from cops_lightning.core.types import MetricRow
-from cops_lightning.data import DatasetIndex
+from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.report.tables import NOTHING, Run, summary_table
 from cops_lightning.runs.record import RunRecord
 

@@ -11,8 +11,10 @@ from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.cli.console import register_data, show_results
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import AnomalyDataModule, DatasetIndex, find_spec
+from cops_lightning.data.catalog import find_spec
+from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.protocol import categories_of, require_unseen
+from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.loggers import RunInfo, tracked
 from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
 from cops_lightning.models.detector import TrainableDetector

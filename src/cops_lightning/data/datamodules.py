@@ -14,14 +14,22 @@ import torch
 from annotated_types import Ge, Lt
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from cops_lightning.core.errors import ConfigError, DatasetError, ProtocolError
 from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.types import Batch, Sample
 from cops_lightning.data.catalog import spec_or_none
 from cops_lightning.data.corruption import Corruption
-from cops_lightning.data.dataset import AnomalyDataset, Augment, Item, MaskThreshold, Preprocess, loader
+from cops_lightning.data.dataset import (
+    AnomalyDataset,
+    Augment,
+    Item,
+    MaskThreshold,
+    Preprocess,
+    Preprocessed,
+    loader,
+)
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.data.readers.unlabelled import unlabelled
@@ -179,7 +187,7 @@ class AnomalyDataModule(ImageModule):
         dataset = self._served(index) if self.augment is None else self.dataset(index, _composed(self.augment))
         if self.val_fraction:
             validated = set(held_out(index, self.val_fraction))
-            dataset = Part(dataset, index, [place for place in range(len(index.test)) if place not in validated])
+            dataset = Subset(dataset, [place for place in range(len(index.test)) if place not in validated])
         batches = SharedBatches(EpochShuffle(len(dataset), self.seed), self.batch_size)  # type: ignore[arg-type]
         return self._loader(dataset, self._workers(dataset), batch_sampler=batches)
 
@@ -188,7 +196,7 @@ class AnomalyDataModule(ImageModule):
         if not self.val_fraction:
             return NoLoaders()
         index = self._trained()
-        held = Part(self._served(index), index, held_out(index, self.val_fraction))
+        held = Subset(self._served(index), held_out(index, self.val_fraction))
         return [self._in_order(held, self.eval_batch_size, self._workers(held))]
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
@@ -228,7 +236,7 @@ class AnomalyDataModule(ImageModule):
 
     def _workers(self, dataset: Dataset[Item]) -> int:
         # Cached features are mapped into memory: a worker could only copy them once more.
-        whole = dataset.dataset if isinstance(dataset, Part) else dataset
+        whole = dataset.dataset if isinstance(dataset, Subset) else dataset
         return 0 if any(whole is cached for cached in self.cached.values()) else self.num_workers
 
 
@@ -257,11 +265,7 @@ class Folder(OneDataset):
     The others are those of `AnomalyDataModule`.
     """
 
-    def __init__(
-        self,
-        source: str | Path | DatasetIndex,
-        **settings: Unpack[DataSettings],
-    ) -> None:
+    def __init__(self, source: str | Path | DatasetIndex, **settings: Unpack[DataSettings]) -> None:
         super().__init__(**settings)
         self.source = source
 
@@ -270,7 +274,7 @@ class Folder(OneDataset):
 
 
 class PublishedDataset(OneDataset):
-    """A dataset of the catalogue, which says what it is, how it lies on disk and what is expected of it.
+    """A dataset of the catalogue; `cops-data list` says where it is from and how many images are expected.
 
     Args:
         root: the folder of the dataset, a file that lists it, or a folder that holds it under a usual name; default:
@@ -281,11 +285,7 @@ class PublishedDataset(OneDataset):
 
     catalog_name: ClassVar[str]
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        **settings: Unpack[DataSettings],
-    ) -> None:
+    def __init__(self, root: str | Path | None = None, **settings: Unpack[DataSettings]) -> None:
         super().__init__(**settings)
         self.root = root
 
@@ -294,141 +294,85 @@ class PublishedDataset(OneDataset):
 
 
 class MVTecAD(PublishedDataset):
-    """MVTec-AD: photographs of industrial products and textures.
-
-    15 categories, masks; 467 normal and 1,258 anomalous test images; 3,629 normal training images, not used.
-    Licence: CC BY-NC-SA 4.0. Source: https://www.mvtec.com/company/research/datasets/mvtec-ad
-    """
+    """MVTec-AD (CC BY-NC-SA 4.0): photographs of industrial products and textures, 15 categories with masks."""
 
     catalog_name = "mvtec"
 
 
 class VisA(PublishedDataset):
-    """VisA: photographs of boards, food and other objects, some with several in an image.
-
-    12 categories, masks; 962 normal and 1,200 anomalous test images; 8,659 normal training images, not used.
-    Licence: CC BY 4.0. Source: https://github.com/amazon-science/spot-diff
-    """
+    """VisA (CC BY 4.0): photographs of boards, food and other objects, 12 categories with masks."""
 
     catalog_name = "visa"
 
 
 class BTAD(PublishedDataset):
-    """BTAD: photographs of three industrial products, the BeanTech anomaly detection set.
-
-    3 categories, masks; 451 normal and 290 anomalous test images; 1,799 normal training images, not used.
-    Licence: CC BY-SA. Source: https://github.com/pankajmishra000/VT-ADL
-    """
+    """BTAD (CC BY-SA): photographs of three industrial products, with masks; the BeanTech anomaly detection set."""
 
     catalog_name = "btad"
 
 
 class MPDD(PublishedDataset):
-    """MPDD: photographs of painted metal parts in varying positions and light.
-
-    6 categories, masks; 176 normal and 282 anomalous test images; 888 normal training images, not used.
-    Licence: CC BY-NC-SA 4.0. Source: https://github.com/stepanje/MPDD
-    """
+    """MPDD (CC BY-NC-SA 4.0): painted metal parts in varying positions and light, 6 categories with masks."""
 
     catalog_name = "mpdd"
 
 
 class DTDSynthetic(PublishedDataset):
-    """DTD-Synthetic: textures of DTD with defects that were put in by a program.
-
-    12 categories, masks; 357 normal and 947 anomalous test images; 1,200 normal training images, not used.
-    Licence: none stated. Source: https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1
-    """
+    """DTD-Synthetic (licence: none stated): textures with defects put in by a program, 12 categories with masks."""
 
     catalog_name = "dtd_synthetic"
 
 
 class HeadCT(PublishedDataset):
-    """HeadCT: slices of computed tomography of heads; a haemorrhage is the anomaly.
-
-    One category, no masks, so no pixel metrics; 100 normal and 100 anomalous test images.
-    Licence: none stated. Source: https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage
-    """
+    """HeadCT (licence: none stated): slices of heads; a haemorrhage is the anomaly. No masks, so no pixel metrics."""
 
     catalog_name = "headct"
 
 
 class BrainMRI(PublishedDataset):
-    """BrainMRI: magnetic resonance images of brains; a tumour is the anomaly.
-
-    One category, no masks, so no pixel metrics; 98 normal and 155 anomalous test images.
-    Licence: none stated. Source: https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection
-    """
+    """BrainMRI (licence: none stated): slices of brains; a tumour is the anomaly. No masks, so no pixel metrics."""
 
     catalog_name = "brainmri"
 
 
 class Br35H(PublishedDataset):
-    """Br35H: magnetic resonance images of brains; a tumour is the anomaly.
-
-    One category, no masks, so no pixel metrics; 1,500 normal and 1,500 anomalous test images.
-    Licence: none stated. Source: https://www.kaggle.com/datasets/ahmedhamada0/brain-tumor-detection
-    """
+    """Br35H (licence: none stated): slices of brains; a tumour is the anomaly. No masks, so no pixel metrics."""
 
     catalog_name = "br35h"
 
 
 class ISIC(PublishedDataset):
-    """ISIC 2016: dermoscopic images of skin; the lesion is the anomaly.
-
-    One category, masks; no normal and 379 anomalous test images, so no image metrics.
-    Licence: CC0, ISIC terms of use. Source: https://challenge.isic-archive.com/data/
-    """
+    """ISIC 2016 (CC0, ISIC terms of use): lesions of the skin, with masks. No normal images, so no image metrics."""
 
     catalog_name = "isic"
 
 
 class CVCColonDB(PublishedDataset):
-    """CVC-ColonDB: frames of colonoscopies; a polyp is the anomaly.
-
-    One category, masks; no normal and 380 anomalous test images, so no image metrics.
-    Licence: research and education only. Source: http://vi.cvc.uab.es/colon-qa/cvccolondb/
-    """
+    """CVC-ColonDB (research and education only): polyps, with masks. No normal images, so no image metrics."""
 
     catalog_name = "colondb"
 
 
 class CVCClinicDB(PublishedDataset):
-    """CVC-ClinicDB: frames of colonoscopies; a polyp is the anomaly.
-
-    One category, masks; no normal and 612 anomalous test images, so no image metrics.
-    Licence: research and education only. Source: https://polyp.grand-challenge.org/CVCClinicDB/
-    """
+    """CVC-ClinicDB (research and education only): polyps, with masks. No normal images, so no image metrics."""
 
     catalog_name = "clinicdb"
 
 
 class Kvasir(PublishedDataset):
-    """Kvasir-SEG: endoscopic images of the colon; a polyp is the anomaly.
-
-    One category, masks; no normal and 1,000 anomalous test images, so no image metrics.
-    Licence: research and education only. Source: https://datasets.simula.no/kvasir-seg/
-    """
+    """Kvasir-SEG (research and education only): polyps, with masks. No normal images, so no image metrics."""
 
     catalog_name = "kvasir"
 
 
 class Endo(PublishedDataset):
-    """EndoTect 2020: endoscopic images of the colon, the test images of a challenge; a polyp is the anomaly.
-
-    One category, masks; no normal and 200 anomalous test images, so no image metrics.
-    Licence: none stated. Source: https://endotect.com/
-    """
+    """EndoTect 2020 (licence: none stated): polyps, with masks. No normal images, so no image metrics."""
 
     catalog_name = "endo"
 
 
 class MagneticTile(PublishedDataset):
-    """Magnetic tile defects: photographs of magnetic tiles with surface defects; not among the thirteen.
-
-    One category, masks; 952 normal and 392 anomalous test images.
-    Licence: free to use, cite Huang et al. 2018. Source: https://github.com/abin24/Magnetic-tile-defect-datasets.
-    """
+    """Magnetic tile defects (free to use, cite Huang et al. 2018), with masks; not among the thirteen."""
 
     catalog_name = "magnetic_tile"
 
@@ -511,7 +455,7 @@ class ImageFolder(ImageModule):
         """Batches of the images, in order; several processes share them, image by image."""
         if not self.samples:
             self.setup("predict")
-        dataset = UnlabelledDataset(self.samples, Preprocess(self.image_size, has_masks=False))
+        dataset = Preprocessed(self.samples, Preprocess(self.image_size, has_masks=False))
         return self._in_order(dataset, self.batch_size)
 
 
@@ -529,33 +473,6 @@ class NoLoaders(CombinedLoader):
     @flattened.setter
     def flattened(self, flattened: list[Any]) -> None:
         """Lightning sets the loaders again, once it has looked at each of them."""
-
-
-class UnlabelledDataset(Dataset[Item]):
-    """Images without labels, preprocessed for CLIP."""
-
-    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess) -> None:
-        self.samples, self.preprocess = samples, preprocess
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, place: int) -> Item:
-        return self.preprocess(self.samples[place])
-
-
-class Part(Dataset[Item]):
-    """The images of a dataset at some places."""
-
-    def __init__(self, dataset: Dataset[Item], index: DatasetIndex, places: Sequence[int]) -> None:
-        self.dataset, self.name, self.places = dataset, index.name, places
-        self.samples = tuple(index.test[place] for place in places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, place: int) -> Item:
-        return self.dataset[self.places[place]]
 
 
 def thinned(index: DatasetIndex, limit: int | None) -> DatasetIndex:

@@ -94,7 +94,20 @@ class Preprocess:
         return np.ascontiguousarray(changed), None if mask is None else np.ascontiguousarray(changed_mask)
 
 
-class AnomalyDataset(Dataset[Item]):
+class Preprocessed(Dataset[Item]):
+    """Samples, preprocessed for CLIP."""
+
+    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+        self.samples, self.preprocess = samples, preprocess
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, place: int) -> Item:
+        return self.preprocess(self.samples[place])
+
+
+class AnomalyDataset(Preprocessed):
     """One split of an index, preprocessed for CLIP; see `Preprocess` for what that means and for `augment`.
 
     `mask_threshold` says which mask values are anomalous: "released" takes all but 0, as the released program does,
@@ -112,14 +125,8 @@ class AnomalyDataset(Dataset[Item]):
         corruption: Corruption | None = None,
     ) -> None:
         threshold = 0 if mask_threshold == "released" else index.mask_threshold
-        self.name, self.samples = index.name, index.split(split)
-        self.preprocess = Preprocess(size, index.has_masks, threshold, augment, corruption)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, place: int) -> Item:
-        return self.preprocess(self.samples[place])
+        self.name = index.name
+        super().__init__(index.split(split), Preprocess(size, index.has_masks, threshold, augment, corruption))
 
 
 def preprocess(image: str | Path | Image.Image | UInt8[np.ndarray, "h w 3"], size: int) -> Float[Tensor, "3 s s"]:

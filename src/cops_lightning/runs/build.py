@@ -13,8 +13,8 @@ from cops_lightning.callbacks.results import Results
 from cops_lightning.config.check import TARGET, check_node, locate
 from cops_lightning.config.options import find_option, resolved
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.data import AnomalyDataModule, expand_targets, find_data_module
-from cops_lightning.data.datamodules import PublishedDataset
+from cops_lightning.data.catalog import expand_targets
+from cops_lightning.data.datamodules import AnomalyDataModule, PublishedDataset, find_data_module
 from cops_lightning.models.build import build
 from cops_lightning.models.checkpoint import WholeFiles
 from cops_lightning.models.module import CopsModule

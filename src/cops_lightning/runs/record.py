@@ -13,7 +13,8 @@ from typing import Any
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.core.files import digest, replacing
-from cops_lightning.data import DatasetIndex, write_index
+from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.index_file import write_index
 from cops_lightning.models.module import EncoderCount
 from cops_lightning.report.tables import Run
 from cops_lightning.runs.state import RECORD, RESULTS, Entry, Status

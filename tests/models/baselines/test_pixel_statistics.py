@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cops_lightning.clip.weights import load_backbone
-from cops_lightning.data import normalise
+from cops_lightning.data.dataset import normalise
 from cops_lightning.demo import ProceduralDataset
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.baselines.pixel_statistics import Brightness, HandCrafted, odd_places, odd_share, rgb

@@ -87,7 +87,7 @@ class DatasetSpec:
     wrappers: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
-    unconfirmed_train: frozenset[str] = frozenset()
+    unconfirmed_train: tuple[str, ...] = ()
 
     @property
     def categories(self) -> tuple[str, ...]:
