@@ -177,7 +177,7 @@ def start(run, **given) -> None:
 
 
 def test_an_evaluation_is_filed_as_one_with_the_settings_of_its_method(asked, run):
-    config = {"checkpoint": "last.ckpt", "auxiliary": None, "model": {"pool": 3, "limit": None}}
+    config = {"checkpoint": "last.ckpt", "auxiliary": None, "model": {"pool": 3, "limit": None}, "preset": {}}
     record = {**asdict(run.identity), "config": config, "method_settings": {"preset": {"epochs": 5}}}
     start(RunInfo.of(run.folder, record))
     (call,) = asked

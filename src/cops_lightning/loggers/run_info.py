@@ -69,9 +69,9 @@ class RunInfo:
 
 
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are not null."""
+    """The settings that are neither null nor empty."""
     return {
         key: _stated(value) if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if value is not None
+        if value not in (None, {})
     }
