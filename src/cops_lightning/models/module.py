@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning import LightningModule
 from torch import Tensor
+from torch.utils.data import Subset
 from torchmetrics import Metric
 
 from cops_lightning.clip.frozen_clip import FrozenClip
@@ -373,6 +374,11 @@ def _listed(loaders: Any) -> list[Any]:
 def _tested(loader: Any) -> tuple[str, Sequence[Sample]]:
     """The name of a loader's dataset, and its samples as far as they are known before they are read."""
     dataset = getattr(loader, "dataset", None)
-    samples = getattr(dataset, "samples", ())
+    if isinstance(dataset, Subset):
+        whole = getattr(dataset.dataset, "samples", ())
+        samples: Sequence[Sample] = [whole[place] for place in dataset.indices] if whole else ()
+        dataset = dataset.dataset
+    else:
+        samples = getattr(dataset, "samples", ())
     name = getattr(dataset, "name", None) or (samples[0].dataset if samples else None)
     return from_first(name or "images"), samples
