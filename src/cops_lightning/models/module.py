@@ -374,11 +374,9 @@ def _listed(loaders: Any) -> list[Any]:
 def _tested(loader: Any) -> tuple[str, Sequence[Sample]]:
     """The name of a loader's dataset, and its samples as far as they are known before they are read."""
     dataset = getattr(loader, "dataset", None)
-    if isinstance(dataset, Subset):
-        whole = getattr(dataset.dataset, "samples", ())
-        samples: Sequence[Sample] = [whole[place] for place in dataset.indices] if whole else ()
-        dataset = dataset.dataset
-    else:
-        samples = getattr(dataset, "samples", ())
-    name = getattr(dataset, "name", None) or (samples[0].dataset if samples else None)
+    whole = dataset.dataset if isinstance(dataset, Subset) else dataset
+    samples: Sequence[Sample] = getattr(whole, "samples", ())
+    if samples and isinstance(dataset, Subset):
+        samples = [samples[place] for place in dataset.indices]
+    name = getattr(whole, "name", None) or (samples[0].dataset if samples else None)
     return from_first(name or "images"), samples
