@@ -38,20 +38,15 @@ from torch import Tensor, nn
 
 from cops_lightning.clip.image_encoder import ImageEncoder
 from cops_lightning.core.files import digest
-from cops_lightning.demo.captions import ANOMALOUS, NORMAL, TEMPLATES, caption_pair, phrases
-from cops_lightning.demo.catalog import (
-    CATEGORIES,
-    DEFECTS,
-    LIGHTING,
-    OPEN_CATEGORIES,
-    OPEN_DEFECT,
-    categories,
-    defects_of,
-)
-from cops_lightning.demo.dataset import VERSION, Example, ProceduralDataset
-from cops_lightning.demo.sampling import Streams, render_pair
+from cops_lightning.demo import CATEGORIES as PACKAGED
+from cops_lightning.demo import VERSION, Example, categories, defects_of, example
+from cops_lightning.demo.images import LIGHTING, Streams
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.baselines.pixel_statistics import odd_places, odd_share
+from pretraining.captions import ANOMALOUS, NORMAL, TEMPLATES, caption_pair, phrases
+from pretraining.catalog import CATEGORIES, DEFECTS, OPEN_DEFECT
+from pretraining.catalog import NAMED as NAMED_CATEGORIES
+from pretraining.pairs import render_pair
 
 IMAGE, PATCH = 112, 8
 GRID = IMAGE // PATCH
@@ -89,10 +84,7 @@ class Stage:
 
 
 WEIGHTS = {"state": 1.0, "contrast": 0.3, "values": 1.0, "pooled": 0.5, "original": 0.4, "early": 0.4}
-NAMED = {
-    kind: tuple(c.name for c in categories("pretrain") if c.kind == kind and c.name not in OPEN_CATEGORIES)
-    for kind in ("texture", "object", "medical")
-}
+NAMED = {kind: tuple(c.name for c in NAMED_CATEGORIES if c.kind == kind) for kind in ("texture", "object", "medical")}
 STAGES = {
     # From scratch: everything alike.
     "all": Stage(
@@ -120,7 +112,7 @@ def write_vocabulary(file: Path) -> None:
     lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
     rank = {tuple(line.split()): i for i, line in enumerate(lines)}
     stock, words = SimpleTokenizer(), set()
-    named = [text for c in categories("pretrain") for text in (c.name, *c.synonyms)]
+    named = [text for c in CATEGORIES.values() for text in (c.name, *c.synonyms)]
     named += [text for d in DEFECTS.values() if not d.held_out for text in (d.name, *d.synonyms)]
     for text in (*phrases(), *named):
         words |= {"".join(stock.byte_encoder[b] for b in word.encode()) for word in stock.pat.findall(text.lower())}
@@ -145,8 +137,8 @@ def write_vocabulary(file: Path) -> None:
 
 @cache
 def spoken_pieces(file: str) -> tuple[str, ...]:
-    """Pieces of the vocabulary that look like words or syllables and are no part of any other split's names."""
-    others = {w for c in CATEGORIES.values() if c.split != "pretrain" for t in (c.name, *c.synonyms) for w in t.split()}
+    """Pieces of the vocabulary that look like words or syllables and are no part of the package's categories' names."""
+    others = {word for c in PACKAGED.values() for text in (c.name, *c.synonyms) for word in text.split()}
     pieces = (piece.removesuffix("</w>") for piece in SimpleTokenizer(bpe_path=file).encoder)
     return tuple(sorted({p for p in pieces if p.isascii() and p.isalpha() and p not in others}))
 
@@ -641,17 +633,17 @@ def measure(options: argparse.Namespace) -> None:
         control = CLIP(**config).eval()
         rows[f"random weights, seed {seed}"] = zero_shot(control, state_axis(control, tokenizer))
     results: dict[str, dict[str, dict[str, float]]] = {row: {} for row in rows}
-    data = ProceduralDataset(options.split, None, options.images, options.images, options.seed)
-    for number, name in enumerate(data.categories):
-        examples = data[2 * options.images * number : 2 * options.images * (number + 1)]
+    names = [c.name for c in categories(options.split)]
+    for number, name in enumerate(names, 1):
+        examples = [
+            example(name, role, i, options.seed) for role in ("normal", "anomalous") for i in range(options.images)
+        ]
         for row, detect in rows.items():
             results[row][name] = aurocs(detect, examples)
             shown = ", ".join(f"{what} {value:.1f}" for what, value in results[row][name].items())
-            print(f"{number + 1}/{len(data.categories)} {name} | {row}: {shown}", flush=True)
+            print(f"{number}/{len(names)} {name} | {row}: {shown}", flush=True)
     for row, found in results.items():
-        means = {
-            what: float(np.mean([values[what] for values in found.values()])) for what in found[data.categories[0]]
-        }
+        means = {what: float(np.mean([values[what] for values in found.values()])) for what in found[names[0]]}
         print(f"mean | {row}: " + ", ".join(f"{what} {value:.1f}" for what, value in means.items()), flush=True)
         found["mean"] = means
     if options.out:

@@ -12,7 +12,7 @@ from cops_lightning.config.check import check
 from cops_lightning.config.options import default_nodes
 from cops_lightning.config.settings import TrainSettings
 from cops_lightning.core.files import conf_folder
-from cops_lightning.demo.writer import TARGETS
+from cops_lightning.data.catalog import GROUPS
 from cops_lightning.metrics.suite import COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def test_the_grid_of_ablations_is_that_of_the_hydra_sweep():
 def test_the_search_maximises_a_metric_of_its_one_target():
     search = read(ROOT / "experiments" / "wandb_sweeps" / "hyperparameters.yaml")
     target, metric = search["metric"]["name"].split("/")
-    assert target in TARGETS
+    assert target in GROUPS["procedural"]
     assert metric in {f"{level}_{name}" for level, name in COLUMNS}
     chosen = {key: extremes(parameter)[0] for key, parameter in search["parameters"].items()}
     assert composed(search, chosen)["targets"] == [target]

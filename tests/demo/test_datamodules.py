@@ -9,10 +9,11 @@ import jaxtyping
 import pytest
 
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.data.catalog import GROUPS
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.demo import VERSION, datamodules, write_mvtec
 from cops_lightning.demo.datamodules import Rendered, RenderedName
-from cops_lightning.demo.writer import DATASETS, TARGETS
+from cops_lightning.demo.writer import DATASETS
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_before_anything_is_rendered
 
 def test_names_are_stated_alike():
     assert get_args(RenderedName) == tuple(DATASETS)
-    assert set(TARGETS) == set(DATASETS) - {"procedural_auxiliary"}
+    assert set(GROUPS["procedural"]) == set(DATASETS) - {"procedural_auxiliary"}
 
 
 def test_a_rendered_dataset_takes_the_settings_of_every_data_module():

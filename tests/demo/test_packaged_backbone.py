@@ -13,7 +13,7 @@ from PIL import Image
 
 import cops_lightning.demo
 from cops_lightning.benchmark.baseline import encode_image
-from cops_lightning.demo import ProceduralDataset
+from cops_lightning.demo import categories, example
 from cops_lightning.metrics.ranking import ranking_scores
 
 FOLDER = Path(cops_lightning.demo.__file__).parent / "mini"
@@ -50,7 +50,9 @@ def test_the_stock_tokenizer_spells_any_text(model):
 def test_hand_written_prompts_find_defects_of_categories_it_never_saw(model):
     """Far from what a real CLIP does, and far from chance: with 100 + 100 images that is 0.5 +- 0.04."""
     clip, preprocess, tokenizer = model
-    data = ProceduralDataset("auxiliary", normal=10, anomalous=10)[:]
+    data = [
+        example(c.name, role, i) for c in categories("auxiliary") for role in ("normal", "anomalous") for i in range(10)
+    ]
     with torch.no_grad():
         words = (("flawless", "normal", "undamaged"), ("damaged", "defective", "abnormal"))
         texts = [clip.encode_text(tokenizer([f"a photo of a {w} object." for w in state])).mean(0) for state in words]

@@ -1,10 +1,9 @@
 """Procedural images of textures, objects and medical look-alikes, with defects and pixel-exact masks.
 
-    from cops_lightning.demo import ProceduralDataset, example
+    from cops_lightning.demo import example, write_all
 
     example("gear", "anomalous", 7)             # one image, its mask and its defect, always the same
-    ProceduralDataset("test", "hard")           # a sequence of examples
-    write_all(Path("data/procedural"))          # the same on disk, as MVTec AD lies on disk
+    write_all(Path("data/procedural"))          # all on disk, as MVTec AD lies on disk
 
 Auxiliary and test categories share no name with each other nor with the categories that the packaged backbone `mini`
 was pre-trained on; two defects, thread and dent, are held out for test images. The generator teaches and tests
@@ -12,7 +11,7 @@ software: it is no measure of how well a method inspects real products, let alon
 """
 
 from cops_lightning.demo.catalog import CATEGORIES, DEFECTS, CategorySpec, DefectSpec, categories, defects_of
-from cops_lightning.demo.dataset import VERSION, Example, ProceduralDataset, example
+from cops_lightning.demo.images import VERSION, Example, example
 from cops_lightning.demo.writer import write_all, write_mvtec
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "CategorySpec",
     "DefectSpec",
     "Example",
-    "ProceduralDataset",
     "categories",
     "defects_of",
     "example",

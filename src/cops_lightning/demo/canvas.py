@@ -44,6 +44,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "cyan": (0.20, 0.68, 0.72),
     "silver": (0.70, 0.71, 0.73),
 }
+METALS = ("silver", "gray", "orange", "black", "yellow")
 
 
 # ---- draws -----------------------------------------------------------------------------------------------------------
@@ -178,6 +179,13 @@ def cells(rng: Generator, count: int) -> tuple[Plane, Any]:
     at = rng.integers(0, SIDE, (count, 2))
     holes[at[:, 0], at[:, 1]] = 0
     return cv2.distanceTransformWithLabels(holes, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+
+
+def relative_distance(rng: Generator, count: int) -> Plane:
+    """Distance to the nearest of `count` random points, softened; its mean is one half."""
+    distance = soften(cells(rng, count)[0], 0.8)
+    plane: Plane = distance / (2 * float(distance.mean()))
+    return plane
 
 
 def shades(rng: Generator, index: Any, count: int = 1024) -> Plane:
@@ -342,3 +350,24 @@ def place(rng: Generator, below: Picture, above: Picture, subject: Plane) -> Sce
     shift = (whole(rng, -4, 4), whole(rng, -4, 4))
     shadow = np.roll(soften(subject, 3), shift, (0, 1))
     return Scene(blend(scaled(below, 1 - 0.45 * shadow), above, subject), subject)
+
+
+def surface(picture: Picture) -> Scene:
+    """A texture, which is looked at everywhere."""
+    return Scene(picture, FULL)
+
+
+def scan(picture: Picture, subject: Plane) -> Scene:
+    """The subject on black, as in scans."""
+    return Scene(blend(plain((0.03, 0.03, 0.03)), picture, subject), subject)
+
+
+def finish(rng: Generator, below: Picture, above: Picture, subject: Plane, strength: Number = 0.35) -> Scene:
+    """An object in relief on its background."""
+    return place(rng, below, relief(rng, above, subject, strength), subject)
+
+
+def gloss(pose: Pose, picture: Picture, across: Number = 1.0) -> Picture:
+    """A highlight along the axis of a round body."""
+    _, y = pose.local()
+    return scaled(picture, 0.65 + 0.5 * np.clip(1 - np.abs(y / across + 0.25), 0, 1))

@@ -9,7 +9,7 @@ from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.data.datamodules import DataSettings, OneDataset
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.resolve import load_index
-from cops_lightning.demo.dataset import VERSION
+from cops_lightning.demo.images import VERSION
 from cops_lightning.demo.writer import DATASETS, write_mvtec
 
 RenderedName = Literal["procedural_auxiliary", "procedural_easy", "procedural_medium", "procedural_hard"]

@@ -1,6 +1,6 @@
 """Painters of defects: each changes a normal scene somewhere and says how far its paint reaches.
 
-What is marked as anomalous is decided in `sampling`: the pixels inside that reach that a viewer sees changed.
+What is marked as anomalous is decided in `images`: the pixels inside that reach that a viewer sees changed.
 """
 
 # ruff: noqa: D103  (a painter is named for what it does)
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.random import Generator
 
 from cops_lightning.demo.canvas import (
-    FULL,
     SIDE,
     TAU,
     Colour,
@@ -30,7 +29,6 @@ from cops_lightning.demo.canvas import (
     lit,
     noise,
     paint,
-    plain,
     polygon,
     regular,
     scaled,
@@ -46,7 +44,7 @@ Painted = tuple[Picture, Plane]
 # ---- where and in what colour ----------------------------------------------------------------------------------------
 
 
-def _spot(rng: Generator, subject: Plane) -> tuple[float, float]:
+def spot(rng: Generator, subject: Plane) -> tuple[float, float]:
     """A point on the subject, (x, y)."""
     for _ in range(20):
         y, x = whole(rng, 8, SIDE - 9), whole(rng, 8, SIDE - 9)
@@ -59,14 +57,14 @@ def _spot(rng: Generator, subject: Plane) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _tone(picture: Picture, x: Number, y: Number) -> Colour:
+def tone_at(picture: Picture, x: Number, y: Number) -> Colour:
     """The colour around a point."""
     px, py = int(np.clip(x, 2, SIDE - 3)), int(np.clip(y, 2, SIDE - 3))
     tone: Colour = picture[py - 2 : py + 3, px - 2 : px + 3].reshape(-1, 3).mean(0)
     return tone
 
 
-def _contrasting(rng: Generator, tone: Colour) -> Colour:
+def contrasting(rng: Generator, tone: Colour) -> Colour:
     """Much darker, much lighter, or any colour."""
     kind = rng.random()
     if kind < 0.4:
@@ -76,11 +74,11 @@ def _contrasting(rng: Generator, tone: Colour) -> Colour:
     return colour(rng)
 
 
-def _gaussian(x: Number, y: Number, sigma: Number) -> Plane:
+def gaussian(x: Number, y: Number, sigma: Number) -> Plane:
     return np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * sigma * sigma))
 
 
-def _moved(picture: Picture, dx: Plane, dy: Plane) -> Picture:
+def shifted(picture: Picture, dx: Plane, dy: Plane) -> Picture:
     """The picture read dx, dy pixels away."""
     return cv2.remap(picture, X + dx, Y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
@@ -89,47 +87,47 @@ def _moved(picture: Picture, dx: Plane, dy: Plane) -> Picture:
 
 
 def scratch(rng: Generator, scene: Scene) -> Painted:
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     reach = np.zeros((SIDE, SIDE), np.float32)
     for _ in range(whole(rng, 1, 3)):
         line = wander(rng, x + rng.uniform(-10, 10), y + rng.uniform(-10, 10), rng.uniform(22, 60), 0.08, 5)
         reach = np.maximum(reach, stroke(line, rng.uniform(1, 2.4)))
-    tone, change = _tone(scene.picture, x, y), rng.uniform(0.3, 0.6)
+    tone, change = tone_at(scene.picture, x, y), rng.uniform(0.3, 0.6)
     tone = np.clip(tone + (change if tone.mean() < 0.55 else -change), 0, 1)
     return paint(scene.picture, tone, reach * rng.uniform(0.7, 1)), reach
 
 
 def crack(rng: Generator, scene: Scene) -> Painted:
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     path = wander(rng, x, y, rng.uniform(30, 70), 0.9, 12)
     reach = stroke(path, rng.uniform(1, 2.6))
     for _ in range(whole(rng, 0, 2)):
         fork = path[whole(rng, 2, 9)]
         reach = np.maximum(reach, stroke(wander(rng, float(fork[0]), float(fork[1]), rng.uniform(10, 25), 0.8, 6), 1))
-    tone = _tone(scene.picture, x, y)
+    tone = tone_at(scene.picture, x, y)
     return paint(scene.picture, tone * 0.2 if tone.mean() > 0.25 else np.minimum(tone + 0.5, 1), reach * 0.95), reach
 
 
 def hole(rng: Generator, scene: Scene) -> Painted:
-    (x, y), radius = _spot(rng, scene.subject), rng.uniform(4, 14)
+    (x, y), radius = spot(rng, scene.subject), rng.uniform(4, 14)
     stretch = rng.uniform(1, 1.6)
     reach = blob(rng, x, y, radius, stretch, rough=0.5)
-    tone = _tone(scene.picture, x, y)
+    tone = tone_at(scene.picture, x, y)
     picture = paint(scene.picture, np.clip(tone * 1.3, 0, 1), soften(reach, 2) * 0.5)
     depth = rng.uniform(0.0, 0.12) if tone.mean() > 0.3 else rng.uniform(0.6, 0.95)
     return blend(picture, lit((depth,) * 3, 0.8 + 0.4 * noise(rng, 16)), reach), np.maximum(reach, soften(reach, 2))
 
 
 def stain(rng: Generator, scene: Scene) -> Painted:
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     reach = blob(rng, x, y, rng.uniform(8, 24), rough=1.3, soft=0.3)
-    tone = _contrasting(rng, _tone(scene.picture, x, y))
+    tone = contrasting(rng, tone_at(scene.picture, x, y))
     return paint(scene.picture, tone, reach * rng.uniform(0.35, 0.7)), reach
 
 
 def contamination(rng: Generator, scene: Scene) -> Painted:
-    x, y = _spot(rng, scene.subject)
-    tone, reach = _contrasting(rng, _tone(scene.picture, x, y)), np.zeros((SIDE, SIDE), np.float32)
+    x, y = spot(rng, scene.subject)
+    tone, reach = contrasting(rng, tone_at(scene.picture, x, y)), np.zeros((SIDE, SIDE), np.float32)
     for _ in range(whole(rng, 1, 6)):
         dot = blob(rng, x + rng.uniform(-18, 18), y + rng.uniform(-18, 18), rng.uniform(2, 6), rough=0.4)
         reach = np.maximum(reach, dot)
@@ -138,7 +136,7 @@ def contamination(rng: Generator, scene: Scene) -> Painted:
 
 def missing_part(rng: Generator, scene: Scene) -> Painted:
     """A piece of the rim gives way to the background; of a texture, a patch of the layer below shows."""
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     outside = scene.picture[scene.subject < 0.05]
     if len(outside) < 50:
         reach = blob(rng, x, y, rng.uniform(8, 20), rough=0.7, soft=0.06)
@@ -153,36 +151,36 @@ def missing_part(rng: Generator, scene: Scene) -> Painted:
 
 
 def cut(rng: Generator, scene: Scene) -> Painted:
-    (x, y), angle = _spot(rng, scene.subject), rng.uniform(0, TAU)
+    (x, y), angle = spot(rng, scene.subject), rng.uniform(0, TAU)
     along = np.array([np.cos(angle), np.sin(angle)])
     across, start = np.array([-along[1], along[0]]), np.array([x, y])
     length, width = rng.uniform(16, 42), rng.uniform(2, 4.5)
     end, middle = start + along * length, start + along * length / 2
     slit = polygon([start, middle + across * width, end, middle - across * width])
-    lip, tone = stroke([start + across * width * 0.7, end + across * width * 0.7], 1.2), _tone(scene.picture, x, y)
+    lip, tone = stroke([start + across * width * 0.7, end + across * width * 0.7], 1.2), tone_at(scene.picture, x, y)
     picture = paint(scene.picture, np.minimum(tone * 1.4 + 0.1, 1), lip * 0.7)
     return paint(picture, tone * 0.15 if tone.mean() > 0.2 else tone + 0.5, slit), np.maximum(slit, lip)
 
 
 def deformation(rng: Generator, scene: Scene) -> Painted:
     """Shifted, twisted or pinched."""
-    (x, y), radius = _spot(rng, scene.subject), rng.uniform(12, 26)
-    reach, kind = _gaussian(x, y, radius * 0.55), whole(rng, 0, 2)
+    (x, y), radius = spot(rng, scene.subject), rng.uniform(12, 26)
+    reach, kind = gaussian(x, y, radius * 0.55), whole(rng, 0, 2)
     if kind == 0:
         angle, far = rng.uniform(0, TAU), rng.uniform(7, 16)
-        return _moved(scene.picture, reach * (far * np.cos(angle)).item(), reach * (far * np.sin(angle)).item()), reach
+        return shifted(scene.picture, reach * (far * np.cos(angle)).item(), reach * (far * np.sin(angle)).item()), reach
     dx, dy = X - x, Y - y
     if kind == 1:
         turn = reach * (rng.uniform(1, 2.5) * choose(rng, [-1, 1]))
-        return _moved(
+        return shifted(
             scene.picture, np.cos(turn) * dx - np.sin(turn) * dy - dx, np.sin(turn) * dx + np.cos(turn) * dy - dy
         ), reach
     squeeze = reach * choose(rng, [rng.uniform(0.8, 1.6), -rng.uniform(0.5, 0.85)])
-    return _moved(scene.picture, dx * squeeze, dy * squeeze), reach
+    return shifted(scene.picture, dx * squeeze, dy * squeeze), reach
 
 
 def discoloration(rng: Generator, scene: Scene) -> Painted:
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     reach = blob(rng, x, y, rng.uniform(10, 28), rough=0.8, soft=rng.uniform(0.05, 0.4))
     gain = rng.uniform(0.5, 1.6, 3).astype(np.float32)
     if float(np.abs(gain - 1).mean()) < 0.25:
@@ -192,7 +190,7 @@ def discoloration(rng: Generator, scene: Scene) -> Painted:
 
 def wear(rng: Generator, scene: Scene) -> Painted:
     """Rubbed until the pattern fades."""
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     reach = blob(rng, x, y, rng.uniform(10, 26), rough=1.0, soft=0.25)
     flat = soften(scene.picture, rng.uniform(3, 8))
     pale = np.clip(flat + rng.uniform(-0.15, 0.25), 0, 1)
@@ -201,7 +199,7 @@ def wear(rng: Generator, scene: Scene) -> Painted:
 
 def foreign_object(rng: Generator, scene: Scene) -> Painted:
     """Something that lies on top: a chip, a bar, a ring or a star."""
-    (x, y), size, turn = _spot(rng, scene.subject), rng.uniform(5, 15), rng.uniform(0, TAU)
+    (x, y), size, turn = spot(rng, scene.subject), rng.uniform(5, 15), rng.uniform(0, TAU)
     kind, flat = whole(rng, 0, 3), rng.uniform(0.25, 1)
     if kind == 0:
         reach = polygon(regular(whole(rng, 3, 6), size, turn) + np.array([x, y]))
@@ -213,27 +211,27 @@ def foreign_object(rng: Generator, scene: Scene) -> Painted:
         corners = whole(rng, 4, 7)
         star = np.stack([regular(corners, size, turn), regular(corners, size * 0.5, turn + np.pi / corners)], 1)
         reach = polygon(star.reshape(-1, 2) + np.array([x, y]))
-    tone, shadow = _contrasting(rng, _tone(scene.picture, x, y)), soften(np.roll(reach, (2, 2), (0, 1)), 1.5)
+    tone, shadow = contrasting(rng, tone_at(scene.picture, x, y)), soften(np.roll(reach, (2, 2), (0, 1)), 1.5)
     picture = scaled(scene.picture, 1 - 0.35 * shadow)
     return blend(picture, lit(tone, 0.8 + 0.4 * noise(rng, 24)), reach), np.maximum(reach, shadow)
 
 
 def fold(rng: Generator, scene: Scene) -> Painted:
     """A crease: light on one side, dark on the other, the pattern shifted along it."""
-    (x, y), angle = _spot(rng, scene.subject), rng.uniform(0, TAU)
+    (x, y), angle = spot(rng, scene.subject), rng.uniform(0, TAU)
     length, width = rng.uniform(14, 32), rng.uniform(2.5, 6)
     c, s = float(np.cos(angle)), float(np.sin(angle))
     u, v = c * (X - x) + s * (Y - y), c * (Y - y) - s * (X - x)
     v = v + rng.uniform(-4, 4) * (u / length) ** 2
     reach = np.exp(-((u / length) ** 4) - (v / width) ** 2)
     slope = reach * v / width
-    moved = _moved(scene.picture, -s * 5 * reach, c * 5 * reach)
+    moved = shifted(scene.picture, -s * 5 * reach, c * 5 * reach)
     return np.clip(scaled(moved, 1 + rng.uniform(0.8, 1.6) * choose(rng, [-1, 1]) * slope), 0, 1), reach
 
 
 def misplacement(rng: Generator, scene: Scene) -> Painted:
     """A piece of the same picture in the wrong place, turned or mirrored."""
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     half = (whole(rng, 6, 18), whole(rng, 6, 18))
     x0, y0 = whole(rng, half[0], SIDE - half[0]), whole(rng, half[1], SIDE - half[1])
     turned = np.ascontiguousarray(scene.picture[::-1, :: choose(rng, [-1, 1])])
@@ -252,22 +250,22 @@ def misplacement(rng: Generator, scene: Scene) -> Painted:
     return blend(scene.picture, moved, reach), reach
 
 
-# ---- held out from pre-training --------------------------------------------------------------------------------------
+# ---- held out: in test images only -----------------------------------------------------------------------------------
 
 
 def thread(rng: Generator, scene: Scene) -> Painted:
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     bends = rng.uniform(-0.35, 0.35) + np.cumsum(rng.uniform(-0.12, 0.12, 24))
     angles = rng.uniform(0, TAU) + np.cumsum(bends + rng.uniform(-0.1, 0.1, 24))
     path = np.array([x, y]) + 2.6 * np.cumsum(np.stack([np.cos(angles), np.sin(angles)], 1), 0)
     line = stroke(path, rng.uniform(1.2, 2.6))
     shadow = np.roll(line, (2, 2), (0, 1))
     picture = scaled(scene.picture, 1 - 0.35 * shadow)
-    return paint(picture, _contrasting(rng, _tone(scene.picture, x, y)), line), np.maximum(line, shadow)
+    return paint(picture, contrasting(rng, tone_at(scene.picture, x, y)), line), np.maximum(line, shadow)
 
 
 def dent(rng: Generator, scene: Scene) -> Painted:
-    (x, y), radius, angle = _spot(rng, scene.subject), rng.uniform(7, 18), rng.uniform(0, TAU)
+    (x, y), radius, angle = spot(rng, scene.subject), rng.uniform(7, 18), rng.uniform(0, TAU)
     dx, dy = (X - x) / radius, (Y - y) / radius
     reach = np.exp(-(dx * dx + dy * dy))
     slope = (float(np.cos(angle)) * dx + float(np.sin(angle)) * dy) * reach
@@ -277,87 +275,15 @@ def dent(rng: Generator, scene: Scene) -> Painted:
 # ---- medical ---------------------------------------------------------------------------------------------------------
 
 
-def polyp(rng: Generator, scene: Scene) -> Painted:
-    (x, y), radius = _spot(rng, scene.subject), rng.uniform(9, 20)
-    reach = blob(rng, x, y, radius, rng.uniform(1, 1.5), rough=0.25)
-    height = np.clip(1 - np.hypot(X - x + radius * 0.25, Y - y + radius * 0.25) / (1.6 * radius), 0, 1)
-    tone, shadow = (
-        np.clip(_tone(scene.picture, x, y) * np.array([1.15, 0.85, 0.85], np.float32), 0, 1),
-        soften(reach, 2.5),
-    )
-    picture = scaled(scene.picture, 1 - 0.3 * np.roll(shadow, (2, 2), (0, 1)))
-    picture = blend(picture, np.clip(lit(tone, 0.58 + 0.6 * height + 0.15 * noise(rng, 24)), 0, 1), reach)
-    return paint(picture, (1, 1, 1), ellipse(x - radius * 0.3, y - radius * 0.35, 1.8) * 0.8), np.maximum(reach, shadow)
-
-
 def lesion(rng: Generator, scene: Scene) -> Painted:
-    x, y = _spot(rng, cv2.erode(scene.subject, np.ones((15, 15), np.uint8)))
-    reach, tone = blob(rng, x, y, rng.uniform(6, 16), rough=0.7, soft=0.25), _tone(scene.picture, x, y)
+    x, y = spot(rng, cv2.erode(scene.subject, np.ones((15, 15), np.uint8)))
+    reach, tone = blob(rng, x, y, rng.uniform(6, 16), rough=0.7, soft=0.25), tone_at(scene.picture, x, y)
     tone = np.clip(tone + rng.uniform(0.25, 0.5), 0, 1) if tone.mean() < 0.6 else tone * 0.4
     return blend(scene.picture, lit(tone, 0.85 + 0.3 * noise(rng, 24)), reach * 0.9), reach
 
 
 def mole(rng: Generator, scene: Scene) -> Painted:
-    x, y = _spot(rng, scene.subject)
+    x, y = spot(rng, scene.subject)
     reach = blob(rng, x, y, rng.uniform(7, 20), rng.uniform(1, 1.6), rough=0.9, soft=0.2)
     tone = np.array([rng.uniform(0.15, 0.4), rng.uniform(0.08, 0.22), rng.uniform(0.05, 0.18)], np.float32)
     return blend(scene.picture, lit(tone, 0.7 + 0.6 * clouds(rng, 10, 2)), reach * 0.92), reach
-
-
-# ---- open: no name, any look -----------------------------------------------------------------------------------------
-
-
-def _any_region(rng: Generator, x: Number, y: Number) -> Plane:
-    kind, size = whole(rng, 0, 6), rng.uniform(5, 22)
-    if kind <= 1:
-        return blob(rng, x, y, size, rng.uniform(1, 3), rough=rng.uniform(0.1, 1.6), soft=rng.uniform(0.03, 0.4))
-    if kind == 2:
-        return stroke(wander(rng, x, y, rng.uniform(15, 75), rng.uniform(0, 1.2), whole(rng, 3, 14)), rng.uniform(1, 6))
-    if kind == 3:
-        return polygon(regular(whole(rng, 3, 8), size, rng.uniform(0, TAU)) * [1, rng.uniform(0.3, 1)] + [x, y])
-    if kind == 4:
-        reach = np.zeros((SIDE, SIDE), np.float32)
-        for _ in range(whole(rng, 2, 8)):
-            at = (x + rng.uniform(-22, 22), y + rng.uniform(-22, 22))
-            reach = np.maximum(reach, ellipse(*at, rng.uniform(1.5, 5), rng.uniform(1.5, 5), rng.uniform(0, TAU)))
-        return reach
-    if kind == 5:
-        plane: Plane = np.clip(ellipse(x, y, size) - ellipse(x, y, size * rng.uniform(0.4, 0.85)), 0, 1)
-        return plane
-    near = _gaussian(x, y, size)
-    return np.clip((noise(rng, rng.uniform(8, 40)) - 0.5) * 4, 0, 1) * (near > 0.4)
-
-
-def _any_change(rng: Generator, picture: Picture, x: Number, y: Number) -> Picture:
-    kind, tone = whole(rng, 0, 9), _tone(picture, x, y)
-    if kind == 0:
-        return plain(_contrasting(rng, tone))
-    if kind == 1:
-        return lit(_contrasting(rng, tone), 0.6 + 0.8 * clouds(rng, rng.uniform(6, 50), 3))
-    if kind == 2:
-        return picture * rng.uniform(0.2, 0.7)
-    if kind == 3:
-        return picture + (1 - picture) * rng.uniform(0.3, 0.7)
-    if kind == 4:
-        return picture[..., rng.permutation(3)] * rng.uniform(0.7, 1.3, 3).astype(np.float32)
-    if kind == 5:
-        return 1 - picture
-    drawn: Picture
-    if kind == 6:
-        drawn = soften(picture, rng.uniform(2, 8)) + rng.uniform(-0.15, 0.15)
-        return drawn
-    if kind == 7:
-        return np.roll(np.rot90(picture, whole(rng, 0, 3)), (whole(rng, 12, 100), whole(rng, 12, 100)), (0, 1))
-    if kind == 8:
-        angle, far = rng.uniform(0, TAU), rng.uniform(4, 14)
-        return _moved(picture, FULL * (far * np.cos(angle)).item(), FULL * (far * np.sin(angle)).item())
-    drawn = picture + rng.uniform(0.15, 0.5) * (rng.random((SIDE, SIDE, 1), dtype=np.float32) - 0.5) * 2
-    return drawn
-
-
-def any_defect(rng: Generator, scene: Scene) -> Painted:
-    """A defect of the open grammar: any region, changed in any way."""
-    x, y = _spot(rng, scene.subject)
-    reach = _any_region(rng, x, y)
-    changed = np.clip(_any_change(rng, scene.picture, x, y), 0, 1)
-    return blend(scene.picture, changed, reach * rng.uniform(0.5, 1)), reach

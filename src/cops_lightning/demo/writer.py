@@ -10,9 +10,8 @@ from rich.progress import track
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.files import new_folder
-from cops_lightning.data.catalog import GROUPS
 from cops_lightning.demo.catalog import CategorySpec, categories
-from cops_lightning.demo.dataset import GOOD, VERSION, example
+from cops_lightning.demo.images import GOOD, VERSION, example
 
 MANIFEST = "procedural.json"
 FOLDERS = {
@@ -21,9 +20,7 @@ FOLDERS = {
     "medium": categories("test", "medium"),
     "hard": categories("test", "hard"),
 }
-
 DATASETS = {f"procedural_{name}": chosen for name, chosen in FOLDERS.items()}  # under names of their own
-TARGETS = GROUPS["procedural"]
 
 
 def folder_name(name: str) -> str:

@@ -6,7 +6,7 @@ import torch
 
 from cops_lightning.clip.weights import load_backbone
 from cops_lightning.data.dataset import normalise
-from cops_lightning.demo import ProceduralDataset
+from cops_lightning.demo import categories, example
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.baselines.pixel_statistics import Brightness, HandCrafted, odd_places, odd_share, rgb
 
@@ -68,9 +68,10 @@ def test_brightness_is_the_mean_of_pixels(backbone):
 
 
 def test_procedural_images_do_not_give_themselves_away_by_brightness_but_by_odd_places(backbone):
-    data = ProceduralDataset("auxiliary", normal=10, anomalous=10)[:]
-    labels = np.array([example.anomalous for example in data])
-    images = np.stack([example.image[:112, :112] for example in data])
+    roles = [role for role in ("normal", "anomalous") for _ in range(10)]
+    data = [example(c.name, role, i % 10) for c in categories("auxiliary") for i, role in enumerate(roles)]
+    labels = np.array([made.anomalous for made in data])
+    images = np.stack([made.image[:112, :112] for made in data])
     aurocs = {}
     for detector in (HandCrafted(backbone, 112, "nearest"), Brightness(backbone, 112, "nearest")):
         scores = detector.score(stack(*images)).image.numpy()

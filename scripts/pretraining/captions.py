@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from cops_lightning.demo.canvas import chance, choose, whole
-from cops_lightning.demo.catalog import OPEN_CATEGORIES, CategorySpec, DefectSpec
+from cops_lightning.demo.catalog import CategorySpec, DefectSpec
+from pretraining.catalog import OPEN_CATEGORIES
 
 NORMAL = (
     "flawless {}", "perfect {}", "unblemished {}", "intact {}", "undamaged {}", "normal {}", "good {}", "clean {}",

@@ -1,14 +1,10 @@
 """Renderers of textures: each fills the whole canvas with one material, normal but never twice the same."""
 
-# ruff: noqa: D103  (a renderer is named for what it draws)
-
 import numpy as np
 from numpy.random import Generator
 
 from cops_lightning.demo.canvas import (
-    FULL,
     SIDE,
-    Picture,
     Plane,
     Scene,
     X,
@@ -20,16 +16,17 @@ from cops_lightning.demo.canvas import (
     choose,
     clouds,
     colour,
-    colour_unlike,
     lit,
     noise,
     paint,
     plain,
+    relative_distance,
     scaled,
     shades,
     soften,
     step,
     stroke,
+    surface,
     wander,
     wave,
     whole,
@@ -37,25 +34,11 @@ from cops_lightning.demo.canvas import (
 )
 
 
-def _surface(picture: Picture) -> Scene:
-    return Scene(picture, FULL)
-
-
-def _relative_distance(rng: Generator, count: int) -> Plane:
-    """Distance to the nearest of `count` seeds, softened; its mean is one half."""
-    distance = soften(cells(rng, count)[0], 0.8)
-    plane: Plane = distance / (2 * float(distance.mean()))
-    return plane
-
-
-# ---- pre-training ----------------------------------------------------------------------------------------------------
-
-
 def wood(rng: Generator) -> Scene:
     tone, (u, _) = colour(rng, ["brown", "beige", "orange", "gray"]), axes(rng)
     rings = wave(u / rng.uniform(7, 22) + clouds(rng, 3, 3) * rng.uniform(1, 4))
     fibre = noise(rng, 64, 4) if chance(rng, 0.5) else noise(rng, 4, 64)
-    return _surface(
+    return surface(
         blend(plain(tone * 0.6), plain(np.minimum(tone * 1.15, 1)), np.clip(0.65 * rings + 0.35 * fibre, 0, 1))
     )
 
@@ -65,33 +48,33 @@ def marble(rng: Generator) -> Scene:
     folds = np.sin(u / rng.uniform(14, 40) + rng.uniform(5, 12) * clouds(rng, 4))
     veins = (1 - np.abs(folds)) ** rng.uniform(3, 8)
     vein = np.clip(1 - tone, 0.1, 0.8) if chance(rng, 0.5) else tone * 0.5
-    return _surface(paint(lit(tone, 0.85 + 0.3 * clouds(rng, 3, 3)), vein, veins * rng.uniform(0.3, 0.7)))
+    return surface(paint(lit(tone, 0.85 + 0.3 * clouds(rng, 3, 3)), vein, veins * rng.uniform(0.3, 0.7)))
 
 
 def brushed_metal(rng: Generator) -> Scene:
     tone = colour(rng, ["silver", "gray", "orange", "beige"])
     lines = 0.6 * noise(rng, 3, SIDE) + 0.4 * noise(rng, 8, SIDE)
-    return _surface(lit(tone, 0.72 + 0.5 * (lines.T if chance(rng, 0.5) else lines)))
+    return surface(lit(tone, 0.72 + 0.5 * (lines.T if chance(rng, 0.5) else lines)))
 
 
 def carpet(rng: Generator) -> Scene:
     tone, (_, v) = colour(rng), axes(rng)
     pile = 0.6 * noise(rng, SIDE) + 0.4 * noise(rng, 64)
     rows = 0.18 * wave(v / rng.uniform(8, 16)) * whole(rng, 0, 1)
-    return _surface(lit(tone, 0.45 + 0.6 * pile + rows + 0.3 * (clouds(rng, 6, 2) - 0.5)))
+    return surface(lit(tone, 0.45 + 0.6 * pile + rows + 0.3 * (clouds(rng, 6, 2) - 0.5)))
 
 
 def knitwear(rng: Generator) -> Scene:
     tone, (u, v), pitch = colour(rng), axes(rng, 0.3, warp=5), rng.uniform(9, 18)
     across = zigzag(u / pitch)
     loops = wave(v / pitch * 1.3 + across * 0.9)
-    return _surface(lit(tone, 0.35 + 0.4 * loops + 1.4 * (1 - across) * across + 0.12 * (noise(rng, 96) - 0.5)))
+    return surface(lit(tone, 0.35 + 0.4 * loops + 1.4 * (1 - across) * across + 0.12 * (noise(rng, 96) - 0.5)))
 
 
 def concrete(rng: Generator) -> Scene:
     tone = colour(rng, ["gray", "beige", "white", "brown"])
     pores = step(noise(rng, 64) - rng.uniform(0.85, 1.0), 0.1)
-    return _surface(paint(lit(tone, 0.6 + 0.8 * clouds(rng, 4, 6, 0.65)), tone * 0.4, pores * 0.6))
+    return surface(paint(lit(tone, 0.6 + 0.8 * clouds(rng, 4, 6, 0.65)), tone * 0.4, pores * 0.6))
 
 
 def paper(rng: Generator) -> Scene:
@@ -100,18 +83,18 @@ def paper(rng: Generator) -> Scene:
     if chance(rng, 0.5):
         (_, v), pitch = axes(rng, 0.1), rng.uniform(10, 22)
         picture = paint(picture, (0.35, 0.45, 0.7), step(zigzag(v / pitch) - (1 - 1.3 / pitch), 0.1) * 0.6)
-    return _surface(picture)
+    return surface(picture)
 
 
 def cork(rng: Generator) -> Scene:
     tone, (distance, index) = colour(rng, ["brown", "beige", "orange"]), cells(rng, whole(rng, 150, 500))
-    return _surface(lit(tone, 0.5 + 0.5 * shades(rng, index) + 0.2 * noise(rng, 64) - 0.015 * distance))
+    return surface(lit(tone, 0.5 + 0.5 * shades(rng, index) + 0.2 * noise(rng, 64) - 0.015 * distance))
 
 
 def denim(rng: Generator) -> Scene:
     tone, (u, v), pitch = colour(rng, ["blue", "black", "gray", "cyan"]), axes(rng), rng.uniform(3.5, 7)
     twill, weft = wave((u + v / 2) / pitch), wave((u - v) / pitch / 1.3)
-    return _surface(lit(tone, 0.38 + 0.5 * twill + 0.3 * weft * twill + 0.25 * noise(rng, 64)))
+    return surface(lit(tone, 0.38 + 0.5 * twill + 0.3 * weft * twill + 0.25 * noise(rng, 64)))
 
 
 def terrazzo(rng: Generator) -> Scene:
@@ -121,26 +104,26 @@ def terrazzo(rng: Generator) -> Scene:
     chips = palette[rng.integers(0, 9, 1024)][index % 1024]
     soft = soften(distance, 0.8)
     edge = step(float(np.percentile(soft, 60)) - soft, 1.5)
-    return _surface(scaled(blend(plain(tone), chips, edge), 0.92 + 0.16 * noise(rng, 64)))
+    return surface(scaled(blend(plain(tone), chips, edge), 0.92 + 0.16 * noise(rng, 64)))
 
 
 def corrugated(rng: Generator) -> Scene:
     tone, (u, _) = colour(rng, ["beige", "brown", "gray", "white", "silver"]), axes(rng, warp=4)
     ridges = wave(u / rng.uniform(6, 16)) ** rng.uniform(0.5, 2)
-    return _surface(lit(tone, 0.45 + 0.5 * ridges + 0.2 * clouds(rng, 6, 3)))
+    return surface(lit(tone, 0.45 + 0.5 * ridges + 0.2 * clouds(rng, 6, 3)))
 
 
 def sandpaper(rng: Generator) -> Scene:
     tone = colour(rng, ["beige", "brown", "gray", "red", "black"])
     grain = soften(rng.random((SIDE, SIDE), dtype=np.float32), rng.uniform(0.5, 1.2))
     grain = (grain - 0.5) / float(grain.std()) * 0.14 + 0.5
-    return _surface(lit(tone, 0.38 + grain + 0.15 * clouds(rng, 3, 2)))
+    return surface(lit(tone, 0.38 + grain + 0.15 * clouds(rng, 3, 2)))
 
 
 def pebbles(rng: Generator) -> Scene:
     tone, (distance, index) = colour(rng, ["gray", "beige", "brown", "white"]), cells(rng, whole(rng, 60, 260))
     dome = np.clip(1 - distance / (3.2 * float(distance.mean())), 0, 1)
-    return _surface(lit(tone, (0.15 + 0.95 * dome**0.7) * (0.7 + 0.6 * shades(rng, index)) + 0.08 * noise(rng, 96)))
+    return surface(lit(tone, (0.15 + 0.95 * dome**0.7) * (0.7 + 0.6 * shades(rng, index)) + 0.08 * noise(rng, 96)))
 
 
 def wallpaper(rng: Generator) -> Scene:
@@ -155,19 +138,19 @@ def wallpaper(rng: Generator) -> Scene:
         petals, size = whole(rng, 0, 7), rng.uniform(0.12, 0.42)
         rim = size * (1 + rng.uniform(0.1, 0.5) * np.cos(petals * angle + rng.uniform(0, 6)))
         picture = paint(picture, colour(rng), step(rim - radius, 0.06))
-    return _surface(picture)
+    return surface(picture)
 
 
 def corduroy(rng: Generator) -> Scene:
     tone, (u, v), pitch = colour(rng), axes(rng, warp=3), rng.uniform(5, 11)
     rib = np.sqrt(1.001 - zigzag(u / pitch) ** 2)
-    return _surface(lit(tone, 0.3 + 0.55 * rib + 0.2 * wave(v / rng.uniform(2.5, 5)) * rib + 0.2 * noise(rng, 96)))
+    return surface(lit(tone, 0.3 + 0.55 * rib + 0.2 * wave(v / rng.uniform(2.5, 5)) * rib + 0.2 * noise(rng, 96)))
 
 
 def foam(rng: Generator) -> Scene:
     tone, sizes = colour(rng, ["yellow", "white", "gray", "blue", "pink", "black"]), whole(rng, 120, 600)
-    pores = np.clip(_relative_distance(rng, sizes), 0, 1.4) ** rng.uniform(0.7, 1.6)
-    return _surface(lit(tone, 0.5 + 0.45 * pores + 0.2 * clouds(rng, 3, 2)))
+    pores = np.clip(relative_distance(rng, sizes), 0, 1.4) ** rng.uniform(0.7, 1.6)
+    return surface(lit(tone, 0.5 + 0.45 * pores + 0.2 * clouds(rng, 3, 2)))
 
 
 def granite(rng: Generator) -> Scene:
@@ -176,7 +159,7 @@ def granite(rng: Generator) -> Scene:
     picture = lit(tone, 0.55 + 0.5 * grains)
     for _ in range(2):
         picture = paint(picture, colour(rng, ["black", "white", "pink", "gray"]), step(noise(rng, 60) - 0.8, 0.2))
-    return _surface(picture)
+    return surface(picture)
 
 
 def felt(rng: Generator) -> Scene:
@@ -184,7 +167,7 @@ def felt(rng: Generator) -> Scene:
     for _ in range(14):
         x, y = rng.uniform(0, SIDE, 2)
         fibres = np.maximum(fibres, stroke(wander(rng, x, y, 60, 0.5, 8), 1))
-    return _surface(lit(tone, 0.6 + 0.3 * clouds(rng, 24, 3) + 0.15 * fibres + 0.25 * (noise(rng, SIDE) - 0.3)))
+    return surface(lit(tone, 0.6 + 0.3 * clouds(rng, 24, 3) + 0.15 * fibres + 0.25 * (noise(rng, SIDE) - 0.3)))
 
 
 def camouflage(rng: Generator) -> Scene:
@@ -194,7 +177,7 @@ def camouflage(rng: Generator) -> Scene:
         picture = paint(
             picture, colour(rng, ["green", "brown", "beige", "black"]), step(clouds(rng, scale, 2) - 0.55, 0.03)
         )
-    return _surface(scaled(picture, 0.9 + 0.2 * noise(rng, 110)))
+    return surface(scaled(picture, 0.9 + 0.2 * noise(rng, 110)))
 
 
 def bamboo_mat(rng: Generator) -> Scene:
@@ -205,7 +188,7 @@ def bamboo_mat(rng: Generator) -> Scene:
     round_ = 1 - zigzag(u / pitch + 0.5) ** 4
     thread = step(zigzag(v / rng.uniform(30, 50)) - 0.9, 0.06)
     picture = lit(tone, (0.35 + 0.5 * round_) * (0.8 + 0.35 * shades(rng, slat)) + 0.2 * noise(rng, 4, 50))
-    return _surface(paint(picture, tone * 0.4, 0.7 * thread))
+    return surface(paint(picture, tone * 0.4, 0.7 * thread))
 
 
 def mosaic(rng: Generator) -> Scene:
@@ -213,7 +196,7 @@ def mosaic(rng: Generator) -> Scene:
     other, far = colour(rng), float(distance.max())
     pieces = blend(plain(tone), plain(other), shades(rng, index))
     ring = np.clip((far - distance) / far, 0, 1)
-    return _surface(scaled(pieces, 0.55 + 0.5 * ring))
+    return surface(scaled(pieces, 0.55 + 0.5 * ring))
 
 
 def plaster(rng: Generator) -> Scene:
@@ -221,7 +204,7 @@ def plaster(rng: Generator) -> Scene:
     height = clouds(rng, rng.uniform(8, 30), 3)
     light = (np.roll(height, 1, 0) - height) + (np.roll(height, 1, 1) - height)
     light[0], light[:, 0] = 0, 0
-    return _surface(lit(tone, 0.9 + rng.uniform(1.0, 3.0) * light + 0.1 * (clouds(rng, 3, 2) - 0.5)))
+    return surface(lit(tone, 0.9 + rng.uniform(1.0, 3.0) * light + 0.1 * (clouds(rng, 3, 2) - 0.5)))
 
 
 def rope(rng: Generator) -> Scene:
@@ -232,7 +215,7 @@ def rope(rng: Generator) -> Scene:
     )
     across = zigzag(u / pitch)
     strands = wave(v / rng.uniform(8, 14) + across * rng.uniform(0.6, 1.4))
-    return _surface(lit(tone, 0.25 + 0.4 * strands + 0.45 * across**0.5 + 0.15 * (noise(rng, 110) - 0.5)))
+    return surface(lit(tone, 0.25 + 0.4 * strands + 0.45 * across**0.5 + 0.15 * (noise(rng, 110) - 0.5)))
 
 
 def parquet(rng: Generator) -> Scene:
@@ -244,93 +227,7 @@ def parquet(rng: Generator) -> Scene:
     block = np.floor(u / pitch) * 7 + np.floor(v / pitch) * 13
     gap = step(zigzag(along * slats) - 0.9, 0.08)
     grain = np.where(turned, noise(rng, 110, 6), noise(rng, 6, 110))
-    return _surface(lit(tone, (0.62 + 0.35 * shades(rng, slat + 5 * block) + 0.2 * grain) * (1 - 0.5 * gap)))
-
-
-# ---- auxiliary -------------------------------------------------------------------------------------------------------
-
-
-def brick_wall(rng: Generator) -> Scene:
-    tone, (u, v) = colour(rng, ["red", "brown", "orange", "gray", "beige"]), axes(rng, 0.1)
-    width = rng.uniform(26, 44)
-    height = width * rng.uniform(0.35, 0.5)
-    row = np.floor(v / height)
-    along = u / width + 0.5 * (row % 2)
-    rim = np.minimum((1 - zigzag(along)) * width, (1 - zigzag(v / height)) * height) / 2
-    bricks = lit(tone, 0.57 + 0.3 * shades(rng, np.floor(along) * 7 + row * 13, 31) + 0.35 * clouds(rng, 16, 3))
-    mortar = lit(colour(rng, ["gray", "white", "beige"]), 0.85 + 0.3 * noise(rng, 64))
-    return _surface(blend(mortar, bricks, step(rim - rng.uniform(0.8, 1.6), 1.0)))
-
-
-def diamond_plate(rng: Generator) -> Scene:
-    tone, (u, v), pitch = colour(rng, ["silver", "gray", "black", "red", "green"]), axes(rng), rng.uniform(16, 28)
-    turned = (np.floor(u / pitch) + np.floor(v / pitch)) % 2 > 0
-    a, b = u / pitch - np.floor(u / pitch) - 0.5, v / pitch - np.floor(v / pitch) - 0.5
-    long, short = np.where(turned, a, b), np.where(turned, b, a)
-    height = 1 - np.hypot(long / 0.42, short / 0.13)
-    return _surface(
-        lit(tone, 0.62 + 0.45 * np.clip(height, 0, 1) - 0.25 * (np.abs(height) < 0.25) + 0.15 * noise(rng, 64))
-    )
-
-
-def wicker(rng: Generator) -> Scene:
-    """Over and under: two sets of bands that cross."""
-    tone, (u, v), pitch = (
-        colour(rng, ["beige", "brown", "orange", "gray", "white"]),
-        axes(rng, warp=4),
-        rng.uniform(8, 18),
-    )
-    over = (np.floor(u / pitch) + np.floor(v / pitch)) % 2
-    a, b = np.abs(np.sin(np.pi * u / pitch)), np.abs(np.sin(np.pi * v / pitch))
-    bands = over * a**0.6 * (0.5 + 0.5 * b) + (1 - over) * b**0.6 * (0.5 + 0.5 * a)
-    other = np.clip(tone * rng.uniform(0.6, 1.25), 0, 1)
-    return _surface(scaled(blend(plain(tone), plain(other), over), 0.3 + 0.7 * bands + 0.15 * (noise(rng, 80) - 0.5)))
-
-
-# ---- test ------------------------------------------------------------------------------------------------------------
-
-
-def ceramic_tile(rng: Generator) -> Scene:
-    tone, (u, v) = colour(rng), axes(rng, 0.15 if chance(rng, 0.7) else 3)
-    pitch, gap = rng.uniform(20, 45), rng.uniform(0.06, 0.16)
-    rim = np.minimum(1 - zigzag(u / pitch), 1 - zigzag(v / pitch))
-    tiles = lit(
-        tone,
-        0.85 + 0.15 * shades(rng, np.floor(u / pitch) * 7 + np.floor(v / pitch) * 13, 31) + 0.1 * clouds(rng, 16, 2),
-    )
-    return _surface(blend(plain(colour(rng, ["gray", "white", "black", "beige"])), tiles, step(rim - gap, 0.05)))
-
-
-def perforated_plate(rng: Generator) -> Scene:
-    tone, (u, v), pitch = (
-        colour(rng, ["silver", "gray", "black", "white", "blue", "brown"]),
-        axes(rng),
-        rng.uniform(12, 26),
-    )
-    along = u / pitch + 0.5 * whole(rng, 0, 1) * (np.floor(v / pitch) % 2)
-    across = v / pitch
-    radius = np.hypot(along - np.floor(along) - 0.5, across - np.floor(across) - 0.5)
-    below = colour(rng, ["black", "gray", "white"])
-    if abs(float(below.mean() - tone.mean())) < 0.25:
-        below = tone * 0.2 if tone.mean() > 0.35 else np.minimum(tone + 0.6, 1)
-    return _surface(
-        blend(plain(below), lit(tone, 0.85 + 0.3 * clouds(rng, 5, 3)), step(radius - rng.uniform(0.22, 0.34)))
-    )
-
-
-def leather(rng: Generator) -> Scene:
-    tone = colour(rng, ["brown", "black", "red", "beige", "green", "gray"])
-    grain = np.clip(1 - _relative_distance(rng, whole(rng, 250, 900)), 0, 1) ** rng.uniform(0.5, 1)
-    return _surface(lit(tone, 0.43 + 0.5 * grain + 0.25 * clouds(rng, 4, 3)))
-
-
-def wire_mesh(rng: Generator) -> Scene:
-    tone, (u, v) = colour(rng, ["silver", "gray", "black", "white", "green"]), axes(rng, warp=3)
-    pitch, width = rng.uniform(9, 20), rng.uniform(0.2, 0.4)
-    a, b = zigzag(u / pitch), zigzag(v / pitch)
-    wires = np.maximum(step(a - (1 - width), 0.12), step(b - (1 - width), 0.12))
-    below = colour_unlike(rng, tone, ["black", "gray", "white", "beige", "blue"], 0.2)
-    return _surface(blend(plain(below), lit(tone, 0.4 + 0.7 * np.maximum(a, b)), wires))
+    return surface(lit(tone, (0.62 + 0.35 * shades(rng, slat + 5 * block) + 0.2 * grain) * (1 - 0.5 * gap)))
 
 
 # ---- open: no name, any look -----------------------------------------------------------------------------------------
@@ -463,4 +360,4 @@ def any_texture(rng: Generator) -> Scene:
         picture = paint(picture, tone, share * depth)
     if chance(rng, 0.3):  # a second, fainter layer
         picture = paint(picture, colour(rng), np.clip(any_field(rng), 0, 1) * rng.uniform(0.1, 0.5))
-    return _surface(scaled(picture, 0.9 + 0.2 * noise(rng, rng.uniform(4, SIDE))))
+    return surface(scaled(picture, 0.9 + 0.2 * noise(rng, rng.uniform(4, SIDE))))

@@ -1,13 +1,12 @@
 """Renderers of objects: one item, or several parts of one, on a background."""
 
-# ruff: noqa: D103  (a renderer is named for what it draws)
-
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import Generator
 
 from cops_lightning.demo.canvas import (
+    METALS,
     SIDE,
     TAU,
     Colour,
@@ -24,6 +23,8 @@ from cops_lightning.demo.canvas import (
     colour,
     colour_unlike,
     contour,
+    finish,
+    gloss,
     ground,
     lit,
     noise,
@@ -31,30 +32,13 @@ from cops_lightning.demo.canvas import (
     place,
     plain,
     regular,
-    relief,
     scaled,
     soften,
     step,
     wave,
     whole,
-    zigzag,
 )
-from cops_lightning.demo.textures import any_field, any_texture
-
-METALS = ("silver", "gray", "orange", "black", "yellow")
-
-
-def _finish(rng: Generator, below: Picture, above: Picture, subject: Plane, strength: Number = 0.35) -> Scene:
-    return place(rng, below, relief(rng, above, subject, strength), subject)
-
-
-def _gloss(pose: Pose, picture: Picture, across: Number = 1.0) -> Picture:
-    """A highlight along the axis of a round body."""
-    _, y = pose.local()
-    return scaled(picture, 0.65 + 0.5 * np.clip(1 - np.abs(y / across + 0.25), 0, 1))
-
-
-# ---- pre-training ----------------------------------------------------------------------------------------------------
+from pretraining.textures import any_field, any_texture
 
 
 def nut(rng: Generator) -> Scene:
@@ -64,7 +48,7 @@ def nut(rng: Generator) -> Scene:
     subject = pose.polygon(regular(6)) * (1 - pose.ellipse(0, 0, bore))
     picture = lit(tone, 0.85 + 0.2 * noise(rng, 100))
     picture = paint(picture, tone * 0.6, pose.ellipse(0, 0, bore + 0.12) * 0.7)
-    return _finish(rng, below, picture, subject)
+    return finish(rng, below, picture, subject)
 
 
 def washer(rng: Generator) -> Scene:
@@ -73,7 +57,7 @@ def washer(rng: Generator) -> Scene:
     subject = pose.ellipse(0, 0, 1) * (1 - pose.ellipse(0, 0, rng.uniform(0.35, 0.65)))
     x, y = pose.local()
     turned = 0.8 + 0.25 * wave(np.hypot(x, y) * rng.uniform(6, 14)) + 0.1 * noise(rng, 60)
-    return _finish(rng, below, lit(tone, turned), subject)
+    return finish(rng, below, lit(tone, turned), subject)
 
 
 def screw(rng: Generator) -> Scene:
@@ -92,7 +76,7 @@ def screw(rng: Generator) -> Scene:
         ]
     )
     thread = 0.6 + 0.5 * wave(x * rng.uniform(7, 12)) * (x > -0.45)
-    return _finish(rng, below, _gloss(pose, lit(tone, thread), 2 * width), np.maximum(shaft, head))
+    return finish(rng, below, gloss(pose, lit(tone, thread), 2 * width), np.maximum(shaft, head))
 
 
 def pill(rng: Generator) -> Scene:
@@ -105,7 +89,7 @@ def pill(rng: Generator) -> Scene:
         dots = regular(whole(rng, 3, 8), 0.6)
         for px, py in dots:
             picture = paint(picture, tone * 0.6, pose.ellipse(px, py * flat, 0.07))
-    return _finish(rng, below, picture, subject, 0.6)
+    return finish(rng, below, picture, subject, 0.6)
 
 
 def bottle(rng: Generator) -> Scene:
@@ -117,7 +101,7 @@ def bottle(rng: Generator) -> Scene:
     shine = np.clip(np.cos(angle * whole(rng, 1, 3) + rng.uniform(0, 6)), 0, 1) ** 4
     walls = 0.5 + 0.4 * wave(radius * rng.uniform(2, 3.5)) + 0.6 * shine * (radius > 0.5)
     picture = paint(lit(tone, walls), tone * 0.25, pose.ellipse(0, 0, rng.uniform(0.3, 0.45)))
-    return _finish(rng, below, picture, pose.ellipse(0, 0, 1))
+    return finish(rng, below, picture, pose.ellipse(0, 0, 1))
 
 
 def circuit_board(rng: Generator) -> Scene:
@@ -138,7 +122,7 @@ def circuit_board(rng: Generator) -> Scene:
         )
     for x, y in ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)):
         picture = paint(picture, copper, pose.ellipse(x, y, 0.09))
-    return _finish(rng, below, picture, subject, 0.2)
+    return finish(rng, below, picture, subject, 0.2)
 
 
 def cookie(rng: Generator) -> Scene:
@@ -154,7 +138,7 @@ def cookie(rng: Generator) -> Scene:
             (0.2, 0.11, 0.07),
             pose.ellipse(radius * np.cos(angle), radius * np.sin(angle), rng.uniform(0.06, 0.12)),
         )
-    return _finish(rng, below, picture, subject, 0.5)
+    return finish(rng, below, picture, subject, 0.5)
 
 
 def candle(rng: Generator) -> Scene:
@@ -165,7 +149,7 @@ def candle(rng: Generator) -> Scene:
     picture = paint(picture, np.clip(tone * 1.2 + 0.05, 0, 1), pose.ellipse(0, 0, 0.75) * 0.5)
     bend = rng.uniform(-0.15, 0.15, 2)
     picture = paint(picture, (0.1, 0.09, 0.08), pose.stroke([[0, 0], bend], 4))
-    return _finish(rng, below, picture, pose.ellipse(0, 0, 1), 0.6)
+    return finish(rng, below, picture, pose.ellipse(0, 0, 1), 0.6)
 
 
 def key(rng: Generator) -> Scene:
@@ -175,7 +159,7 @@ def key(rng: Generator) -> Scene:
     for x in np.arange(0.3, 0.95, rng.uniform(0.13, 0.2)):
         subject = np.maximum(subject, pose.box(float(x), 0, float(x) + 0.08, rng.uniform(0.15, 0.3)))
     subject = subject * (1 - pose.ellipse(-0.72, 0, 0.12))
-    return _finish(rng, below, lit(tone, 0.85 + 0.25 * noise(rng, 40)), subject, 0.5)
+    return finish(rng, below, lit(tone, 0.85 + 0.25 * noise(rng, 40)), subject, 0.5)
 
 
 def chip(rng: Generator) -> Scene:
@@ -198,7 +182,7 @@ def chip(rng: Generator) -> Scene:
         picture = paint(
             picture, (0.75, 0.75, 0.72), pose.stroke([[-0.5, y], [rng.uniform(0, 0.6), y]], 2) * noise(rng, 40, 2)
         )
-    return _finish(rng, below, picture, subject, 0.3)
+    return finish(rng, below, picture, subject, 0.3)
 
 
 def battery(rng: Generator) -> Scene:
@@ -209,7 +193,7 @@ def battery(rng: Generator) -> Scene:
     split = rng.uniform(-0.3, 0.4)
     picture = paint(picture, colour_unlike(rng, tone), pose.box(split, -width, 0.88, width))
     picture = paint(picture, (0.75, 0.75, 0.76), pose.box(0.84, -width, 1, width))
-    return _finish(rng, below, _gloss(pose, picture, width), subject, 0.2)
+    return finish(rng, below, gloss(pose, picture, width), subject, 0.2)
 
 
 def lens(rng: Generator) -> Scene:
@@ -222,7 +206,7 @@ def lens(rng: Generator) -> Scene:
     ring = pose.ellipse(0, 0, 1) - pose.ellipse(0, 0, rng.uniform(0.85, 0.95))
     picture = paint(picture, tone * 0.4, ring)
     picture = paint(picture, (1, 1, 1), soften(pose.ellipse(-0.35, -0.35, 0.2, 0.1, 0.8), 2) * 0.7)
-    return _finish(rng, below, picture, pose.ellipse(0, 0, 1), 0.15)
+    return finish(rng, below, picture, pose.ellipse(0, 0, 1), 0.15)
 
 
 def zipper(rng: Generator) -> Scene:
@@ -246,7 +230,7 @@ def toothbrush(rng: Generator) -> Scene:
         for j in range(3):
             tuft = pose.ellipse(-0.8 + 1.6 * i / (rows - 1), -0.22 + j * 0.22, 0.09)
             picture = paint(picture, pair[(i + j) % 2], tuft * 0.9)
-    return _finish(rng, below, scaled(picture, 0.8 + 0.3 * noise(rng, 110)), subject)
+    return finish(rng, below, scaled(picture, 0.8 + 0.3 * noise(rng, 110)), subject)
 
 
 def bearing(rng: Generator) -> Scene:
@@ -266,7 +250,7 @@ def bearing(rng: Generator) -> Scene:
         size = min(0.5 * (0.65 - bore), 2.4 / balls)
         picture = paint(picture, np.minimum(tone * 1.2, 1), pose.ellipse(px, py, size))
         picture = paint(picture, (1, 1, 1), pose.ellipse(px - 0.03, py - 0.03, size * 0.3))
-    return _finish(rng, below, picture, subject)
+    return finish(rng, below, picture, subject)
 
 
 def watch(rng: Generator) -> Scene:
@@ -282,7 +266,7 @@ def watch(rng: Generator) -> Scene:
     for length, width in ((0.4, 3), (0.62, 2)):
         angle = rng.uniform(0, TAU)
         picture = paint(picture, ink, pose.stroke([[0, 0], [length * np.cos(angle), length * np.sin(angle)]], width))
-    return _finish(rng, below, picture, pose.ellipse(0, 0, 1), 0.3)
+    return finish(rng, below, picture, pose.ellipse(0, 0, 1), 0.3)
 
 
 def spring(rng: Generator) -> Scene:
@@ -307,7 +291,7 @@ def flower(rng: Generator) -> Scene:
         colour_unlike(rng, tone, ["yellow", "brown", "orange"]),
         pose.ellipse(0, 0, rng.uniform(0.2, 0.35)),
     )
-    return _finish(rng, below, picture, subject)
+    return finish(rng, below, picture, subject)
 
 
 def keyboard(rng: Generator) -> Scene:
@@ -326,7 +310,7 @@ def keyboard(rng: Generator) -> Scene:
                     [x + a * 0.6, y + b * 0.7],
                 ]
                 picture = paint(picture, ink, pose.stroke(glyph, 1))
-    return _finish(rng, below, picture, subject, 0.2)
+    return finish(rng, below, picture, subject, 0.2)
 
 
 def fuse(rng: Generator) -> Scene:
@@ -343,7 +327,7 @@ def fuse(rng: Generator) -> Scene:
     )
     for x0, x1 in ((-1.1, -0.5), (0.5, 1.1)):
         picture = paint(picture, tone, pose.box(x0, -width, x1, width))
-    return _finish(rng, below, _gloss(pose, picture, width), subject, 0.2)
+    return finish(rng, below, gloss(pose, picture, width), subject, 0.2)
 
 
 def pencil(rng: Generator) -> Scene:
@@ -354,7 +338,7 @@ def pencil(rng: Generator) -> Scene:
     picture = paint(picture, tone * 0.4, pose.box(0.88, -width, 1, width))
     picture = paint(picture, (0.75, 0.75, 0.75), pose.box(-0.86, -width, -0.72, width))
     picture = paint(picture, colour(rng, ["pink", "white", "red"]), pose.box(-1, -width, -0.86, width))
-    return _finish(rng, below, _gloss(pose, picture, 1.5 * width), subject, 0.1)
+    return finish(rng, below, gloss(pose, picture, 1.5 * width), subject, 0.1)
 
 
 def pizza(rng: Generator) -> Scene:
@@ -370,7 +354,7 @@ def pizza(rng: Generator) -> Scene:
             choose(rng, [(0.7, 0.15, 0.1), (0.25, 0.45, 0.15), (0.15, 0.12, 0.1)]),
             pose.ellipse(*at, rng.uniform(0.07, 0.17)),
         )
-    return _finish(rng, below, picture, pose.ellipse(0, 0, 1))
+    return finish(rng, below, picture, pose.ellipse(0, 0, 1))
 
 
 def paint_palette(rng: Generator) -> Scene:
@@ -383,7 +367,7 @@ def paint_palette(rng: Generator) -> Scene:
         for j in range(rows):
             x, y = -1 + (2 * i + 1) / columns, -0.8 + 1.6 * (j + 0.5) / rows
             picture = paint(picture, colour(rng), pose.ellipse(x, y, 0.8 / columns, 0.62 / rows))
-    return _finish(rng, below, scaled(picture, 0.9 + 0.2 * noise(rng, 30)), subject)
+    return finish(rng, below, scaled(picture, 0.9 + 0.2 * noise(rng, 30)), subject)
 
 
 def cord_bundle(rng: Generator) -> Scene:
@@ -401,141 +385,6 @@ def cord_bundle(rng: Generator) -> Scene:
         )
         subject = np.maximum(subject, cover)
     return place(rng, below, picture, subject)
-
-
-# ---- auxiliary -------------------------------------------------------------------------------------------------------
-
-
-def coin(rng: Generator) -> Scene:
-    below, tone0 = ground(rng)
-    tone, pose = colour_unlike(rng, tone0, ["silver", "yellow", "orange", "brown"]), Pose.draw(rng, 44, 56)
-    picture = lit(tone, 0.85 + 0.2 * noise(rng, 60))
-    ring = pose.ellipse(0, 0, 0.92) - pose.ellipse(0, 0, 0.85)
-    picture = paint(picture, tone * 0.6, ring)
-    lobes, depth = whole(rng, 3, 9), rng.uniform(0.1, 0.35)
-    motif = pose.polygon(0.55 * contour(lambda a: 1 - depth + depth * np.cos(lobes * a)))
-    picture = paint(picture, np.clip(tone * 1.25, 0, 1), motif * 0.7)
-    return _finish(rng, below, relief(rng, picture, motif, 0.5), pose.ellipse(0, 0, 1))
-
-
-PIPS = {
-    3: ((-0.5, -0.5), (0, 0), (0.5, 0.5)),
-    4: ((-0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (0.5, -0.5)),
-    5: ((-0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (0.5, -0.5), (0, 0)),
-    6: ((-0.5, -0.6), (-0.5, 0), (-0.5, 0.6), (0.5, -0.6), (0.5, 0), (0.5, 0.6)),
-}
-
-
-def dice(rng: Generator) -> Scene:
-    below, tone0 = ground(rng)
-    tone, pose = colour_unlike(rng, tone0), Pose.draw(rng, 30, 42)
-    picture = lit(tone, 0.95 + 0.08 * noise(rng, 32))
-    ink = np.full(3, 0.95 if tone.mean() < 0.5 else 0.08)
-    for x, y in PIPS[whole(rng, 3, 6)]:
-        picture = paint(picture, ink, pose.ellipse(x, y, 0.16))
-    return _finish(rng, below, picture, pose.box(-1, -1, 1, 1))
-
-
-def leaf(rng: Generator) -> Scene:
-    below, tone0 = ground(rng)
-    tone, pose = colour_unlike(rng, tone0, ["green", "yellow", "red", "brown"]), Pose.draw(rng, 48, 58)
-    angle, width = np.linspace(0, np.pi, 30), rng.uniform(0.35, 0.55)
-    upper = np.stack([-np.cos(angle), width * np.sin(angle) ** 1.2], 1)
-    subject = pose.polygon(np.concatenate([upper, -upper]))
-    picture = paint(
-        lit(tone, 0.75 + 0.4 * clouds(rng, 5)), np.minimum(tone * 1.6, 1), pose.stroke([[-1, 0], [1, 0]], 2)
-    )
-    for x in np.linspace(-0.7, 0.6, 7):
-        for side in (-1, 1):
-            picture = paint(picture, np.minimum(tone * 1.4, 1), pose.stroke([[x, 0], [x + 0.3, side * width]], 1) * 0.7)
-    return _finish(rng, below, picture, subject)
-
-
-def comb(rng: Generator) -> Scene:
-    below, tone0 = ground(rng)
-    tone, pose, teeth = colour_unlike(rng, tone0), Pose.draw(rng, 52, 60), whole(rng, 9, 18)
-    subject = pose.box(-1, -0.5, 1, -0.2)
-    for x in np.linspace(-0.95, 0.95, teeth):
-        subject = np.maximum(subject, pose.box(float(x) - 0.5 / teeth, -0.25, float(x) + 0.5 / teeth, 0.5))
-    return _finish(rng, below, lit(tone, 0.85 + 0.25 * noise(rng, 30)), subject)
-
-
-def socket(rng: Generator) -> Scene:
-    below, tone0 = ground(rng)
-    tone, pose = colour_unlike(rng, tone0, ["white", "beige", "gray", "black"]), Pose.draw(rng, 42, 50, 0.1)
-    picture = paint(lit(tone, 0.95 + 0.08 * noise(rng, 20)), tone * 0.75, pose.ellipse(0, 0, 0.75))
-    picture = paint(picture, tone * 0.9, pose.ellipse(0, 0, 0.68))
-    for x in (-0.3, 0.3):
-        picture = paint(picture, (0.06, 0.06, 0.06), pose.ellipse(x, 0, 0.11))
-    for y in (-0.62, 0.62):
-        picture = paint(picture, (0.7, 0.7, 0.7), pose.box(-0.08, y - 0.06, 0.08, y + 0.06))
-    return _finish(rng, below, picture, pose.box(-1, -1, 1, 1))
-
-
-# ---- test ------------------------------------------------------------------------------------------------------------
-
-
-def button(rng: Generator) -> Scene:
-    below, tone0 = ground(rng)
-    tone, pose, holes = colour_unlike(rng, tone0), Pose.draw(rng, 40, 54), choose(rng, [2, 4])
-    subject = pose.ellipse(0, 0, 1)
-    picture = paint(lit(tone, 0.92 + 0.12 * clouds(rng, 6, 3)), tone * 0.75, pose.ellipse(0, 0, 0.78) * 0.5)
-    for px, py in regular(holes, 0.25, np.pi / 4):
-        picture = paint(picture, (0.05, 0.05, 0.06), pose.ellipse(px, py, 0.1))
-    return _finish(rng, below, picture, subject, 0.5)
-
-
-def gear(rng: Generator) -> Scene:
-    below, tone0 = ground(rng)
-    tone, pose, teeth = colour_unlike(rng, tone0, METALS), Pose.draw(rng, 44, 56), whole(rng, 9, 18)
-    outline = contour(lambda a: 0.9 + 0.1 * np.clip(3 * np.cos(teeth * a), -1, 1), 12 * teeth)
-    subject = pose.polygon(outline) * (1 - pose.ellipse(0, 0, rng.uniform(0.15, 0.3)))
-    for px, py in regular(whole(rng, 3, 6), 0.52):
-        subject = subject * (1 - pose.ellipse(px, py, 0.14))
-    return _finish(rng, below, lit(tone, 0.85 + 0.25 * noise(rng, 50)), subject, 0.5)
-
-
-def capsule(rng: Generator) -> Scene:
-    below, tone0 = ground(rng)
-    pose, width = Pose.draw(rng, 46, 58), rng.uniform(0.3, 0.42)
-    left, right = colour_unlike(rng, tone0), colour_unlike(rng, tone0)
-    picture = paint(plain(left), right, pose.box(0, -width, 1.1, width))
-    picture = paint(picture, left * 0.7, pose.box(-0.03, -width, 0.03, width))
-    return _finish(rng, below, _gloss(pose, picture, width), pose.bar(-1, -width, 1, width), 0.3)
-
-
-def cable(rng: Generator) -> Scene:
-    """A cross-section: strands inside three insulated wires inside a sheath."""
-    below, tone0 = ground(rng)
-    pose = Pose.draw(rng, 48, 58)
-    picture = paint(
-        plain(colour_unlike(rng, tone0, ["black", "gray", "white"])), (0.8, 0.78, 0.72), pose.ellipse(0, 0, 0.88)
-    )
-    for (px, py), name in zip(
-        regular(3, 0.45), rng.permutation(["blue", "brown", "green", "gray", "yellow"]), strict=False
-    ):
-        picture = paint(picture, colour(rng, [str(name)]), pose.ellipse(px, py, 0.36))
-        for sx, sy in np.concatenate([[[0, 0]], regular(6, 0.14)]):
-            picture = paint(picture, (0.85, 0.5, 0.25), pose.ellipse(px + sx, py + sy, 0.075))
-    return _finish(rng, below, scaled(picture, 0.9 + 0.15 * noise(rng, 80)), pose.ellipse(0, 0, 1), 0.3)
-
-
-def transistor(rng: Generator) -> Scene:
-    """Three legs in a perforated board."""
-    board = colour(rng, ["brown", "beige", "green"])
-    pose = Pose.draw(rng, 46, 54, 0.15)
-    x, y = pose.local()
-    pitch = rng.uniform(0.22, 0.32)
-    holes = step(0.25 - np.hypot(zigzag(x / pitch) - 1, zigzag(y / pitch) - 1), 0.2)
-    below = paint(lit(board, 0.9 + 0.15 * noise(rng, 40)), (0.08, 0.07, 0.06), holes)
-    tone, steel = colour(rng, ["black", "gray"]), colour(rng, ["silver", "white"])
-    subject, picture = pose.box(-0.5, -0.75, 0.5, 0.1), lit(tone, 0.9 + 0.2 * noise(rng, 90))
-    picture = paint(picture, steel, pose.box(-0.5, -0.75, 0.5, -0.5))
-    picture = paint(picture, board * 0.6, pose.ellipse(0, -0.62, 0.09))
-    for lx in (-0.3, 0.0, 0.3):
-        leg = pose.box(lx - 0.05, 0.1, lx + 0.05, 0.85)
-        picture, subject = paint(picture, steel, leg), np.maximum(subject, leg)
-    return _finish(rng, below, picture, subject, 0.3)
 
 
 # ---- open: no name, any look -----------------------------------------------------------------------------------------
@@ -597,7 +446,7 @@ def _fill(rng: Generator, pose: Pose, tone: Colour) -> Picture:
         x, _ = pose.local()
         return lit(tone, np.clip(1 + rng.uniform(-0.4, 0.4) * x, 0.3, 1.6))
     if kind == 2:
-        return _gloss(pose, plain(tone), rng.uniform(0.3, 1))
+        return gloss(pose, plain(tone), rng.uniform(0.3, 1))
     if kind == 3:
         x, y = pose.local()
         return lit(tone, 0.75 + 0.35 * wave(np.hypot(x, y) * rng.uniform(1, 10)))
@@ -669,7 +518,7 @@ def any_object(rng: Generator) -> Scene:
         subject = subject * (1 - pose.ellipse(rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.3), rng.uniform(0.1, 0.4)))
     if chance(rng, 0.15):  # black surroundings, as in scans
         return Scene(blend(plain((0.03, 0.03, 0.03)), picture, subject), subject)
-    return _finish(rng, below, picture, subject, rng.uniform(0.1, 0.6))
+    return finish(rng, below, picture, subject, rng.uniform(0.1, 0.6))
 
 
 def _ordered_sites(rng: Generator) -> Sequence[tuple[float, float, float, float]]:
@@ -766,4 +615,4 @@ def any_component(rng: Generator) -> Scene:
         picture = scaled(picture, 0.88 + 0.24 * noise(rng, rng.uniform(20, SIDE)))
     if scan:
         return Scene(blend(plain((0.03, 0.03, 0.03)), picture, subject), subject)
-    return _finish(rng, below, picture, subject, rng.uniform(0.1, 0.6))
+    return finish(rng, below, picture, subject, rng.uniform(0.1, 0.6))
