@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from conftest import TINY
+from tiny import TINY
 from cops_lightning.benchmark.baseline import encode_image
 from cops_lightning.benchmark.measure import OperationCounter, Way, largest_difference, matrix_peak, measure
 from cops_lightning.clip import image_encoder as image_module

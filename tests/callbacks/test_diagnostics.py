@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import quiet_trainer
+from tiny import quiet_trainer
 from cops_lightning.callbacks.diagnostics import DRAW_COLUMNS, Diagnostics, Extent, observe
 from cops_lightning.core.seeding import content_names
 from cops_lightning.data.datamodules import CopsDataModule, Folder

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
-from conftest import quiet_trainer
+from tiny import quiet_trainer
 from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
 from cops_lightning.core.errors import CacheError, DatasetError
 from cops_lightning.core.seeding import content_names

@@ -5,7 +5,7 @@ import csv
 import pytest
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from conftest import quiet_trainer
+from tiny import quiet_trainer
 from cops_lightning import CopsDataModule, CopsModule, Folder
 from cops_lightning.callbacks import heat_maps
 from cops_lightning.callbacks.evaluation import LogEvaluation

@@ -7,7 +7,7 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from conftest import TINY
+from tiny import TINY
 from cops_lightning.benchmark.baseline import encode_image
 from cops_lightning.clip import image_encoder as image_module
 from cops_lightning.clip.image_encoder import CPU_TOKENS, ImageEncoder, onednn_takes

@@ -8,7 +8,7 @@ import torch
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from conftest import TINY
+from tiny import TINY
 from cops_lightning.clip import weights
 from cops_lightning.clip.weights import (
     clip_from_state,

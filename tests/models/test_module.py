@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import move_data_to_device
 from torchmetrics.classification import BinaryAccuracy
 
-from conftest import quiet_trainer, write_dataset
+from tiny import quiet_trainer, write_dataset
 from cops_lightning import CopsDataModule, CopsModule, Folder, ImageFolder, load
 from cops_lightning.core.errors import CheckpointError, ConfigError, ProtocolError
 from cops_lightning.core.seeding import content_names

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conftest import losses_of
+from tiny import losses_of
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.models.cops import Components, CoPS
 from released import released_cops
