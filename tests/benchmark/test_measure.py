@@ -5,12 +5,12 @@ import sys
 import pytest
 import torch
 
-from tiny import TINY
 from cops_lightning.benchmark.baseline import encode_image
 from cops_lightning.benchmark.measure import OperationCounter, Way, largest_difference, matrix_peak, measure
 from cops_lightning.clip import image_encoder as image_module
 from cops_lightning.clip.image_encoder import ImageEncoder
 from cops_lightning.clip.weights import clip_from_state
+from tiny import TINY
 
 CPU = torch.device("cpu")
 IMAGE, PATCH, WIDTH, LAYERS, JOINT = 48, 8, 64, 2, 48

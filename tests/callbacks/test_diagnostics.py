@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tiny import quiet_trainer
 from cops_lightning.callbacks.diagnostics import DRAW_COLUMNS, Diagnostics, Extent, observe
 from cops_lightning.core.seeding import content_names
 from cops_lightning.data.datamodules import CopsDataModule, Folder
 from cops_lightning.models.cops import Components, CoPS
 from cops_lightning.models.module import CopsModule
+from tiny import quiet_trainer
 
 # What Lightning itself says about worker processes, and torch's own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")

@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
-from tiny import quiet_trainer
 from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
 from cops_lightning.core.errors import CacheError, DatasetError
 from cops_lightning.core.seeding import content_names
@@ -21,6 +20,7 @@ from cops_lightning.features import GB
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsModule, EncoderCount
 from released import released_cops
+from tiny import quiet_trainer
 
 # What Lightning itself says about: worker processes, torch's own deprecations, and that the frozen CLIP stays frozen.
 pytestmark = pytest.mark.filterwarnings(

@@ -5,7 +5,6 @@ import csv
 import pytest
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from tiny import quiet_trainer
 from cops_lightning import CopsDataModule, CopsModule, Folder
 from cops_lightning.callbacks import heat_maps
 from cops_lightning.callbacks.evaluation import LogEvaluation
@@ -13,6 +12,7 @@ from cops_lightning.callbacks.heat_maps import HeatMaps
 from cops_lightning.callbacks.results import SCORE_COLUMNS, Results
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.report.tables import read_results
+from tiny import quiet_trainer
 
 # What Lightning itself says about worker processes, and torch's own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from tiny import TINY
 from cops_lightning.benchmark.baseline import encode_image
 from cops_lightning.clip import image_encoder as image_module
 from cops_lightning.clip.image_encoder import CPU_TOKENS, ImageEncoder, onednn_takes
 from cops_lightning.clip.weights import clip_from_state, load_backbone
+from tiny import TINY
 
 ACTIVATIONS = {
     "QuickGELU": {"quick_gelu": True},

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 
-from tiny import TINY
 from cops_lightning.benchmark.baseline import encode_image
 from cops_lightning.clip.image_encoder import resize_positions
 from cops_lightning.clip.weights import clip_from_state
+from tiny import TINY
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import torch
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from tiny import TINY
 from cops_lightning.clip import weights
 from cops_lightning.clip.weights import (
     clip_from_state,
@@ -18,6 +17,7 @@ from cops_lightning.clip.weights import (
 )
 from cops_lightning.core.errors import WeightsError
 from cops_lightning.core.files import digest
+from tiny import TINY
 
 
 class Archive(torch.nn.Module):

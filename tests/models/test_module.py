@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import move_data_to_device
 from torchmetrics.classification import BinaryAccuracy
 
-from tiny import quiet_trainer, write_dataset
 from cops_lightning import CopsDataModule, CopsModule, Folder, ImageFolder, load
 from cops_lightning.core.errors import CheckpointError, ConfigError, ProtocolError
 from cops_lightning.core.seeding import content_names
@@ -20,6 +19,7 @@ from cops_lightning.core.types import Batch, Sample
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.checkpoint import SAVED, Saved, read_checkpoint
 from cops_lightning.models.cops import CoPS
+from tiny import quiet_trainer, write_dataset
 
 # What Lightning itself says about: worker processes, torch's own deprecations, and that the frozen CLIP stays frozen.
 pytestmark = [

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tiny import losses_of
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.models.cops import Components, CoPS
 from released import released_cops
+from tiny import losses_of
 
 STATIC = Components(states=False, classes=False)
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tiny import TINY, losses_of
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.models.cops import CoPS, Preset, Readings, Sizes, find_preset
 from released import released_cops
+from tiny import TINY, losses_of
 
 
 def build(state, **options) -> CoPS:
