@@ -12,7 +12,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.loggers import RunLogger, tracked
-from cops_lightning.loggers.run_logger import brief, outcome
+from cops_lightning.loggers.run_logger import outcome
 
 SAID = "No space left on device"
 
@@ -223,12 +223,6 @@ def test_lightnings_own_logger_takes_the_nested_configuration(run, tmp_path):
 )
 def test_what_ends_a_run_decides_its_status(error, expected):
     assert outcome(error) == expected
-
-
-def test_an_error_of_ours_is_a_sentence_and_of_others_the_kind_counts():
-    assert brief(DatasetError("part/003.png cannot be read.")) == "part/003.png cannot be read."
-    assert brief(KeyError("x")) == "KeyError: 'x'"
-    assert brief(ValueError()) == "ValueError"
 
 
 def test_provenance_is_the_record_of_the_run_without_settings_and_ending(run):

@@ -24,17 +24,17 @@ from wandb.sdk.lib.urls import DEFAULT_BASE_URL
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.loggers import RunInfo, WandbLogger, tracked
-from cops_lightning.loggers.wandb_logger import STEP, trained_parts, wandb_mode
+from cops_lightning.loggers.wandb_logger import STEP, VARIABLES, logged_in, trained_parts
 from cops_lightning.loggers.wandb_media import BANDS, bands, overlay
 from cops_lightning.report.figures import Example
 from offline_runs import attempts, latest
 
-SERVER_VARIABLES = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_SWEEP_ID", "WANDB_RUN_ID", "NETRC")
+SERVER_VARIABLES = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_SWEEP_ID", "WANDB_CONSOLE", "NETRC")
 
 
 @pytest.fixture(autouse=True)
 def _no_login(monkeypatch, tmp_path):
-    for name in SERVER_VARIABLES:
+    for name in (*SERVER_VARIABLES, *VARIABLES.values()):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -216,10 +216,61 @@ def test_the_signature_has_the_arguments_of_wandb_init_and_no_others():
     assert not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
 
 
+@pytest.mark.parametrize(("argument", "variable"), VARIABLES.items())
+def test_a_variable_of_the_environment_goes_before_what_the_run_would_be_filed_under(
+    argument, variable, asked, run, monkeypatch
+):
+    monkeypatch.setenv(variable, "mine")
+    start(run)
+    assert argument not in asked[0], "W&B reads the variable where no argument is given"
+
+
+def test_what_is_given_goes_before_the_environment(asked, run, monkeypatch):
+    for argument, variable in VARIABLES.items():
+        monkeypatch.setenv(variable, f"{argument} of the environment")
+    start(run, project="p", name="n", tags=["t"], group="g", id="i")
+    assert {key: asked[0][key] for key in ("project", "name", "tags", "group", "id")} == {
+        "project": "p",
+        "name": "n",
+        "tags": ["t"],
+        "group": "g",
+        "id": "i",
+    }
+
+
+def test_the_environment_may_open_the_console_that_is_ours_to_close(asked, run, monkeypatch):
+    monkeypatch.setenv("WANDB_CONSOLE", "wrap")
+    start(run)
+    assert "console" not in asked[0]["settings"]
+
+
 def test_a_job_of_a_wandb_sweep_keeps_the_identity_that_its_agent_gave_it(asked, run, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
     start(run)
     assert "id" not in asked[0]  # W&B then reads the agent's WANDB_RUN_ID
+
+
+def test_jobs_of_a_multirun_that_an_agent_starts_are_runs_of_its_sweep_with_identities_of_their_own(run, tmp_path):
+    """In a process of its own, as W&B reads its variables once."""
+    program = """
+import sys
+from pathlib import Path
+from cops_lightning.loggers import RunInfo, WandbLogger, tracked
+from cops_lightning.report.tables import Run
+for run_id in ("one", "two"):
+    folder = Path(sys.argv[1]) / run_id
+    folder.mkdir()
+    with tracked([WandbLogger()], RunInfo(Run(run_id, "m", "s", "v", 0, "a"), (), "b", folder, {}, one_of_many=True)):
+        pass
+"""
+    agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "agents", "WANDB_MODE": "offline", "WANDB_PROJECT": "theirs"}
+    environment = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"} | agent
+    subprocess.run([sys.executable, "-c", program, tmp_path], env=environment, check=True)
+    runs = [latest(tmp_path / name).run() for name in ("one", "two")]
+    assert [(found.run_id, found.sweep_id, found.project) for found in runs] == [
+        ("one", "sweep1", "theirs"),
+        ("two", "sweep1", "theirs"),
+    ]
 
 
 def test_tags_are_cut_to_the_length_that_wandb_takes(asked, run):
@@ -247,7 +298,7 @@ def test_who_asks_for_offline_is_not_told_to_log_in(given, asked, run, capsys):
 
 def test_a_key_in_the_environment_means_online(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
-    assert wandb_mode() == "online"
+    assert logged_in()
 
 
 @pytest.mark.parametrize("host", ["api.wandb.ai", urlsplit(DEFAULT_BASE_URL).hostname])
@@ -255,16 +306,20 @@ def test_the_login_that_wandb_writes_for_its_host_means_online(host, monkeypatch
     (tmp_path / "logins").write_text(f"machine {host} login user password {40 * '0'}\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "logins"))
     assert netrc.netrc(tmp_path / "logins").authenticators(host)
-    assert wandb_mode() == "online"
+    assert logged_in()
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")  # another server, for which there is no login
-    assert wandb_mode() == "offline"
+    assert not logged_in()
 
 
-@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
-def test_the_mode_that_the_environment_asks_for_is_kept(mode, monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "mode"), [("online", "online"), ("offline", "offline"), ("disabled", "disabled"), ("dryrun", "offline")]
+)
+def test_the_mode_that_the_environment_asks_for_is_kept(said, mode, asked, run, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
-    monkeypatch.setenv("WANDB_MODE", mode)
-    assert wandb_mode() == mode
+    monkeypatch.setenv("WANDB_MODE", said)
+    start(run)
+    assert asked[0]["mode"] == mode
+    assert capsys.readouterr().err == ""
 
 
 def test_a_refused_key_is_one_sentence_and_the_run_is_kept_offline(asked, run, monkeypatch, capsys):

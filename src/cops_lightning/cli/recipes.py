@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning import LightningDataModule
 
 from cops_lightning.callbacks.run import RunCallback
@@ -81,7 +83,7 @@ def score(job: Job, record: RunRecord) -> None:
 def _evaluate(job: Job, record: RunRecord, module: CopsModule, data: LightningDataModule, fit: bool) -> None:
     """Train if there is anything to train on, test, and say what came out."""
     record.add_backbone(module.model.backbone.record)
-    info = RunInfo.of(job.folder, record.content)
+    info = RunInfo.of(job.folder, record.content, HydraConfig.get().mode is RunMode.MULTIRUN)
     callbacks, loggers = build_callbacks(job.config), build_loggers(job.config)
     for callback in callbacks:
         if isinstance(callback, RunCallback):

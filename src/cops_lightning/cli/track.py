@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 KEYS = {"run_id", "method", "study", "variant", "seed", "auxiliary", "status", "config"}
-PROJECT = "cops_lightning"
 # The tag by which a run of ours is found again in MLflow, which gives runs identities of its own.
 RUN_TAG = "cops_run_id"
 FILES = ("results.csv", "run.json", "run.log", "traceback.txt", "heatmaps", "checkpoints")
@@ -85,8 +84,7 @@ def find_runs(below: Path) -> list[tuple[Path, dict[str, Any]]]:
 def _wandb(run: "RunInfo", arguments: argparse.Namespace) -> "Logger":
     from cops_lightning.loggers import WandbLogger
 
-    given = {"entity": arguments.entity} if arguments.entity else {}
-    return WandbLogger(save_dir=run.folder, project=arguments.project or PROJECT, **given)
+    return WandbLogger(project=arguments.project, entity=arguments.entity)
 
 
 def _tensorboard(run: "RunInfo", arguments: argparse.Namespace) -> "Logger":
@@ -140,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--project",
         metavar="NAME",
-        help=f"W&B's project (default: {PROJECT}) or MLflow's experiment (default: the study)",
+        help="W&B's project (default: WANDB_PROJECT, else cops_lightning) or MLflow's experiment (default: the study)",
     )
     parser.add_argument("--entity", metavar="NAME", help="W&B's team or user (default: that of the login)")
     parser.add_argument(

@@ -20,7 +20,7 @@ def replay(folder: Path, record: Mapping[str, Any], logger: Logger) -> bool:
     `record` is the content of run.json. Returns whether it was sent: a logger of ours fails with a warning. Raises
     CopsError where a file cannot be read.
     """
-    begin([logger], RunInfo.of(folder, record))
+    begin([logger], RunInfo.of(folder, record, one_of_many=True))
     step = 0
     for step, values in _curves(folder / "metrics.csv"):
         logger.log_metrics(values, step)

@@ -23,6 +23,8 @@ class RunInfo:
         folder: The run folder; run.json, checkpoints/ and run.log are read from it.
         config: All settings as plain values; of an evaluation those of its method too.
         duration_seconds: How long it took, of a run that is sent after it has ended.
+        one_of_many: Whether it is a job of a multirun, or one of several that are sent: an identity that a tracker's
+            environment names is then not its own.
     """
 
     identity: Run
@@ -31,9 +33,10 @@ class RunInfo:
     folder: Path
     config: Mapping[str, Any]
     duration_seconds: float | None = None
+    one_of_many: bool = False
 
     @classmethod
-    def of(cls, folder: Path, record: Mapping[str, Any]) -> "RunInfo":
+    def of(cls, folder: Path, record: Mapping[str, Any], one_of_many: bool = False) -> "RunInfo":
         """The run in `folder`, whose run.json holds `record`."""
         config = record["config"]
         if config.get("checkpoint"):
@@ -46,6 +49,7 @@ class RunInfo:
             folder,
             config,
             record.get("duration_seconds"),
+            one_of_many,
         )
 
     @property

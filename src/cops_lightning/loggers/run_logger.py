@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment  # type: ignore[att
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
-from cops_lightning.core.errors import CopsError
+from cops_lightning.core.errors import described
 from cops_lightning.loggers.evaluation import Evaluation
 from cops_lightning.loggers.run_info import RunInfo
 
@@ -174,7 +174,7 @@ class RunLogger(Logger, ABC):
         self.failed = True
         where = "" if self.run is None else f" in {self.run.folder}"
         warn(
-            f"{self.title} failed ({brief(error)}): the run goes on without it, and its results{where} are not "
+            f"{self.title} failed ({described(error)}): the run goes on without it, and its results{where} are not "
             "affected.",
             error,
         )
@@ -238,11 +238,3 @@ def warn(sentence: str, error: BaseException | None = None) -> None:
     """Tell the user on the console, and in the log file with the traceback of what is behind it."""
     log.warning("%s", sentence, exc_info=error)
     print(f"warning: {sentence}", file=sys.stderr)
-
-
-def brief(error: BaseException) -> str:
-    """What went wrong in one line: our own errors are sentences, of others the kind and the first line."""
-    said = str(error).strip().splitlines()
-    if isinstance(error, CopsError) and said:
-        return said[0]
-    return type(error).__name__ + (f": {said[0]}" if said else "")

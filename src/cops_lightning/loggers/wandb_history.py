@@ -12,11 +12,8 @@ from cops_lightning.core.files import replacing
 class Row:
     """Numbers that were logged together.
 
-    Args:
-        position: W&B's own `_step`, which counts rows.
-        step: The step of the optimiser.
-        time: When, in seconds since 1970.
-        values: The numbers by name; none where the row held pictures and tables.
+    `position` is W&B's own `_step`, which counts rows; `step` is that of the optimiser; `time` is in seconds since
+    1970. A row of pictures and tables has no `values`.
     """
 
     position: int
@@ -34,11 +31,7 @@ class RowLog:
     def read(self) -> list[Row]:
         """All rows, oldest first."""
         rows = []
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
-        for line in lines:
+        for line in self.path.read_bytes().splitlines() if self.path.is_file() else ():
             try:
                 rows.append(Row(**json.loads(line)))
             except (ValueError, TypeError):
@@ -48,13 +41,9 @@ class RowLog:
     def append(self, row: Row) -> None:
         """Add a row."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+            file.write(json.dumps(asdict(row)) + "\n")
 
     def replace(self, rows: Iterable[Row]) -> None:
         """Keep these rows only."""
         with replacing(self.path) as partial:
-            partial.write_text("".join(map(_line, rows)), encoding="utf-8")
-
-
-def _line(row: Row) -> str:
-    return json.dumps(asdict(row)) + "\n"
+            partial.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")

@@ -1,34 +1,44 @@
 """Weights & Biases: each run of ours is one of theirs, online or in files for `wandb sync`."""
 
 import inspect
-import netrc
 import os
-import shutil
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
+from cops_lightning.core.errors import described
 from cops_lightning.loggers.evaluation import Evaluation
 from cops_lightning.loggers.run_info import RunInfo
-from cops_lightning.loggers.run_logger import RunLogger, brief, outcome, warn
+from cops_lightning.loggers.run_logger import RunLogger, outcome, warn
 from cops_lightning.loggers.wandb_history import Row, RowLog
-
-Mode = Literal["online", "offline", "disabled"]
 
 # The step of the optimiser is the axis of every chart.
 STEP = "trainer/global_step"
+PROJECT = "cops_lightning"
 LONGEST_TAG = 64
 # W&B's own servers, under which its login keeps the key.
-HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")
+SERVERS = ("https://api.forge.coreweave.com", "https://api.wandb.ai")
+KEYS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
+OLD_MODES = {"run": "online", "dryrun": "offline"}
+# The variables of W&B that say what a run is filed under, by the argument of wandb.init that goes before each.
+VARIABLES = {
+    "project": "WANDB_PROJECT",
+    "name": "WANDB_NAME",
+    "group": "WANDB_RUN_GROUP",
+    "job_type": "WANDB_JOB_TYPE",
+    "tags": "WANDB_TAGS",
+    "dir": "WANDB_DIR",
+    "id": "WANDB_RUN_ID",
+    "resume": "WANDB_RESUME",
+}
 # The console belongs to progress and results. What is not sent 300 s after the end of a run waits on disk: a sweep must
 # not hang on it.
 SETTINGS: Mapping[str, Any] = {
@@ -72,8 +82,9 @@ class WandbLogger(RunLogger, LightningWandbLogger):
     """A W&B run: scalars, tables, charts of curves, overlays, checkpoints, and how the run ended.
 
     In a run that was started it is kept offline where there is no login, and where the server cannot be reached or
-    refuses the key. What is given here wins over what the run would be filed under. W&B's agent of a sweep gives its
-    runs their identity.
+    refuses the key. What is given here wins over W&B's environment variables (WANDB_PROJECT, WANDB_TAGS, ...), and
+    these over what the run would be filed under. A run that W&B's agent starts has the agent's identity; the jobs of a
+    multirun, of which it may start one too, have their own.
 
     Each attempt at a run writes a file of its own. One that goes on repeats what the earlier ones logged before it, as
     far as the server does not have it, and marks their files as sent: each step is in W&B once, in order, whichever
@@ -157,30 +168,35 @@ class WandbLogger(RunLogger, LightningWandbLogger):
 
         assert self.run is not None
         # In the run folder, from which a run goes on, also where W&B writes elsewhere.
-        self._rows, self._present, self._best = (
-            RowLog(self.run.folder / "wandb" / f"rows-{self.run.identity.run_id}.jsonl"),
-            set(),
-            {},
-        )
-        self._earlier = self._rows.read()
-        arguments = _filed(self.run) | {key: value for key, value in self._given.items() if value is not None}
-        arguments["config"] = _merged(_filed(self.run)["config"], self._given.get("config"))
-        arguments["settings"] = _merged(SETTINGS, self._given.get("settings"))
-        mode = arguments["mode"] = self._given.get("mode") or ("offline" if self._offline else wandb_mode())
-        if mode == "online" and self._earlier and "WANDB_SWEEP_ID" not in os.environ:
+        self._rows = RowLog(self.run.folder / "wandb" / f"rows-{self.run.identity.run_id}.jsonl")
+        self._earlier, self._present, self._best = self._rows.read(), set(), {}
+        filed, given = _filed(self.run), {key: value for key, value in self._given.items() if value is not None}
+        arguments = filed | given
+        arguments["config"] = _merged(filed["config"], given.get("config"))
+        settings = {key: value for key, value in SETTINGS.items() if f"WANDB_{key.upper()}" not in os.environ}
+        arguments["settings"] = _merged(settings, given.get("settings"))
+        if self.run.one_of_many and isinstance(arguments["settings"], dict):
+            # W&B gives every run of a process the identity that an agent named, if it knows of the agent's sweep.
+            wandb.setup().settings.sweep_id = None
+            arguments["settings"].setdefault("sweep_id", os.environ.get("WANDB_SWEEP_ID"))
+        said = os.environ.get("WANDB_MODE", "").lower()
+        asked = given.get("mode") or ("offline" if self._offline else OLD_MODES.get(said, said))
+        mode = arguments["mode"] = asked or ("online" if logged_in() else "offline")
+        if mode == "online" and self._earlier and not _is_agents(self.run) and "WANDB_RESUME" not in os.environ:
             arguments.setdefault("resume", "allow")
-        later = f"send it later by: wandb sync {Path(arguments['dir']) / 'wandb'}/offline-*"
+        folder = arguments.get("dir") or os.environ.get("WANDB_DIR", ".")
+        later = f"send it later by: wandb sync {Path(folder) / 'wandb'}/offline-*"
         try:
             self._experiment = wandb.init(**arguments)
         except Exception as error:
             if mode != "online":
                 raise
             wandb.teardown()
-            warn(f"W&B did not take the run ({brief(error)}), so it is kept offline; {later}", error)
+            warn(f"W&B did not take the run ({described(error)}), so it is kept offline; {later}", error)
             arguments.pop("resume", None)
             self._experiment = wandb.init(**arguments | {"mode": "offline"})
         else:
-            if mode == "offline" and not self._offline and not self._given.get("mode") and not _asked():
+            if mode == "offline" and not asked:
                 warn(f"There is no login for W&B, so the run is kept offline; {later}")
         self._experiment.define_metric(STEP)
         self._experiment.define_metric("*", step_metric=STEP, step_sync=True)
@@ -247,27 +263,22 @@ class WandbLogger(RunLogger, LightningWandbLogger):
             "duration_seconds": self.run.duration_seconds or round(time.monotonic() - self._began, 3),
         }
         if error is not None:
-            ending["error"] = brief(error)
+            ending["error"] = described(error)
         elif run.resumed:
             ending["error"] = ""  # of an attempt before
         run.summary.update(ending)
         run.config.update({"provenance": self.run.provenance()}, allow_val_change=True)
-        kept = Path(run.dir)
-        if (self.run.folder / "run.log").is_file():
-            shutil.copyfile(self.run.folder / "run.log", kept / "run.log")
-            run.save(str(kept / "run.log"), base_path=str(kept), policy="now")
+        files = {"run.log": _read(self.run.folder / "run.log")}
         if error is not None:
-            (kept / "traceback.txt").write_text(self._traceback(error), encoding="utf-8")
-            run.save(str(kept / "traceback.txt"), base_path=str(kept), policy="now")
-        else:
+            # One of a run that is sent after its end was never raised.
+            written = None if error.__traceback__ else _read(self.run.folder / "traceback.txt")
+            files["traceback.txt"] = written or "".join(traceback.format_exception(error)).encode()
+        for name, content in files.items():
+            if content is not None:
+                (Path(run.dir) / name).write_bytes(content)
+                run.save(str(Path(run.dir) / name), base_path=run.dir, policy="now")
+        if error is None:
             self._log_checkpoints(sorted(path for path in self.run.folder.glob("checkpoints/*") if path.is_file()))
-
-    def _traceback(self, error: BaseException) -> str:
-        assert self.run is not None
-        written = self.run.folder / "traceback.txt"
-        if error.__traceback__ is None and written.is_file():  # of a run that is sent after its end
-            return written.read_text(encoding="utf-8")
-        return "".join(traceback.format_exception(error))
 
     def _log_checkpoints(self, files: list[Path]) -> None:
         """The last checkpoint and, where a callback monitors a metric, the best one as another version."""
@@ -298,26 +309,36 @@ class WandbLogger(RunLogger, LightningWandbLogger):
 
 
 def _filed(run: RunInfo) -> dict[str, Any]:
-    """The arguments of wandb.init that the run itself gives."""
+    """The arguments of wandb.init that the run itself gives, but for those that the environment gives."""
     of = run.identity
     tags = [f"auxiliary:{of.auxiliary}", *(f"target:{name}" for name in run.targets), f"backbone:{run.backbone}"]
-    filed = {
+    filed: dict[str, Any] = {
+        "project": PROJECT,
         "name": run.name,
         "group": of.study,
         "job_type": of.variant if run.kind == "run" else run.kind,
         "tags": [tag[:LONGEST_TAG] for tag in tags],
         "config": {**run.config, "method": of.method, "provenance": run.provenance()},
         "dir": run.folder,
+        "id": of.run_id,
     }
-    # W&B reads the agent's WANDB_RUN_ID where no identity is given.
-    return filed if "WANDB_SWEEP_ID" in os.environ else filed | {"id": of.run_id}
+    said = {key for key, variable in VARIABLES.items() if os.environ.get(variable)}
+    said = said - {"id"} if run.one_of_many else said | ({"id"} if _is_agents(run) else set())
+    return {key: value for key, value in filed.items() if key not in said}
+
+
+def _is_agents(run: RunInfo) -> bool:
+    """Whether W&B's agent of a sweep started this very run, whose identity W&B then reads itself."""
+    return "WANDB_SWEEP_ID" in os.environ and not run.one_of_many
 
 
 def _merged(ours: Mapping[str, Any], given: Any) -> Any:
     """Ours and what was given, which wins."""
-    if given is None:
-        return dict(ours)
-    return {**ours, **given} if isinstance(given, Mapping) else given
+    return {**ours, **(given or {})} if given is None or isinstance(given, Mapping) else given
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def trained_parts(module: nn.Module) -> Iterator[nn.Module]:
@@ -330,26 +351,10 @@ def trained_parts(module: nn.Module) -> Iterator[nn.Module]:
             yield from trained_parts(child)
 
 
-def wandb_mode() -> Mode:
-    """What WANDB_MODE asks for; without it, online where W&B could log in without asking."""
-    if asked := _asked():
-        return asked
-    return "online" if _logged_in() else "offline"
+def logged_in() -> bool:
+    """Whether W&B could log in without asking: by a key in the environment, or the entry of its login in netrc."""
+    from requests.utils import get_netrc_auth  # which W&B brings
 
-
-def _asked() -> Mode | None:
-    asked = os.environ.get("WANDB_MODE", "").lower()
-    return cast(Mode, asked) if asked in ("online", "offline", "disabled") else None
-
-
-def _logged_in() -> bool:
-    """Whether there is a key: in the environment, or in the netrc entry that W&B's login writes."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
     server = os.environ.get("WANDB_BASE_URL")
-    hosts = HOSTS if server is None else (urlsplit(server).hostname or "",)
-    try:
-        logins = netrc.netrc(os.environ.get("NETRC"))
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any(logins.authenticators(host) is not None for host in hosts)
+    servers = SERVERS if server is None else (server,)
+    return any(map(os.environ.get, KEYS)) or any(get_netrc_auth(server) for server in servers)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
-from cops_lightning.core.errors import ConfigError, CopsError
+from cops_lightning.core.errors import ConfigError, CopsError, described
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.tables import NOTHING, Run, read_results
 from cops_lightning.runs.identity import identify, learns, run_id
@@ -178,11 +178,6 @@ def terminable() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def described(error: BaseException) -> str:
-    """One line on what went wrong: our own errors are sentences, of others the type says more than the text."""
-    return str(error) if isinstance(error, CopsError) else f"{type(error).__name__}: {error}"
 
 
 def objective(config: DictConfig, folder: Path) -> float | None:
