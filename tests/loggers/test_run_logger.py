@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.loggers import CSVLogger as LightningCSVLogger
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from cops_lightning.core.errors import DatasetError
@@ -32,19 +33,24 @@ class Plain(Logger):
         self.heard.append((method, *what))
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> str:
         self.hear("experiment")
         return "experiment"
 
+    @rank_zero_only
     def log_metrics(self, metrics, step=None):
         self.hear("log_metrics", metrics, step)
 
+    @rank_zero_only
     def log_hyperparams(self, params, *args, **kwargs):
         self.hear("log_hyperparams", params)
 
+    @rank_zero_only
     def save(self):
         self.hear("save")
 
+    @rank_zero_only
     def finalize(self, status):
         self.hear("finalize", status)
 
@@ -196,14 +202,23 @@ def test_a_logger_that_is_not_ours_gets_the_configuration_and_its_end(run):
     ours, theirs = Recorder(), Plain()
     with tracked([ours, theirs], run):
         pass
-    assert theirs.heard == [("log_hyperparams", dict(run.config)), ("finalize", "success")]
+    assert theirs.heard == [("experiment",), ("log_hyperparams", dict(run.config)), ("finalize", "success")]
     failing = Plain()
     with pytest.raises(ZeroDivisionError), tracked([failing], run):
         _ = 1 / 0
     assert failing.heard[-1] == ("finalize", "failed")
 
 
-def test_the_error_of_the_run_is_raised_also_where_the_end_of_a_foreign_logger_fails_too(run):
+@pytest.mark.parametrize("method", ["experiment", "log_hyperparams", "log_metrics", "save", "finalize"])
+def test_a_logger_that_is_not_ours_may_fail_without_failing_the_run_too(method, run, capsys, caplog):
+    with tracked([Plain(method)], run) as started:
+        for logger in started:
+            use(logger)
+    assert capsys.readouterr().err.startswith(f"warning: Plain failed (OSError: {SAID}): the run goes on without it")
+    assert 'raise OSError(f"{SAID}' in logging.Formatter().format(caplog.records[-1])
+
+
+def test_the_error_of_the_run_is_raised_also_where_the_end_of_a_logger_fails_too(run):
     with pytest.raises(ZeroDivisionError), tracked([Plain("finalize")], run):
         _ = 1 / 0
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger as LightningCSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 from torch import nn
@@ -145,3 +146,22 @@ def test_in_a_notebook_each_is_lightnings_logger(kind, tmp_path):
     if kind is WandbLogger:
         logger.experiment.finish()
         assert latest(tmp_path).config()["width"] == 1
+
+
+@pytest.mark.parametrize("method", ["experiment", "log_metrics", "save", "finalize", "after_save_checkpoint"])
+def test_a_logger_of_ones_own_that_fails_costs_neither_the_training_nor_the_test(method, run, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("the tracker is down")
+
+    class Own(LightningCSVLogger):
+        pass
+
+    setattr(Own, method, property(fail) if method == "experiment" else fail)
+    with tracked([Own(run.folder), CSVLogger(run.folder)], run) as started:
+        fitted = trainer(started, run.folder)
+        module = Line()
+        fitted.fit(module, points())
+        (result,) = fitted.test(module, points(), verbose=False)
+    assert (fitted.global_step, result) == (6, {"tiles/image_auroc": 0.75})
+    with (run.folder / "metrics.csv").open(newline="") as file:
+        assert len([line for line in csv.DictReader(file) if line["train/total_step"]]) == 6

@@ -84,11 +84,11 @@ def _evaluate(job: Job, record: RunRecord, module: CopsModule, data: LightningDa
     """Train if there is anything to train on, test, and say what came out."""
     record.add_backbone(module.model.backbone.record)
     info = RunInfo.of(job.folder, record.content, HydraConfig.get().mode is RunMode.MULTIRUN)
-    callbacks, loggers = build_callbacks(job.config), build_loggers(job.config)
+    callbacks = build_callbacks(job.config)
     for callback in callbacks:
         if isinstance(callback, RunCallback):
             callback.start(info)
-    with tracked(loggers, info):
+    with tracked(build_loggers(job.config), info) as loggers:
         trainer = build_trainer(job.config, callbacks, loggers, fit)
         if fit:
             trainer.fit(module, data, ckpt_path=record.checkpoint)

@@ -1,7 +1,5 @@
 """The family of errors a user can meet. Each message says what was found, what was expected and what to do."""
 
-LONGEST = 500  # of a line of an error that is not ours; some quote all of their input
-
 
 class CopsError(Exception):
     """Base of all errors that stem from input, not from a defect in the code: the console shows only the message."""
@@ -29,12 +27,3 @@ class CacheError(CopsError):
 
 class ProtocolError(CopsError):
     """A request that would break the zero-shot protocol, such as testing on categories that were trained on."""
-
-
-def described(error: BaseException) -> str:
-    """What went wrong: our own errors are sentences, of others the kind and the first line."""
-    said = str(error).strip()
-    if isinstance(error, CopsError) and said:
-        return said
-    first = said.splitlines()[0][:LONGEST] if said else ""
-    return type(error).__name__ + (f": {first}" if first else "")

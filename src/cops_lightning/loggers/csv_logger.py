@@ -46,9 +46,7 @@ class CSVLogger(RunLogger, LightningCSVLogger):  # type: ignore[misc]  # theirs 
         self._experiment = _LastingWriter(self.log_dir)
 
     def _go_on_at(self, step: int) -> None:
-        writer = self.experiment
-        if isinstance(writer, _LastingWriter):
-            writer.go_on_at(step)
+        self.experiment.go_on_at(step)
 
     def _finish(self, error: BaseException | None) -> None:
         self.save()

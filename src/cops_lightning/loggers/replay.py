@@ -17,10 +17,12 @@ from cops_lightning.report.tables import read_results
 def replay(folder: Path, record: Mapping[str, Any], logger: Logger) -> bool:
     """Send what a run folder holds: the curves of metrics.csv, the metrics of results.csv, heat maps, its end.
 
-    `record` is the content of run.json. Returns whether it was sent: a logger of ours fails with a warning. Raises
+    `record` is the content of run.json. Returns whether it was sent: one that fails does so with a warning. Raises
     CopsError where a file cannot be read.
     """
-    begin([logger], RunInfo.of(folder, record, one_of_many=True))
+    run = RunInfo.of(folder, record, one_of_many=True)
+    if not begin([logger], run):
+        return False
     step = 0
     for step, values in _curves(folder / "metrics.csv"):
         logger.log_metrics(values, step)
@@ -32,8 +34,8 @@ def replay(folder: Path, record: Mapping[str, Any], logger: Logger) -> bool:
         else:
             logger.log_metrics(evaluation.scalars(), step)
     done = record["status"] == "done"
-    end([logger], None if done else CopsError(record.get("error") or f"The run is {record['status']}."))
-    return not getattr(logger, "failed", False)
+    end([logger], run, None if done else CopsError(record.get("error") or f"The run is {record['status']}."))
+    return not logger.failed  # type: ignore[attr-defined]  # which `begin` gave it
 
 
 def _curves(file: Path) -> Iterator[tuple[int, dict[str, float]]]:

@@ -14,10 +14,10 @@ from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
-from cops_lightning.core.errors import described
+from cops_lightning.core.reporting import described, warn
 from cops_lightning.loggers.evaluation import Evaluation
 from cops_lightning.loggers.run_info import RunInfo
-from cops_lightning.loggers.run_logger import RunLogger, outcome, warn
+from cops_lightning.loggers.run_logger import RunLogger, outcome
 from cops_lightning.loggers.wandb_history import Row, RowLog
 
 # The step of the optimiser is the axis of every chart.
@@ -150,11 +150,8 @@ class WandbLogger(RunLogger, LightningWandbLogger):
     def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
         """Watch what is about to be trained, if that is asked for."""
         if self._watch is not None:
-            self._attempt(
-                lambda: self.experiment.watch(
-                    list(trained_parts(model)), log=self._watch, log_freq=self._watch_every, log_graph=False
-                )
-            )
+            parts = list(trained_parts(model))
+            self.experiment.watch(parts, log=self._watch, log_freq=self._watch_every, log_graph=False)
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
@@ -214,16 +211,13 @@ class WandbLogger(RunLogger, LightningWandbLogger):
             if folder != Path(run.settings.sync_dir):
                 (folder / f"run-{run.id}.wandb.synced").touch()
 
-    def _log_values(self, values: Mapping[str, float], step: int | None) -> None:
-        if step is None:
-            super()._log_values(values, step)
-        else:
-            if self._prefix:
-                values = {f"{self._prefix}{self.LOGGER_JOIN_CHAR}{name}": value for name, value in values.items()}
-            if (step, frozenset(values)) not in self._present:
-                run = self.experiment
-                self._rows.append(Row(run.step, step, time.time(), values))
-                run.log({**values, STEP: step})
+    def _log_values(self, values: Mapping[str, float], step: int) -> None:
+        if self._prefix:
+            values = {f"{self._prefix}{self.LOGGER_JOIN_CHAR}{name}": value for name, value in values.items()}
+        if (step, frozenset(values)) not in self._present:
+            run = self.experiment
+            self._rows.append(Row(run.step, step, time.time(), values))
+            run.log({**values, STEP: step})
 
     def _log_evaluation(self, evaluation: Evaluation) -> None:
         """Metrics as summary and as a table, curves as charts, heat maps as overlays, and contact sheets."""

@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 
 from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
-from cops_lightning.core.errors import ConfigError, CopsError, described
+from cops_lightning.core.errors import ConfigError, CopsError
+from cops_lightning.core.reporting import described
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.tables import NOTHING, Run, read_results
 from cops_lightning.runs.identity import identify, learns, run_id

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cops_lightning.core.errors import LONGEST, DatasetError, described
+from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.reporting import LONGEST, described
 
 
 @pytest.mark.parametrize(
