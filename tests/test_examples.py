@@ -110,6 +110,6 @@ def test_an_experiment_names_a_choice_of_ones_own_parts(here):
 def test_a_misspelt_argument_of_ones_own_class_is_an_error_before_any_data_is_read(here, chosen, misspelt, meant):
     done = train(here, "auxiliary=own", "auxiliary.source=nowhere", "targets=[nowhere]", chosen, misspelt)
     assert done.returncode == 1
-    assert f"Did you mean {meant}?" in done.stderr
+    assert f"Did you mean '{meant}'?" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (here / "run" / "run.json").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from cops_lightning.benchmark import WORK_NAMES
-from cops_lightning.cli.commands import exit_code
+from cops_lightning.cli.console import exit_code
 from cops_lightning.core.choices import Precision
 
 EPILOG = """\

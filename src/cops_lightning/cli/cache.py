@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cops_lightning.cli.commands import exit_code
+from cops_lightning.cli.console import exit_code
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.files import cache_folder
 from cops_lightning.core.progress import counted_progress

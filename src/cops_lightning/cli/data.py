@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from cops_lightning.cli.commands import exit_code
+from cops_lightning.cli.console import exit_code
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.readers.spec import INDEX_NAME
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cops_lightning.cli.hydra_app import HydraApp
+from cops_lightning.config.settings import EvalSettings
 
 
 def main() -> Any:
@@ -10,21 +11,10 @@ def main() -> Any:
     return APP()
 
 
-def run(config: Any) -> float | None:
-    """One job; returns what a sweeper optimises, if that is configured."""
-    # Imported where used: they take seconds, and --help and shell completion need none of them.
-    from cops_lightning.cli.console import quiet_console
-    from cops_lightning.cli.recipes import score
-    from cops_lightning.config.settings import EvalSettings
-    from cops_lightning.runs.jobs import launch
-
-    quiet_console()
-    return launch(config, score, EvalSettings)
-
-
 APP = HydraApp(
     "eval",
-    run,
+    "score",
+    EvalSettings,
     """\
 cops-eval: score datasets with trained CoPS prompts, without training.
 

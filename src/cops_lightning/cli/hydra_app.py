@@ -2,8 +2,9 @@
 
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cops_lightning.config.check import near_key
-from cops_lightning.config.help import GROUPS, known_settings, show_help
+from cops_lightning.config.help import groups, help_lines, known_settings
 from cops_lightning.config.options import register
+from cops_lightning.config.settings import Settings
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import conf_folder
+from cops_lightning.core.near_miss import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +31,14 @@ class HydraApp:
 
     Args:
         name: of the file in conf/ that lists what there is to configure.
-        run: does one job of a configuration; returns what a sweeper optimises.
+        recipe: the function of `cli.recipes` that does one job.
+        settings: the keys at the top of the configuration.
         header: the beginning of --help: what the command does, and examples.
     """
 
     name: str
-    run: Callable[[DictConfig], float | None]
+    recipe: str
+    settings: type[Settings]
     header: str
 
     def __call__(self) -> Any:
@@ -44,7 +48,8 @@ class HydraApp:
         sys.path += [str(Path(folder).absolute()) for folder in config_folders(arguments)]
         if any(argument in ("--help", "-h") for argument in arguments):
             with one_sentence():
-                return show_help(self.name, self.header, [a for a in arguments if not a.startswith("-") and "=" in a])
+                overrides = [word for word in arguments if not word.startswith("-") and "=" in word]
+                return print(self.header, *help_lines(self.name, overrides), sep="\n")
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us as they are
         command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self._job)
         with one_sentence():
@@ -52,7 +57,11 @@ class HydraApp:
 
     def _job(self, config: DictConfig) -> float | None:
         with one_sentence():  # within, as Hydra would add a sentence of its own
-            return self.run(config)
+            # Imported where used: they take seconds, and --help and shell completion need none of them.
+            from cops_lightning.cli import recipes
+            from cops_lightning.runs.jobs import launch
+
+            return launch(config, getattr(recipes, self.recipe), self.settings)
 
 
 def _job_name(*, _root_: DictConfig) -> str:
@@ -90,13 +99,12 @@ def one_sentence() -> Iterator[None]:
 def explained(error: Exception) -> str:
     """What Hydra says of a command line or a file that it cannot compose, in a sentence with the nearest known name."""
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    if "Could not override '" in said:
-        asked = said.split("Could not override '")[1].split("'")[0]
-        near = near_key(asked, [*GROUPS, *known_settings()])
-        hint = f"Did you mean {near}?" if near else "See --help for all settings."
-        return f"There is no setting {asked}. {hint}"
-    if "Key '" in said and "is not in struct" in said:
-        key = said.split("full_key: ")[-1].split()[0] if "full_key: " in said else said.split("Key '")[1].split("'")[0]
-        near = near_key(key, [*GROUPS, *known_settings()])
-        return f"There is no setting {key}." + (f" Did you mean {near}?" if near else " See --help for all settings.")
-    return said
+    unknown = re.search(r"Could not override '([^']+)'", said)
+    if unknown is None and "is not in struct" in said:
+        unknown = re.search(r"full_key: (\S+)", said) or re.search(r"Key '([^']+)'", said)
+    if unknown is None:
+        return said
+    asked, known = unknown[1], [*groups(), *known_settings()]
+    same = [name for name in known if name.rsplit(".", 1)[-1] == asked.rsplit(".", 1)[-1]]
+    near = f" Did you mean '{same[0]}'?" if same else did_you_mean(asked, known, cutoff=0.5)
+    return f"There is no setting {asked}.{near or ' See --help for all settings.'}"

@@ -8,11 +8,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import LightningDataModule
+from rich.console import Console
 
 from cops_lightning.callbacks.run import RunCallback
-from cops_lightning.cli.console import register_data, show_results
+from cops_lightning.clip.frozen_clip import BackboneRecord
+from cops_lightning.clip.weight_files import PACKAGED
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.types import MetricRow
 from cops_lightning.data.catalog import find_spec
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.protocol import categories_of, require_unseen
@@ -21,7 +24,7 @@ from cops_lightning.loggers import RunInfo, tracked
 from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
 from cops_lightning.models.detector import TrainableDetector
 from cops_lightning.models.module import CopsModule
-from cops_lightning.report.tables import NOTHING
+from cops_lightning.report.tables import NOTHING, Run, summary_table
 from cops_lightning.runs.build import (
     build_auxiliary,
     build_callbacks,
@@ -143,3 +146,27 @@ def _saved(job: Job, checkpoint: Checkpoint) -> Saved:
         trained_on=tuple(f"{spec.name}/{category}" for category in spec.categories),
         model_node={**model, "preset": job.settings["preset"] or default_nodes("preset=visa")["preset"]},
     )
+
+
+def register_data(record: RunRecord, role: str, indices: Sequence[DatasetIndex]) -> None:
+    """Record the datasets that were found and print what they are, so that a wrong folder is seen at once."""
+    for index in indices:
+        record.add_data(role, index)
+        print(f"{role} {index.name}: {len(index.test)} images, {index.layout}, in {index.root}")
+        for note in index.notes:
+            print(f"  note: {note}")
+
+
+def show_results(
+    rows: Sequence[MetricRow], title: str | None, backbone: BackboneRecord, run: Run, folder: Path
+) -> None:
+    """The closing page of a run: one table, and where the files are."""
+    learnt = "not trained" if run.auxiliary == NOTHING else f"trained on {run.auxiliary}"
+    described = title or f"{run.variant}, {learnt}, backbone {backbone.name}, seed {run.seed}"
+    if backbone.is_random:
+        described += " (RANDOM backbone weights: the numbers mean nothing)"
+    elif backbone.name.startswith(PACKAGED):
+        described += " (DEMONSTRATION backbone: no claim about CoPS with a real CLIP)"
+    console = Console(highlight=False)
+    console.print(summary_table(rows, described))
+    console.print(f"Results, scores, heat maps and checkpoints: {folder}", soft_wrap=True)

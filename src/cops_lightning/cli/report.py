@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cops_lightning.cli.commands import exit_code
+from cops_lightning.cli.console import exit_code
 from cops_lightning.core.errors import CopsError
 from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric
 

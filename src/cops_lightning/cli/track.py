@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cops_lightning.cli.commands import exit_code
+from cops_lightning.cli.console import exit_code
 from cops_lightning.core.errors import CopsError
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cops_lightning.cli.hydra_app import HydraApp
+from cops_lightning.config.settings import TrainSettings
 
 
 def main() -> Any:
@@ -10,21 +11,10 @@ def main() -> Any:
     return APP()
 
 
-def run(config: Any) -> float | None:
-    """One job; returns what a sweeper optimises, if that is configured."""
-    # Imported where used: they take seconds, and --help and shell completion need none of them.
-    from cops_lightning.cli.console import quiet_console
-    from cops_lightning.cli.recipes import train
-    from cops_lightning.config.settings import TrainSettings
-    from cops_lightning.runs.jobs import launch
-
-    quiet_console()
-    return launch(config, train, TrainSettings)
-
-
 APP = HydraApp(
     "train",
-    run,
+    "train",
+    TrainSettings,
     """\
 cops-train: learn CoPS prompts on one auxiliary dataset, then evaluate them on datasets they never saw.
 

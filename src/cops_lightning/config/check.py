@@ -1,23 +1,23 @@
 """Every key of a configuration against the class that it is for, before anything is read, rendered or built."""
 
 import ast
-import difflib
 import functools
-import importlib
 import inspect
 import json
+import re
 import textwrap
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from hydra._internal.utils import _locate
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from cops_lightning.config.options import options_of
 from cops_lightning.config.settings import Paths
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.near_miss import did_you_mean
 
 TARGET, PARTIAL = "_target_", "_partial_"
 SPECIAL = (TARGET, PARTIAL, "_convert_", "_recursive_", "_args_")
@@ -47,12 +47,19 @@ def check(config: Mapping[str, Any], schema: type, spare: frozenset[str] = froze
     for key, value in config.items():
         if key not in spare:
             _require_targets(key, value)
-            _walk(key, value)
+            check_node(key, value)
 
 
-def check_node(path: str, node: Mapping[str, Any]) -> None:
-    """`check` of a single node; `path` names it in errors."""
-    _walk(path, node)
+def check_node(path: str, value: Any) -> None:
+    """`check` of a single node, or of whatever holds nodes; `path` names it in errors."""
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            _node(path, value)
+        for key, inner in value.items():
+            check_node(f"{path}.{key}", inner)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            check_node(f"{path}[{place}]", inner)
 
 
 def _require_targets(key: str, value: Any) -> None:
@@ -65,17 +72,6 @@ def _require_targets(key: str, value: Any) -> None:
                 f"{path} is {node!r}, which does not say what it is of. Choose {key}=NAME first ({key}= takes "
                 f"{', '.join(options_of(key))}), or add {path}.{TARGET}=CLASS."
             )
-
-
-def _walk(path: str, value: Any) -> None:
-    if isinstance(value, Mapping):
-        if TARGET in value:
-            _node(path, value)
-        for key, inner in value.items():
-            _walk(f"{path}.{key}", inner)
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            _walk(f"{path}[{place}]", inner)
 
 
 def _node(path: str, node: Mapping[str, Any]) -> None:
@@ -175,15 +171,11 @@ def _value(path: str, value: Any, parameter: inspect.Parameter, name: str) -> No
     try:
         adapter.validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        choices = _choices(parameter.annotation)
-        bound = [found["msg"].removeprefix("Input should be ") for found in error.errors()]
-        if len(bound) == 1 and bound[0].startswith(("greater", "less")):
-            expected = f"a number {bound[0]}"
-        else:
-            expected = " or ".join(choices) if choices else _type_name(parameter.annotation)
-        near = difflib.get_close_matches(str(value), [choice.strip("'") for choice in choices], n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{path} is {value!r}, which {name} does not take; expected {expected}.{hint}") from None
+        found = [problem["msg"].removeprefix("Input should be ") for problem in error.errors()]
+        near = did_you_mean(str(value), re.findall("'([^']+)'", " ".join(found)))
+        raise ConfigError(
+            f"{path} is {value!r}, which {name} does not take; expected {' or '.join(found)}.{near}"
+        ) from None
 
 
 @functools.lru_cache
@@ -212,34 +204,10 @@ def _holds_node(value: Any) -> bool:
     return isinstance(value, list) and any(map(_holds_node, value))
 
 
-def _choices(annotation: Any) -> list[str]:
-    """The allowed values that a type spells out."""
-    if typing.get_origin(annotation) is typing.Literal:
-        return [repr(value) for value in typing.get_args(annotation)]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        parts = [_choices(part) or [_type_name(part)] for part in typing.get_args(annotation)]
-        spelt = any(_choices(part) for part in typing.get_args(annotation))
-        return [choice for part in parts for choice in part] if spelt else []
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _choices(typing.get_args(annotation)[0])
-    return []
-
-
-def _type_name(annotation: Any) -> str:
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _type_name(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(part) for part in typing.get_args(annotation))
-    if annotation is type(None):
-        return "null"
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-
-
 def _unknown(path: str, key: str, known: list[Any], name: str, at: str) -> str:
     names = [str(k) for k in known if k is not None]
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {at}{near[0]}?" if near else f"It takes {listed(names)}."
-    return f"{path} is no setting of {name}. {hint}"
+    near = did_you_mean(key, names, cutoff=0.5, before=at)
+    return f"{path} is no setting of {name}.{near or f' It takes {listed(names)}.'}"
 
 
 def listed(names: list[str]) -> str:
@@ -250,34 +218,17 @@ def listed(names: list[str]) -> str:
 
 def locate(target: Any, path: str) -> Callable[..., Any]:
     """What `_target_` names. Raises ConfigError, naming the key, where that cannot be imported or called."""
-    found: Any = None
-    reason: object = "it is not a dotted name"
-    if isinstance(target, str) and "." in target:
-        parts = target.split(".")
-        for size in range(len(parts) - 1, 0, -1):
-            try:
-                found = importlib.import_module(".".join(parts[:size]))
-            except ModuleNotFoundError as error:
-                reason = error
-                # What is missing may be an attribute; another module that is missing is a fault of the file.
-                if error.name and not ".".join(parts[:size]).startswith(error.name):
-                    break
-                continue
-            except Exception as error:  # whatever the user's own file raises when it is imported
-                reason = f"{type(error).__name__}: {error}"
-                break
-            for part in parts[size:]:
-                found = getattr(found, part, None)
-                if found is None:
-                    reason = f"{'.'.join(parts[:size])} has no {part}"
-                    break
-            break
+    reason = "it is no dotted name"
+    try:
+        found = _locate(target) if isinstance(target, str) and "." in target else None
+    except Exception as error:  # whatever the user's own file raises when it is imported
+        found, reason = None, " ".join(str(error).splitlines()[1:]) or str(error)
     if not callable(found):
         raise ConfigError(
             f"{path}.{TARGET} is {target!r}, which cannot be imported ({reason}). Expected the dotted name of a class, "
             "in a package that is installed or in a file beside the folder of your configuration."
         )
-    return found  # type: ignore[no-any-return]
+    return typing.cast(Callable[..., Any], found)
 
 
 def _name(target: Callable[..., Any]) -> str:
@@ -285,11 +236,3 @@ def _name(target: Callable[..., Any]) -> str:
     if module.startswith("cops_lightning.config"):
         return "the configuration" if "Settings" in name else name.lower()
     return name if module.startswith("cops_lightning") else f"{module.split('.')[0]}.{name}"
-
-
-def near_key(asked: str, known: Iterable[str]) -> str | None:
-    """The dotted name that is most like `asked`: one with the same last part, else the nearest spelling."""
-    names = list(known)
-    last = asked.rsplit(".", 1)[-1]
-    same = [name for name in names if name.rsplit(".", 1)[-1] == last]
-    return next(iter(same or difflib.get_close_matches(asked, names, n=1, cutoff=0.5)), None)

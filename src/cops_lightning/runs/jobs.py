@@ -1,10 +1,12 @@
 """Jobs: one run, or one of a sweep, each checked first, done once, resumed where it stopped."""
 
+import logging
 import math
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -29,6 +31,16 @@ from cops_lightning.runs.state import RESULTS, TRACEBACK, begin_afresh, claimed,
 from cops_lightning.runs.sweeps import Note, Outcome, Sweep, read_notes, write_note
 
 SIGTERM_EXIT = 128 + signal.SIGTERM  # what shells report of a process that SIGTERM ended
+
+
+def quiet_console() -> None:
+    """Send the chatter of libraries to the log file: the console is for progress and results."""
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_utilities"):
+        chatter = logging.getLogger(name)
+        chatter.handlers.clear()
+        chatter.propagate = True
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ def launch(config: DictConfig, work: Work, schema: type) -> float | None:
     A single run that fails raises. In a sweep the failure is noted and the sweep goes on; its objective is then not a
     number.
     """
+    quiet_console()
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode is not RunMode.MULTIRUN:
