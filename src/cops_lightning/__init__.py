@@ -41,15 +41,8 @@ if TYPE_CHECKING:
     from cops_lightning.models.load import load
     from cops_lightning.models.module import CopsModule
 
-_DATA = "cops_lightning.data.datamodules"
+# Where public names are that are not among the data modules.
 _HOMES = {
-    **dict.fromkeys(
-        (
-            *("MVTecAD", "VisA", "BTAD", "MPDD", "DTDSynthetic", "HeadCT", "BrainMRI", "Br35H", "ISIC", "CVCColonDB"),
-            *("CVCClinicDB", "Kvasir", "Endo", "Folder", "ImageFolder", "AnomalyDataModule", "CopsDataModule"),
-        ),
-        _DATA,
-    ),
     "Rendered": "cops_lightning.demo.datamodules",
     "CoPS": "cops_lightning.models.cops.model",
     "CopsModule": "cops_lightning.models.module",
@@ -89,8 +82,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """The public names, imported when they are first asked for: torch and Lightning take seconds."""
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in __all__:
+        return getattr(importlib.import_module(_HOMES.get(name, "cops_lightning.data.datamodules")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cops_lightning.benchmark.baseline import encode_image
-from cops_lightning.benchmark.measure import OperationCounter, Way, largest_difference, matrix_peak, measure
+from cops_lightning.benchmark.measure import Way, counted_operations, largest_difference, matrix_peak, measure
 from cops_lightning.clip import image_encoder as image_module
 from cops_lightning.clip.image_encoder import ImageEncoder
 from cops_lightning.clip.weights import clip_from_state
@@ -46,25 +46,25 @@ def test_counted_operations_of_the_encoder_equal_those_by_hand(tiny_clip_state, 
     if not onednn:
         monkeypatch.setattr(image_module, "onednn_takes", lambda _dtype: False)
     encoder = ImageEncoder(clip_from_state(tiny_clip_state).clip.visual)
-    with OperationCounter() as counter:
+    with counted_operations() as counter:
         encoder(images)
-    assert counter.total == encoder_flops(last_original_tokens=1, value_queries=36)
+    assert counter.get_total_flops() == encoder_flops(last_original_tokens=1, value_queries=36)
 
 
 def test_counted_operations_of_the_baseline_equal_those_by_hand(tiny_model, images):
-    with OperationCounter() as counter:
+    with counted_operations() as counter:
         encode_image(tiny_model.backbone.clip.visual, images)
-    assert counter.total == encoder_flops(last_original_tokens=37, value_queries=37)
+    assert counter.get_total_flops() == encoder_flops(last_original_tokens=37, value_queries=37)
 
 
 def test_operations_of_attentions_backward_pass_are_five_products():
     q = torch.randn(1, 2, 10, 8, requires_grad=True)
-    with OperationCounter() as forward:
+    with counted_operations() as forward:
         mixed = torch.nn.functional.scaled_dot_product_attention(q, q, q)
-    assert forward.total == 4 * 2 * 10 * 10 * 8
-    with OperationCounter() as backward:
+    assert forward.get_total_flops() == 4 * 2 * 10 * 10 * 8
+    with counted_operations() as backward:
         mixed.sum().backward()
-    assert backward.total == forward.total * 5 // 2
+    assert backward.get_total_flops() == forward.get_total_flops() * 5 // 2
 
 
 def ways(log: list[str], **outputs: float) -> dict[str, Way]:
@@ -73,7 +73,7 @@ def ways(log: list[str], **outputs: float) -> dict[str, Way]:
             log.append(name)
             return (torch.tensor(value),)
 
-        return Way(name, run)
+        return run
 
     return {name: way(name, value) for name, value in outputs.items()}
 
@@ -95,8 +95,8 @@ def test_an_exhausted_budget_ends_the_turns_after_one():
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory of the process is read from Linux")
 def test_peak_memory_counts_what_a_way_needed_although_it_was_given_back():
     size = 64 * 2**20
-    hungry = Way("hungry", lambda: (torch.ones(size, dtype=torch.uint8)[:1].clone(),))
-    measured = measure({"hungry": hungry}, CPU, repeats=1, budget=0.0)["hungry"]
+    hungry = {"hungry": lambda: (torch.ones(size, dtype=torch.uint8)[:1].clone(),)}
+    measured = measure(hungry, CPU, repeats=1, budget=0.0)["hungry"]
     assert measured.host_bytes is not None
     # The system counts pages in batches, so a few may be missing.
     assert 0.99 * size < measured.host_bytes < 2 * size

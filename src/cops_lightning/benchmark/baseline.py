@@ -2,8 +2,8 @@
 
 It writes N x N attention weights out twice a layer, gives every prompt of every class sample all positions of CLIP's
 context, leaves CLIP unfrozen, computes losses and maps at the size of the image, smooths with scipy, and ranks pixels
-that it holds as Python numbers with scikit-learn. It takes its weights from a `CoPS`, so equal results also say that
-the short cuts are exact.
+that it holds as Python numbers with scikit-learn. Weights, and the formulas that do not differ, are those of a `CoPS`,
+so equal results say that the short cuts are exact.
 """
 
 from collections.abc import Sequence
@@ -20,33 +20,21 @@ from cops_lightning.clip.image_encoder import patch_tokens, split_heads
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise
 from cops_lightning.metrics import PixelScores
-from cops_lightning.metrics.regions import FPR_LIMIT
-from cops_lightning.models.alignment import TEMPERATURE
-from cops_lightning.models.anomaly_map import SIGMA, Distances, Prototypes
+from cops_lightning.metrics.regions import FPR_LIMIT, region_weights
+from cops_lightning.models.alignment import image_logits, patch_probabilities
+from cops_lightning.models.anomaly_map import SIGMA, Distances, Prototypes, pool_neighbours, spatial_weights
 from cops_lightning.models.cops import CoPS
-from cops_lightning.models.cops.class_tokens import ClassTokens
-from cops_lightning.models.cops.losses import DICE_SMOOTH, FOCUS, SMOOTHING
-from cops_lightning.models.cops.state_tokens import StateTokens
+from cops_lightning.models.cops.losses import count_pixels, image_loss, kl_loss, patch_loss, reconstruction_loss
 
 
 class PlainProgram:
     """The plain implementation over the weights of `model`, which must have states, classes and released readings."""
 
     def __init__(self, model: CoPS) -> None:
-        self.model = model
+        assert model.states is not None
+        assert model.classes is not None
+        self.model, self.states, self.classes = model, model.states, model.classes
         self.clip = model.backbone.clip
-
-    @property
-    def states(self) -> StateTokens:
-        """Explicit state tokens of the model."""
-        assert self.model.states is not None
-        return self.model.states
-
-    @property
-    def classes(self) -> ClassTokens:
-        """Implicit class tokens of the model."""
-        assert self.model.classes is not None
-        return self.model.classes
 
     def text_features(self, prototypes: Prototypes, biases: Float[Tensor, "b m d"]) -> Float[Tensor, "b 2 d"]:
         """Unit features of both prompts: every position of every prompt of every class sample is encoded."""
@@ -68,20 +56,20 @@ class PlainProgram:
 
     def losses(self, images: Images, masks: Masks, labels: Labels, noise: Noise) -> dict[str, Tensor]:
         """Training losses with the image encoder computed again, and pixel losses over all pixels."""
-        features = self._pooled(encode_image(self.clip.visual, images))
+        features = self._encode(images)
         prototypes = self.states(features.patches)
         biases, posterior = self.classes.posterior_bias(features.image, noise)
         text = self.text_features(prototypes, biases)
-        probabilities = self._at_image_size(self._patch_probabilities(features, text))
-        normal, anomalous = probabilities.unbind(dim=1)
+        probabilities = self._at_image_size(patch_probabilities(features.patches, text)).flatten(2).mT
         touched = F.max_pool2d(masks[:, None], self.model.backbone.patch_size).flatten(1) > 0
-        distances = self._distances(features, prototypes)
+        distances = _distances(features, prototypes)
         zero = masks.new_zeros(())
+        recon = reconstruction_loss(features.image, biases[:, 0], "released")
         parts = {
-            "image": F.cross_entropy(self._image_logits(features, text), labels),
-            "kl": -0.5 * (1 + posterior.log_var - posterior.mean**2 - posterior.log_var.exp()).sum(dim=1).mean(),
-            "recon": self.model.preset.recon_weight * (features.image[:, None] - biases[:, 0][None]).square().mean(),
-            "patch": _focal(probabilities, masks) + _dice(anomalous, masks) + _dice(normal, 1 - masks),
+            "image": image_loss(image_logits(features.image, text), labels),
+            "kl": kl_loss(posterior.mean, posterior.log_var),
+            "recon": self.model.preset.recon_weight * recon,
+            "patch": patch_loss(probabilities, count_pixels(masks, 1)),
             "gather": distances.normal[~touched].mean() if (~touched).any() else zero,
             "scatter": distances.anomalous[touched].mean() if touched.any() else zero,
         }
@@ -94,38 +82,20 @@ class PlainProgram:
         scores, maps = [], []
         preset = self.model.preset
         for image, latent in zip(torch.split(images, 1), torch.split(latents, 1), strict=True):
-            features = self._pooled(encode_image(self.clip.visual, image))
+            features = self._encode(image)
             prototypes = self.states(features.patches)
             text = self.text_features(prototypes, self.classes.prior_bias(latent))
-            normal, anomalous = (_minmax(d[0]) for d in self._distances(features, prototypes))
-            weights = preset.alpha * normal + (1 - preset.alpha) * (1 - anomalous)
-            weighted = self._patch_probabilities(features, text) * weights[None, :, None]
+            weights = spatial_weights(_distances(features, prototypes), preset.alpha, "image")
+            weighted = patch_probabilities(features.patches, text) * weights[..., None]
             raw = self._at_image_size(weighted)[0, 1].cpu().numpy()
             maps.append(torch.from_numpy(ndimage.gaussian_filter(raw, sigma=SIGMA)))
-            likely = self._image_logits(features, text).softmax(dim=-1)[0, 1]
+            likely = image_logits(features.image, text).softmax(dim=-1)[0, 1]
             scores.append(preset.beta * likely + (1 - preset.beta) * weighted[0, :, 1].max())
         return torch.stack(scores).cpu(), torch.stack(maps)
 
-    def _pooled(self, features: Features) -> Features:
-        b, p, d = features.patches.shape
-        window, side = self.model.preset.pool, round(p**0.5)
-        grid = features.patches.permute(0, 2, 1).reshape(b, d, side, side)
-        grid = F.avg_pool2d(grid, window, stride=1, padding=window // 2)
-        return Features(features.image, grid.reshape(b, d, p).permute(0, 2, 1))
-
-    def _distances(self, features: Features, prototypes: Prototypes) -> Distances:
-        patches = features.patches[:, :, None]
-        nearest = [
-            (1 - F.cosine_similarity(patches, of_state[:, None], dim=-1)).min(dim=-1).values for of_state in prototypes
-        ]
-        return Distances(*nearest)
-
-    def _patch_probabilities(self, features: Features, text: Float[Tensor, "b 2 d"]) -> Float[Tensor, "b p 2"]:
-        patches = F.normalize(features.patches, dim=-1)
-        return (patches @ text.transpose(1, 2) / TEMPERATURE).softmax(dim=-1)
-
-    def _image_logits(self, features: Features, text: Float[Tensor, "b 2 d"]) -> Float[Tensor, "b 2"]:
-        return (F.normalize(features.image, dim=-1)[:, None] @ text.transpose(1, 2))[:, 0] / TEMPERATURE
+    def _encode(self, images: Images) -> Features:
+        features = encode_image(self.clip.visual, images)
+        return Features(features.image, pool_neighbours(features.patches, self.model.preset.pool))
 
     def _at_image_size(self, patch: Float[Tensor, "b p 2"]) -> Float[Tensor, "b 2 s s"]:
         b, p, _ = patch.shape
@@ -154,20 +124,9 @@ def _eager_attention(
     return (weights @ v).transpose(1, 2).flatten(2)
 
 
-def _minmax(x: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
-    return (x - x.min()) / (x.max() - x.min())
-
-
-def _focal(probabilities: Float[Tensor, "b 2 s s"], masks: Masks) -> Float[Tensor, ""]:
-    target = F.one_hot(masks.long(), 2).permute(0, 3, 1, 2).float().clamp(SMOOTHING, 1 - SMOOTHING)
-    pt = (target * probabilities).sum(dim=1) + SMOOTHING
-    return -((1 - pt) ** FOCUS * pt.log()).mean()
-
-
-def _dice(probability: Float[Tensor, "b s s"], target: Float[Tensor, "b s s"]) -> Float[Tensor, ""]:
-    p, t = probability.flatten(1), target.flatten(1)
-    overlap = (2 * (p * t).sum(dim=1) + DICE_SMOOTH) / (p.sum(dim=1) + t.sum(dim=1) + DICE_SMOOTH)
-    return 1 - overlap.mean()
+def _distances(features: Features, prototypes: Prototypes) -> Distances:
+    patches = features.patches[:, :, None]
+    return Distances(*((1 - F.cosine_similarity(patches, p[:, None], dim=-1)).min(dim=-1).values for p in prototypes))
 
 
 def plain_metrics(maps: Sequence[Float32[np.ndarray, "s s"]], masks: Sequence[Bool[np.ndarray, "s s"]]) -> PixelScores:
@@ -198,12 +157,8 @@ def _aupro(
     scores: Float32[np.ndarray, " n"], truth: Bool[np.ndarray, " n"], masks: Sequence[Bool[np.ndarray, "s s"]]
 ) -> float:
     """Area under the curve of mean region overlap over the false positive rate up to the limit, over the limit."""
-    shares = []
-    for mask in masks:
-        regions, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-        sizes = np.bincount(regions.ravel())
-        shares.append(np.where(mask, 1 / sizes[regions], 0).ravel())
-    share = np.concatenate(shares)
+    share = np.zeros(truth.size)
+    share[truth] = np.concatenate([region_weights(mask) for mask in masks])
     order = np.argsort(-scores, kind="stable")
     last_of_score = np.flatnonzero(np.diff(scores[order], append=-np.inf))
     rate = np.concatenate([[0], np.cumsum(~truth[order])[last_of_score] / np.count_nonzero(~truth)])

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import math
 import statistics
 import sys
 import time
@@ -14,24 +15,21 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+from torch.utils.benchmark import timer
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from cops_lightning.clip.image_encoder import Linear, onednn_product, onednn_takes, pack
 
 Outputs = tuple[Tensor, ...]
+Shape = torch.Size
 PEAK_REPEATS = 5
 # Side of the square matrices whose product gives the peak: large enough to be bound by arithmetic.
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 STATUS, CLEAR_REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way of doing a work. `run` computes everything anew at each call and returns what it computed."""
-
-    name: str
-    run: Callable[[], Outputs]
+Way = Callable[[], Outputs]
+"""One way of doing a work: computes everything anew at each call and returns what it computed."""
 
 
 @dataclass
@@ -64,13 +62,13 @@ def measure(
     """
     began = time.perf_counter()
     results = {}
-    for key, way in ways.items():
-        tick(f"{way.name}, warming up")
-        results[key] = _weigh(way, device)
+    for name, way in ways.items():
+        tick(f"{name}, warming up")
+        results[name] = _weigh(way, device)
     for repeat in range(repeats):
-        for key, way in ways.items():
-            tick(f"{way.name}, {repeat + 1} of {repeats}")
-            results[key].seconds.append(_time(way.run, device))
+        for name, way in ways.items():
+            tick(f"{name}, {repeat + 1} of {repeats}")
+            results[name].seconds.append(_time(way))
         if time.perf_counter() - began > budget:
             break
     return results
@@ -79,26 +77,17 @@ def measure(
 def _weigh(way: Way, device: torch.device) -> Measured:
     """The first call: outputs, operations and peak memory."""
     result = Measured()
-    counter = OperationCounter()
-    with _peak_memory(result, device), counter:
-        result.outputs = tuple(output.detach() for output in way.run())
-    result.flops = counter.total
+    with _peak_memory(result, device), counted_operations() as counter:
+        result.outputs = tuple(output.detach() for output in way())
+    result.flops = counter.get_total_flops()
     return result
 
 
-def _time(run: Callable[[], Outputs], device: torch.device) -> float:
+def _time(way: Way) -> float:
     gc.collect()
-    if device.type == "cuda":
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize(device)
-        start.record()
-        run()
-        end.record()
-        torch.cuda.synchronize(device)
-        return float(start.elapsed_time(end)) / 1000
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+    began = timer()  # waits for the GPU
+    way()
+    return timer() - began
 
 
 @contextmanager
@@ -141,59 +130,44 @@ def _status_bytes(name: str) -> int:
     raise OSError(f"{STATUS} has no {name}")
 
 
-class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+def _attention_flops(q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward_flops(gradient: Shape, q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, q, k, v))  # type: ignore[no-untyped-call]
+
+
+def _linear_flops(x: Shape, weight: Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(x) * weight[0]
+
+
+def counted_operations() -> FlopCounterMode:
     """Counts a multiplication and an addition as two operations, in products, convolutions and attention alone.
 
-    By torch's own formulas; those of attention on a CPU and of oneDNN's linear layer are added. `FlopCounterMode`,
-    which also counts per module, fails on modules that are called without gradients.
+    By torch's own formulas; for those of attention on a CPU and of oneDNN's linear layer it has none.
     """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        packet = func._overloadpacket
-        if packet in flop_registry:
-            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
-        elif (own := OWN_FORMULAS.get(str(packet))) is not None:
-            self.total += own(*args)
-        return out
-
-
-def _attention_flops(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> int:
-    return int(sdpa_flop_count(q.shape, k.shape, v.shape))  # type: ignore[no-untyped-call]
-
-
-def _attention_backward_flops(_gradient: Tensor, *of_forward: Any) -> int:
-    # Five products of the sizes of the forward pass's two: the weights again, and two gradients for each product.
-    return _attention_flops(*of_forward) * 5 // 2
-
-
-def _linear_flops(x: Tensor, weight: Tensor, *_: Any) -> int:
-    return 2 * x.numel() * weight.shape[0]
-
-
-OWN_FORMULAS: dict[str, Callable[..., int]] = {
-    "aten._scaled_dot_product_flash_attention_for_cpu": _attention_flops,
-    "aten._scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward_flops,
-    "mkldnn._linear_pointwise": _linear_flops,
-}
+    formulas = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+    }
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        formulas[torch.ops.mkldnn._linear_pointwise] = _linear_flops
+    return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
     """Operations per second of the fastest large matrix product here: torch's own, or on a CPU oneDNN's."""
     side = PEAK_SIDE.get(device.type, PEAK_SIDE["cpu"])
     x, weight = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    ways: list[Callable[[], Outputs]] = [lambda: (F.linear(x, weight),)]
+    ways: list[Way] = [lambda: (F.linear(x, weight),)]
     if device.type == "cpu" and onednn_takes(dtype):
         layer = Linear(pack(weight), torch.zeros(side, dtype=dtype))
         ways.append(lambda: (onednn_product(x, layer),))
     with torch.no_grad():
         for way in ways:
             way()
-        fastest = min(_time(way, device) for _ in range(PEAK_REPEATS) for way in ways)
+        fastest = min(_time(way) for _ in range(PEAK_REPEATS) for way in ways)
     return 2 * side**3 / fastest
 
 

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from rich import box
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cops_lightning.benchmark.measure import Measured, largest_difference, matrix_peak, measure
+from cops_lightning.benchmark.measure import largest_difference, matrix_peak, measure
 from cops_lightning.benchmark.works import BASELINE, WORKS, Setting
 from cops_lightning.clip.weight_files import RANDOM
 from cops_lightning.core.devices import find_device
@@ -57,10 +57,6 @@ class Row:
 
 def bench(arguments: argparse.Namespace) -> Table:
     """Measure what `cops-bench` is asked for; see its --help."""
-    return _table(_run(arguments))
-
-
-def _run(arguments: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     console = Console(stderr=True)
@@ -72,25 +68,44 @@ def _run(arguments: argparse.Namespace) -> list[Row]:
             if arguments.json is not None:
                 with replacing(arguments.json) as file:
                     file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    return rows
+    return _table(rows)
 
 
 def _measure(arguments: argparse.Namespace, tick: Callable[[str], None]) -> Iterator[Row]:
     setting = _setting(arguments)
-    peaks: dict[str, float] = {}
+    peak_of = cache(lambda precision: matrix_peak(DTYPES[precision], setting.device))
     for name in arguments.works:
-        known = WORKS[name]
-        batch = arguments.batch or known.batch
-        work = known.prepare(setting, batch)
-        ways = {key: way for key, way in work.ways.items() if arguments.baseline or key != BASELINE}
-        if work.precision not in peaks:
-            tick(f"{work.precision} matrix products")
-            peaks[work.precision] = matrix_peak(DTYPES[work.precision], setting.device)
-        tell = partial(_tell, tick, name)
-        measured = measure(ways, setting.device, arguments.repeats, arguments.budget, tell)
+        work = WORKS[name]
+        batch, precision = arguments.batch or work.batch, work.precision or setting.precision
+        tick(f"{precision} matrix products")
+        peak = peak_of(precision)
+        ways = {key: way for key, way in work.prepare(setting, batch).items() if arguments.baseline or key != BASELINE}
+        measured = measure(ways, setting.device, arguments.repeats, arguments.budget, partial(_tell, tick, name))
         baseline = measured.pop(BASELINE, None)
         for key, ours in measured.items():
-            yield _row(key, arguments.backbone, work.precision, batch, ours, baseline, peaks[work.precision], setting)
+            yield Row(
+                work=key,
+                backbone=arguments.backbone,
+                precision=precision,
+                batch=batch,
+                ratio=baseline.median / ours.median if baseline else None,
+                seconds=ours.median,
+                baseline_seconds=baseline.median if baseline else None,
+                fraction_of_peak=ours.flops / ours.median / peak if ours.flops else None,
+                max_abs_difference=largest_difference(ours.outputs, baseline.outputs) if baseline else None,
+                peak_memory_bytes=ours.host_bytes,
+                baseline_peak_memory_bytes=baseline.host_bytes if baseline else None,
+                device_peak_memory_bytes=ours.device_bytes,
+                images_per_second=batch / ours.median,
+                flops=ours.flops,
+                baseline_flops=baseline.flops if baseline else None,
+                peak_flops=peak,
+                repeats=len(ours.seconds),
+                image_size=setting.image_size,
+                device=_device_name(setting.device),
+                torch=str(torch.__version__),
+                threads=torch.get_num_threads(),
+            )
 
 
 def _tell(tick: Callable[[str], None], work: str, what: str) -> None:
@@ -103,41 +118,6 @@ def _setting(arguments: argparse.Namespace) -> Setting:
     device = find_device(arguments.device)
     backbone = build_backbone({**node, "pretrained": RANDOM}).to(device)
     return Setting(backbone, backbone.image_size, backbone.precision, device)
-
-
-def _row(
-    name: str,
-    backbone: str,
-    precision: str,
-    batch: int,
-    ours: Measured,
-    baseline: Measured | None,
-    peak: float,
-    setting: Setting,
-) -> Row:
-    return Row(
-        work=name,
-        backbone=backbone,
-        precision=precision,
-        batch=batch,
-        ratio=baseline.median / ours.median if baseline else None,
-        seconds=ours.median,
-        baseline_seconds=baseline.median if baseline else None,
-        fraction_of_peak=ours.flops / ours.median / peak if ours.flops else None,
-        max_abs_difference=largest_difference(ours.outputs, baseline.outputs) if baseline else None,
-        peak_memory_bytes=ours.host_bytes,
-        baseline_peak_memory_bytes=baseline.host_bytes if baseline else None,
-        device_peak_memory_bytes=ours.device_bytes,
-        images_per_second=batch / ours.median,
-        flops=ours.flops,
-        baseline_flops=baseline.flops if baseline else None,
-        peak_flops=peak,
-        repeats=len(ours.seconds),
-        image_size=setting.image_size,
-        device=_device_name(setting.device),
-        torch=str(torch.__version__),
-        threads=torch.get_num_threads(),
-    )
 
 
 def _device_name(device: torch.device) -> str:

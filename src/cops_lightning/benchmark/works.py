@@ -19,7 +19,6 @@ from cops_lightning.benchmark.measure import Outputs, Way
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.seeding import named_generator
-from cops_lightning.core.types import Features
 from cops_lightning.metrics import pixel_scores
 from cops_lightning.metrics.pixels import pack_masks
 from cops_lightning.models.anomaly_map import Prototypes
@@ -61,14 +60,11 @@ class Setting:
         return masks
 
 
-class Work(NamedTuple):
-    """Ways of doing one work: ours under the name of the row they become, and the plain way as `BASELINE`."""
-
-    ways: dict[str, Way]
-    precision: Precision
+Ways = dict[str, Way]
+"""Ways of doing one work: ours under the name of the row they become, and the plain way as `BASELINE`."""
 
 
-def encode(setting: Setting, batch: int) -> Work:
+def encode(setting: Setting, batch: int) -> Ways:
     """The image encoder alone."""
     images, visual = setting.images(batch), setting.backbone.clip.visual
 
@@ -76,13 +72,14 @@ def encode(setting: Setting, batch: int) -> Work:
         features = [encode_image(visual, image) for image in torch.split(images, 1)]
         return torch.cat([f.image for f in features]), torch.cat([f.patches for f in features])
 
-    return Work(
-        {"encode": Way("ours", lambda: _as_outputs(setting.backbone.encode_image(images))), **_baseline(plain)},
-        setting.precision,
-    )
+    def ours() -> Outputs:
+        features = setting.backbone.encode_image(images)
+        return features.image, features.patches
+
+    return {"encode": ours, BASELINE: plain}
 
 
-def prompts(setting: Setting, batch: int) -> Work:
+def prompts(setting: Setting, batch: int) -> Ways:
     """Text features of both prompts of every class sample at inference; they are encoded in fp32 at any precision."""
     model = setting.model()
     program, sizes, width = PlainProgram(model), model.sizes, model.backbone.width
@@ -99,10 +96,10 @@ def prompts(setting: Setting, batch: int) -> Work:
         pairs = zip(torch.split(drawn, 1), torch.split(biases, 1), strict=True)
         return (torch.cat([program.text_features(Prototypes(*p.unbind(dim=1)), b) for p, b in pairs]),)
 
-    return Work({"prompts": Way("ours", ours), **_baseline(plain)}, "fp32")
+    return {"prompts": ours, BASELINE: plain}
 
 
-def train_epoch(setting: Setting, batch: int) -> Work:
+def train_epoch(setting: Setting, batch: int) -> Ways:
     """A training step of an epoch: losses, gradients and Adam; with the image encoder, and from features at hand.
 
     What is compared is the losses of the first step.
@@ -138,20 +135,14 @@ def train_epoch(setting: Setting, batch: int) -> Work:
             for parameter in clip.parameters():
                 parameter.grad = None
 
-    return Work(
-        {
-            "train-epoch": Way("ours", step(whole, lambda: whole.losses(whole.encode(images), masks, labels, draws))),
-            "train-epoch-cached": Way(
-                "ours, features at hand",
-                step(cached, lambda: cached.losses(features, masks, labels, draws)),
-            ),
-            **_baseline(unfrozen),
-        },
-        setting.precision,
-    )
+    return {
+        "train-epoch": step(whole, lambda: whole.losses(whole.encode(images), masks, labels, draws)),
+        "train-epoch-cached": step(cached, lambda: cached.losses(features, masks, labels, draws)),
+        BASELINE: unfrozen,
+    }
 
 
-def evaluate(setting: Setting, batch: int) -> Work:
+def evaluate(setting: Setting, batch: int) -> Ways:
     """From images to image scores and smoothed maps."""
     images, model = setting.images(batch), setting.model()
     latents = setting.random("latents", shape=(batch, model.sizes.class_samples, model.backbone.width))
@@ -161,10 +152,10 @@ def evaluate(setting: Setting, batch: int) -> Work:
         scores = model.score_drawn(model.encode(images), latents)
         return scores.image, scores.map
 
-    return Work({"evaluate": Way("ours", ours), **_baseline(lambda: program.score(images, latents))}, setting.precision)
+    return {"evaluate": ours, BASELINE: lambda: program.score(images, latents)}
 
 
-def metrics(setting: Setting, batch: int) -> Work:
+def metrics(setting: Setting, batch: int) -> Ways:
     """Pixel AUROC, AP, F1-max and AUPRO of `batch` images from stored patch scores and masks, on the CPU."""
     model = setting.model().cpu()
     grid = setting.image_size // setting.backbone.patch_size
@@ -186,23 +177,16 @@ def metrics(setting: Setting, batch: int) -> Work:
     def plain() -> Outputs:
         return (torch.tensor(plain_metrics([model.expand(patch[None])[0].numpy() for patch in patches], list(truth))),)
 
-    return Work({"metrics": Way("ours", ours), **_baseline(plain)}, "fp32")
+    return {"metrics": ours, BASELINE: plain}
 
 
-def _baseline(run: Callable[[], Outputs]) -> dict[str, Way]:
-    return {BASELINE: Way("baseline", run)}
+class Work(NamedTuple):
+    """How a work is made ready, how many images it takes by default, and its precision: None for the setting's."""
 
-
-def _as_outputs(features: Features) -> Outputs:
-    return features.image, features.patches
-
-
-class Known(NamedTuple):
-    """A work by name: how it is made ready, and how many images it takes by default."""
-
-    prepare: Callable[[Setting, int], Work]
+    prepare: Callable[[Setting, int], Ways]
     batch: int
+    precision: Precision | None = None
 
 
-_KNOWN = (Known(encode, 1), Known(prompts, 1), Known(train_epoch, 8), Known(evaluate, 1), Known(metrics, 8))
-WORKS = dict(zip(WORK_NAMES, _KNOWN, strict=True))
+_WORKS = (Work(encode, 1), Work(prompts, 1, "fp32"), Work(train_epoch, 8), Work(evaluate, 1), Work(metrics, 8, "fp32"))
+WORKS = dict(zip(WORK_NAMES, _WORKS, strict=True))

@@ -1,7 +1,7 @@
 """Procedural images on disk, in the folders of MVTec AD, so that the ordinary reader of datasets reads them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,7 @@ from rich.progress import track
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.files import new_folder
 from cops_lightning.demo.catalog import CategorySpec, categories
-from cops_lightning.demo.images import GOOD, VERSION, example
+from cops_lightning.demo.images import VERSION, Role, example
 
 MANIFEST = "procedural.json"
 FOLDERS = {
@@ -47,7 +47,8 @@ def write_mvtec(
     chosen = tuple(chosen)
     with new_folder(destination) as part:
         for spec in track(chosen, f"writing {destination.name}", disable=not progress, transient=True):
-            _write_category(part / folder_name(spec.name), spec, train, normal, anomalous, seed)
+            counts: dict[Role, int] = {"train": train, "normal": normal, "anomalous": anomalous}
+            _write_category(part / folder_name(spec.name), spec, counts, seed)
         manifest = {
             "generator": "cops_lightning.demo",
             "version": VERSION,
@@ -77,16 +78,14 @@ def write_all(
     return paths
 
 
-def _write_category(folder: Path, spec: CategorySpec, train: int, normal: int, anomalous: int, seed: int) -> None:
-    for number in range(train):
-        _write(folder / "train" / GOOD / f"{number:04}.png", example(spec.name, "train", number, seed).image)
-    for number in range(normal):
-        _write(folder / "test" / GOOD / f"{number:04}.png", example(spec.name, "normal", number, seed).image)
-    for number in range(anomalous):
-        made = example(spec.name, "anomalous", number, seed)
-        defect = folder_name(made.defect)
-        _write(folder / "test" / defect / f"{number:04}.png", made.image)
-        _write(folder / "ground_truth" / defect / f"{number:04}_mask.png", made.mask.astype(np.uint8) * 255)
+def _write_category(folder: Path, spec: CategorySpec, counts: Mapping[Role, int], seed: int) -> None:
+    for role, count in counts.items():
+        for number in range(count):
+            made = example(spec.name, role, number, seed)
+            part, defect = "train" if role == "train" else "test", folder_name(made.defect)
+            _write(folder / part / defect / f"{number:04}.png", made.image)
+            if made.anomalous:
+                _write(folder / "ground_truth" / defect / f"{number:04}_mask.png", made.mask.astype(np.uint8) * 255)
 
 
 def _write(file: Path, image: np.ndarray) -> None:

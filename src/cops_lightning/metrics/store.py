@@ -1,13 +1,13 @@
 """What is kept of each evaluated image, and how several processes put theirs together."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Bool, Float, Int, Int64, UInt8
+from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
@@ -36,7 +36,29 @@ class StoredImages:
     masks: UInt8[np.ndarray, "m bytes"]
     masked: Bool[np.ndarray, " n"]
     anomalous: Bool[np.ndarray, " n"]
-    categories: Sequence[str]
+    categories: Shaped[np.ndarray, " n"]
+
+    @property
+    def ranked(self) -> tuple[Float[np.ndarray, " normal"], Float[np.ndarray, " anomalous"]]:
+        """Image scores of the normal and of the anomalous images."""
+        return self.image_scores[~self.anomalous], self.image_scores[self.anomalous]
+
+    def only(self, chosen: Int64[np.ndarray, " k"]) -> "StoredImages":
+        """Images by their places, in that order."""
+        masked = self.masked[chosen]
+        return StoredImages(
+            self.image_scores[chosen],
+            self.patch_scores[chosen],
+            self.masks[np.cumsum(self.masked)[chosen[masked]] - 1],
+            masked,
+            self.anomalous[chosen],
+            self.categories[chosen],
+        )
+
+    def by_category(self) -> Iterator[tuple[str, "StoredImages"]]:
+        """The images of each category, categories in alphabetical order."""
+        for category in np.unique(self.categories).tolist():
+            yield category, self.only(np.flatnonzero(self.categories == category))
 
 
 class ImageStore(Metric):
@@ -113,16 +135,14 @@ class ImageStore(Metric):
         kept, masked = _distinct(states["keys"].numpy()), states["masked"].numpy()
         if kept.size == 0:
             raise ValueError(f"{self.target}: no image was evaluated, so there are no metrics. Is the test set empty?")
-        masks = states["masks"].numpy().reshape((masked.sum(), -1) if masked.any() else (0, 0))
-        names = bytes(states["categories"].numpy()).decode().split("\0")
         return StoredImages(
-            image_scores=states["image_scores"].numpy()[kept],
-            patch_scores=states["patch_scores"].view(masked.size, -1)[kept],
-            masks=masks[np.cumsum(masked)[kept[masked[kept]]] - 1],
-            masked=masked[kept],
-            anomalous=states["anomalous"].numpy()[kept],
-            categories=[names[index] for index in kept],
-        )
+            image_scores=states["image_scores"].numpy(),
+            patch_scores=states["patch_scores"].view(masked.size, -1),
+            masks=states["masks"].numpy().reshape((masked.sum(), -1) if masked.any() else (0, 0)),
+            masked=masked,
+            anomalous=states["anomalous"].numpy(),
+            categories=np.array(bytes(states["categories"].numpy()).decode().split("\0")[:-1]),
+        ).only(kept)
 
     def _append(self, name: str, values: Tensor) -> None:
         getattr(self, name).append(values.to(_STATES[name]).reshape(-1))

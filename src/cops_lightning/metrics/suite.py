@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -72,18 +70,16 @@ class MetricSuite(ImageStore):
         return self._rows(self.images(), progress)
 
     def _rows(self, images: StoredImages, progress: Progress | None) -> list[MetricRow]:
-        names = np.array(images.categories)
         rows: list[MetricRow] = []
-        done = 0
-        for category in np.unique(names).tolist():
-            members = np.flatnonzero(names == category)
+        done, n_images = 0, len(images.categories)
+        for category, own in images.by_category():
 
-            def tick(fraction: float, done: int = done, n: int = members.size) -> None:
+            def tick(fraction: float, done: int = done, n: int = len(own.categories)) -> None:
                 if progress is not None:
-                    progress(done + int(fraction * n), names.size)
+                    progress(done + int(fraction * n), n_images)
 
-            rows += self._category(category, images, members, tick)
-            done += members.size
+            rows += self._category(category, own, tick)
+            done += len(own.categories)
             tick(1.0)
         columns = len(COLUMNS) + len(self._more)
         return rows + [_mean(rows[column::columns]) for column in range(columns)]
@@ -95,62 +91,41 @@ class MetricSuite(ImageStore):
 
         Raises ValueError if there are no images.
         """
-        images = self.images()
-        names = np.array(images.categories)
         found: list[CategoryCurves] = []
-        for category in np.unique(names).tolist():
-            members = np.flatnonzero(names == category)
-            scores, anomalous = images.image_scores[members], images.anomalous[members]
-            of_level: dict[Level, RankingCurves | None] = {
-                "image": image_curves(scores[~anomalous], scores[anomalous], points)
-            }
-            if images.masked[members].all():
-                masks = images.masks[np.cumsum(images.masked)[members] - 1]
-                of_level["pixel"] = pixel_curves(images.patch_scores[members], masks, self.expand, points)
+        for category, own in self.images().by_category():
+            of_level: dict[Level, RankingCurves | None] = {"image": image_curves(*own.ranked, points)}
+            if own.masked.all():
+                of_level["pixel"] = pixel_curves(own.patch_scores, own.masks, self.expand, points)
             found += [CategoryCurves(self.target, category, at, of) for at, of in of_level.items() if of is not None]
         return found
 
-    def _category(
-        self, category: str, images: StoredImages, members: Int64[np.ndarray, " n"], tick: Tick
-    ) -> list[MetricRow]:
-        scores, anomalous = images.image_scores[members], images.anomalous[members]
-        image = ranking_scores(scores[~anomalous], scores[anomalous])
-        pixel = None
-        with_mask = int(images.masked[members].sum())
-        if 0 < with_mask < members.size:
+    def _category(self, category: str, own: StoredImages, tick: Tick) -> list[MetricRow]:
+        n_images, n_anomalous, with_mask = (int(n) for n in (own.masked.size, own.anomalous.sum(), own.masked.sum()))
+        if 0 < with_mask < n_images:
             raise ValueError(
-                f"{self.target}: {with_mask} of {members.size} images of {category} came with masks. Pixel metrics "
+                f"{self.target}: {with_mask} of {n_images} images of {category} came with masks. Pixel metrics "
                 "need all of them (all zero for a normal image), or none where the dataset has no masks."
             )
-        if with_mask:
-            masks = images.masks[np.cumsum(images.masked)[members] - 1]
-            pixel = pixel_scores(images.patch_scores[members], masks, self.expand, self._budget, tick)
+        image = ranking_scores(*own.ranked)
+        pixel = pixel_scores(own.patch_scores, own.masks, self.expand, self._budget, tick) if with_mask else None
         values = [*(image or (None,) * 3), *(pixel or (None,) * 4)]
         columns = [(*column, value) for column, value in zip(COLUMNS, values, strict=True)]
-        columns += [(level, name, self._further(level, metric, images, members)) for level, name, metric in self._more]
-        n_anomalous = int(anomalous.sum())
-        return [
-            MetricRow(self.target, category, level, metric, value, members.size - n_anomalous, n_anomalous)
-            for level, metric, value in columns
-        ]
+        columns += [(level, name, self._further(level, metric, own)) for level, name, metric in self._more]
+        counts = (n_images - n_anomalous, n_anomalous)
+        return [MetricRow(self.target, category, level, metric, value, *counts) for level, metric, value in columns]
 
-    def _further(
-        self, level: Level, metric: Metric, images: StoredImages, members: Int64[np.ndarray, " n"]
-    ) -> float | None:
+    def _further(self, level: Level, metric: Metric, images: StoredImages) -> float | None:
         """A further metric of one category; None where a label or the masks that it would need are missing."""
+        defined = images.masked if level == "pixel" else [images.anomalous.any(), not images.anomalous.all()]
+        if not all(defined):
+            return None
         own: Any = metric.clone()
         own.sync_on_compute = False  # the images are those of all processes already
         own.reset()
-        labels = torch.from_numpy(images.anomalous[members])
         if level == "image":
-            if labels.all() or not labels.any():
-                return None
-            own.update(torch.from_numpy(images.image_scores[members]).float(), labels.long())
+            own.update(torch.from_numpy(images.image_scores).float(), torch.from_numpy(images.anomalous).long())
         else:
-            if not images.masked[members].all():
-                return None
-            packed = images.masks[np.cumsum(images.masked)[members] - 1]
-            for patches, mask in zip(torch.split(images.patch_scores[members], 1), packed, strict=True):
+            for patches, mask in zip(torch.split(images.patch_scores, 1), images.masks, strict=True):
                 maps = self.expand(patches)
                 own.update(maps, torch.from_numpy(unpack_masks(mask[None], maps.shape[-1])).long())
         return float(own.compute())
