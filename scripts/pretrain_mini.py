@@ -38,9 +38,9 @@ from torch import Tensor, nn
 
 from cops_lightning.clip.image_encoder import ImageEncoder
 from cops_lightning.core.files import digest
-from cops_lightning.demo import CATEGORIES as PACKAGED
-from cops_lightning.demo import VERSION, Example, categories, defects_of, example
-from cops_lightning.demo.images import LIGHTING, Streams
+from cops_lightning.demo.catalog import CATEGORIES as PACKAGED
+from cops_lightning.demo.catalog import categories, defects_of
+from cops_lightning.demo.images import LIGHTING, VERSION, Example, Streams, example
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.baselines.pixel_statistics import odd_places, odd_share
 from pretraining.captions import ANOMALOUS, NORMAL, TEMPLATES, caption_pair, phrases

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from cops_lightning.benchmark.baseline import PlainProgram, encode_image, plain_metrics
-from cops_lightning.metrics import pixel_scores
-from cops_lightning.metrics.pixels import pack_masks
+from cops_lightning.metrics.pixels import pack_masks, pixel_scores
 from cops_lightning.models.anomaly_map import Prototypes
 from cops_lightning.models.cops import CoPS
 from released import released_cops

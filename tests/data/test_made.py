@@ -10,7 +10,7 @@ from cops_lightning.cli.data import main
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.data.tools.elpv import write_elpv
-from cops_lightning.demo import example
+from cops_lightning.demo.images import example
 
 
 def test_procedural_datasets_read_back_through_the_ordinary_reader(tmp_path, capsys):

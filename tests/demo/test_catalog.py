@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cops_lightning.demo import CATEGORIES, DEFECTS, categories, defects_of
+from cops_lightning.demo.catalog import CATEGORIES, DEFECTS, categories, defects_of
 
 
 def words(*texts: str) -> set[str]:

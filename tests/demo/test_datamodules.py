@@ -11,9 +11,10 @@ import pytest
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data.catalog import GROUPS
 from cops_lightning.data.datamodules import AnomalyDataModule
-from cops_lightning.demo import VERSION, datamodules, write_mvtec
+from cops_lightning.demo import datamodules
 from cops_lightning.demo.datamodules import Rendered, RenderedName
-from cops_lightning.demo.writer import DATASETS
+from cops_lightning.demo.images import VERSION
+from cops_lightning.demo.writer import DATASETS, write_mvtec
 
 
 @pytest.fixture(autouse=True)

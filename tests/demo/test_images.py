@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import rankdata
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.demo import CATEGORIES, DEFECTS, categories, defects_of, example
 from cops_lightning.demo.canvas import SIDE
-from cops_lightning.demo.images import AREA, LIGHTING, VISIBLE, Streams, afflict, normal_scene
+from cops_lightning.demo.catalog import CATEGORIES, DEFECTS, categories, defects_of
+from cops_lightning.demo.images import AREA, LIGHTING, VISIBLE, Streams, afflict, example, normal_scene
 
 
 def digest(key: tuple[str, str, int, int]) -> tuple[bytes, bytes, str]:

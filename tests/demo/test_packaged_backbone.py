@@ -13,7 +13,8 @@ from PIL import Image
 
 import cops_lightning.demo
 from cops_lightning.benchmark.baseline import encode_image
-from cops_lightning.demo import categories, example
+from cops_lightning.demo.catalog import categories
+from cops_lightning.demo.images import example
 from cops_lightning.metrics.ranking import ranking_scores
 
 FOLDER = Path(cops_lightning.demo.__file__).parent / "mini"

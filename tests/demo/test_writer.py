@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.demo import CATEGORIES, VERSION, example, write_all, write_mvtec
 from cops_lightning.demo import writer as writer_module
+from cops_lightning.demo.catalog import CATEGORIES
+from cops_lightning.demo.images import VERSION, example
+from cops_lightning.demo.writer import write_all, write_mvtec
 
 CHOSEN = (CATEGORIES["gear"], CATEGORIES["brick wall"])
 

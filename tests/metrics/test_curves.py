@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
 
-from cops_lightning.metrics import MetricSuite
 from cops_lightning.metrics.curves import image_curves, pixel_curves
 from cops_lightning.metrics.pixels import pack_masks
+from cops_lightning.metrics.suite import MetricSuite
 
 # Few distinct values, so that ties are frequent.
 SCORES = st.lists(st.sampled_from([k / 16 for k in range(17)]), min_size=1, max_size=60).map(np.array)

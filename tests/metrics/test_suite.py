@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torchmetrics.classification import BinaryRecall
 
 from cops_lightning.core.types import MetricRow
-from cops_lightning.metrics import MetricSuite
+from cops_lightning.metrics.suite import MetricSuite
 
 N, GRID, SIDE = 12, 3, 12
 

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cops_lightning.demo import CATEGORIES as PACKAGED
-from cops_lightning.demo import DEFECTS as PACKAGED_DEFECTS
-from cops_lightning.demo import defects_of
 from cops_lightning.demo.canvas import SIDE
+from cops_lightning.demo.catalog import CATEGORIES as PACKAGED
+from cops_lightning.demo.catalog import DEFECTS as PACKAGED_DEFECTS
+from cops_lightning.demo.catalog import defects_of
 from cops_lightning.demo.images import LIGHTING, VISIBLE, Streams, afflict, normal_scene
 from pretraining.captions import FILLERS, GENERIC, caption_pair, phrases
 from pretraining.catalog import CATEGORIES, DEFECTS, OPEN_CATEGORIES, OPEN_DEFECT

@@ -19,7 +19,7 @@ from torch import Tensor
 from cops_lightning.clip.image_encoder import patch_tokens, split_heads
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise
-from cops_lightning.metrics import PixelScores
+from cops_lightning.metrics.pixels import PixelScores
 from cops_lightning.metrics.regions import FPR_LIMIT, region_weights
 from cops_lightning.models.alignment import image_logits, patch_probabilities
 from cops_lightning.models.anomaly_map import SIGMA, Distances, Prototypes, pool_neighbours, spatial_weights

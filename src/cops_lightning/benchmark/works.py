@@ -19,8 +19,7 @@ from cops_lightning.benchmark.measure import Outputs, Way
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.seeding import named_generator
-from cops_lightning.metrics import pixel_scores
-from cops_lightning.metrics.pixels import pack_masks
+from cops_lightning.metrics.pixels import pack_masks, pixel_scores
 from cops_lightning.models.anomaly_map import Prototypes
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.cops.model import NOISE

@@ -201,7 +201,7 @@ def _make(arguments: argparse.Namespace) -> int:
         for (material, state), count in sorted(write_elpv(arguments.destination).items()):
             print(f"{count} images in {arguments.destination / material / 'test' / state}")
         return 0
-    from cops_lightning.demo import write_all
+    from cops_lightning.demo.writer import write_all
 
     counts = arguments.train, arguments.normal, arguments.anomalous, arguments.seed
     there = {path.name for path in arguments.destination.glob("*")}

@@ -1,6 +1,7 @@
 """Procedural images of textures, objects and medical look-alikes, with defects and pixel-exact masks.
 
-    from cops_lightning.demo import example, write_all
+    from cops_lightning.demo.images import example
+    from cops_lightning.demo.writer import write_all
 
     example("gear", "anomalous", 7)             # one image, its mask and its defect, always the same
     write_all(Path("data/procedural"))          # all on disk, as MVTec AD lies on disk
@@ -9,21 +10,3 @@ Auxiliary and test categories share no name with each other nor with the categor
 was pre-trained on; two defects, thread and dent, are held out for test images. The generator teaches and tests
 software: it is no measure of how well a method inspects real products, let alone patients.
 """
-
-from cops_lightning.demo.catalog import CATEGORIES, DEFECTS, CategorySpec, DefectSpec, categories, defects_of
-from cops_lightning.demo.images import VERSION, Example, example
-from cops_lightning.demo.writer import write_all, write_mvtec
-
-__all__ = [
-    "CATEGORIES",
-    "DEFECTS",
-    "VERSION",
-    "CategorySpec",
-    "DefectSpec",
-    "Example",
-    "categories",
-    "defects_of",
-    "example",
-    "write_all",
-    "write_mvtec",
-]

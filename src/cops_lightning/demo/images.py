@@ -89,7 +89,7 @@ def example(category: str, role: Role, number: int, seed: int = 0) -> Example:
     if spec is None:
         raise DatasetError(
             f"There is no procedural category {category!r}. Expected one of the {len(CATEGORIES)} in "
-            "cops_lightning.demo.CATEGORIES."
+            "cops_lightning.demo.catalog.CATEGORIES."
         )
     streams = Streams.of(seed, f"{category}/{role}", number)
     scene = normal_scene(streams.scene, spec)

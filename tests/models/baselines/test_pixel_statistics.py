@@ -6,7 +6,8 @@ import torch
 
 from cops_lightning.clip.weights import load_backbone
 from cops_lightning.data.dataset import normalise
-from cops_lightning.demo import categories, example
+from cops_lightning.demo.catalog import categories
+from cops_lightning.demo.images import example
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.baselines.pixel_statistics import Brightness, HandCrafted, odd_places, odd_share, rgb
 
