@@ -10,7 +10,8 @@ from cops_lightning.config.check import check
 from cops_lightning.config.options import register, resolved
 from cops_lightning.config.settings import TrainSettings
 from cops_lightning.core.files import conf_folder
-from cops_lightning.runs.identity import method_id, method_settings, run_id
+from cops_lightning.core.hashes import settings_hash
+from cops_lightning.runs.identity import method_settings, run_id
 from cops_lightning.runs.sweeps import count_jobs
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
@@ -54,5 +55,5 @@ def test_every_job_of_an_experiment_composes_and_is_another_run(name):
         config = compose("train", ["paths.output=.", f"experiment={name}", *overrides])
         check(resolved(config), TrainSettings)
         assert config.study == name
-        runs.add(run_id(method_id(method_settings(config)), resolved(config)))
+        runs.add(run_id(settings_hash(method_settings(config)), resolved(config)))
     assert len(runs) == len(asked)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes, register, resolved
 from cops_lightning.core.files import conf_folder
+from cops_lightning.core.hashes import settings_hash
 from cops_lightning.runs.identity import (
     NAMES,
     PLACES,
@@ -19,7 +20,6 @@ from cops_lightning.runs.identity import (
     evaluation_settings,
     job_name,
     label,
-    method_id,
     method_settings,
     run_id,
 )
@@ -35,7 +35,7 @@ def composed(*overrides: str, name: str = "train") -> DictConfig:
 
 
 def method(config: dict[str, Any]) -> str:
-    return method_id(method_settings(OmegaConf.create(config)))
+    return settings_hash(method_settings(OmegaConf.create(config)))
 
 
 def leaves(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -124,12 +124,12 @@ def test_what_the_command_line_adds_changes_the_method(added):
 def test_seeds_of_a_method_are_one_method_and_several_runs(auxiliary):
     zero, one = (composed(f"auxiliary={auxiliary}", f"seed={seed}") for seed in (0, 1))
     assert [one[group]["seed"] for group in ("model", "data")] == [1, 1]
-    methods = [method_id(method_settings(config)) for config in (zero, one)]
+    methods = [settings_hash(method_settings(config)) for config in (zero, one)]
     assert methods[0] == methods[1]
     assert run_id(methods[0], resolved(zero)) != run_id(methods[1], resolved(one))
     # A seed of one part alone is a setting like any other.
     for pinned in ("model.seed=5", "model.seed=0"):
-        assert method_id(method_settings(composed(f"auxiliary={auxiliary}", pinned))) != methods[0]
+        assert settings_hash(method_settings(composed(f"auxiliary={auxiliary}", pinned))) != methods[0]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_seeds_of_a_method_are_one_method_and_several_runs(auxiliary):
 )
 def test_what_changes_the_scores_of_a_detector_that_learns_nothing_changes_its_method(changed):
     plain = ["model=clip", "corruption=noise"]
-    methods = [method_id(method_settings(composed(*plain, *more))) for more in ([], [changed])]
+    methods = [settings_hash(method_settings(composed(*plain, *more))) for more in ([], [changed])]
     assert methods[0] != methods[1]
 
 
@@ -163,13 +163,13 @@ def test_what_changes_the_scores_of_a_checkpoint_changes_the_method_of_its_evalu
     plain = evaluation_settings(trained, composed(*asked, name="eval"))
     assert plain == trained
     other = [evaluation_settings(trained, composed(*asked, *part, name="eval")) for part in (changed, changed[:1])]
-    assert method_id(other[0]) != method_id(trained)
-    assert (method_id(other[0]) == method_id(other[1])) == (len(changed) == 1)
+    assert settings_hash(other[0]) != settings_hash(trained)
+    assert (settings_hash(other[0]) == settings_hash(other[1])) == (len(changed) == 1)
 
 
 def test_runs_on_two_auxiliary_datasets_under_one_preset_are_two_runs():
     trained = [composed(f"auxiliary={name}") for name in ("btad", "mpdd")]
-    runs = {run_id(method_id(method_settings(config)), resolved(config)) for config in trained}
+    runs = {run_id(settings_hash(method_settings(config)), resolved(config)) for config in trained}
     assert len(runs) == 2
 
 

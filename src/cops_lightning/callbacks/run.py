@@ -1,11 +1,10 @@
 """What callbacks that write into a run folder share."""
 
-import hashlib
-import json
 from pathlib import Path
 
 from lightning import Trainer
 
+from cops_lightning.core.hashes import settings_hash
 from cops_lightning.loggers.run_info import RunInfo
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run
@@ -36,15 +35,11 @@ class RunCallback:
             "backbone": saved.fingerprint,
             "trained_on": saved.trained_on,
         }
-        method = _hash(settings)
+        method = settings_hash(settings)
         auxiliary = saved.trained_on[0].partition("/")[0] if saved.trained_on else NOTHING
         variant = str(saved.run.get("variant") or type(module.model).__name__)
-        return Run(_hash([method, seed]), method, "notebook", variant, seed, auxiliary)
+        return Run(settings_hash([method, seed]), method, "notebook", variant, seed, auxiliary)
 
     def folder_of(self, trainer: Trainer) -> Path:
         """Where to write."""
         return Path(trainer.default_root_dir if self.folder is None else self.folder)
-
-
-def _hash(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from cops_lightning.cli.console import exit_code
 from cops_lightning.core.errors import CopsError
+from cops_lightning.core.files import RECORD, RESULTS
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from cops_lightning.loggers import RunInfo
 
-RECORD = "run.json"
 KEYS = {"run_id", "method", "study", "variant", "seed", "auxiliary", "status", "config"}
 # The tag by which a run of ours is found again in MLflow, which gives runs identities of its own.
 RUN_TAG = "cops_run_id"
-FILES = ("results.csv", "run.json", "run.log", "traceback.txt", "heatmaps", "checkpoints")
+FILES = (RESULTS, RECORD, "run.log", "traceback.txt", "heatmaps", "checkpoints")
 
 EXAMPLES = """\
 examples:

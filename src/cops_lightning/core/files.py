@@ -11,6 +11,8 @@ from uuid import uuid4
 
 PACKAGED = Path(__file__).parents[1] / "conf"
 CHECKOUT = Path(__file__).parents[3] / "conf"
+# What every run leaves in its folder.
+RECORD, RESULTS = "run.json", "results.csv"
 
 
 def conf_folder() -> Path:

@@ -1,11 +1,12 @@
 """The content of files as hashes, remembered so that a second run need not read the bytes again."""
 
 import hashlib
+import json
 import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,19 @@ class FileHashes:
 
     def _unreadable(self, path: Path, reason: str | None) -> CopsError:
         return self.error(f"{path} cannot be read: {reason}. Restore the file.")
+
+
+def settings_hash(content: Any) -> str:
+    """Twelve hexadecimal digits of plain values, the same for the same numbers, however they were written: 1 is 1.0."""
+    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return int(content) if isinstance(content, float) and content.is_integer() else content
 
 
 def sha256_of(path: Path, error: type[CopsError] = DatasetError) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from cops_lightning.core.files import RECORD
 from cops_lightning.report.tables import Run
 
 # What is only known when a run has ended; trackers keep it as results, not as settings.
@@ -66,7 +67,7 @@ class RunInfo:
     def provenance(self) -> dict[str, Any]:
         """What run.json says of where the run comes from (git, versions, weights, data); nothing without that file."""
         try:
-            content = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            content = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return {key: value for key, value in content.items() if key not in ("config", "method_settings", *ENDING)}

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from cops_lightning.core.errors import CopsError
+from cops_lightning.core.files import RECORD, RESULTS
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.methods import Method, name_methods
 from cops_lightning.report.tables import COLUMNS, read_columns
 
-RESULTS, RECORD = "results.csv", "run.json"
 NO_RECORD = "without record"
 # What makes a number comparable with another seed's: everything but the seed.
 GROUP = ["method", "auxiliary", "target"]

@@ -1,10 +1,7 @@
 """What a run is: its method, the hash of all settings that can change its numbers, and its own id."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.config.check import TARGET, locate
 from cops_lightning.config.options import resolved
-from cops_lightning.core.errors import CheckpointError
-from cops_lightning.core.files import digest
+from cops_lightning.core.errors import CheckpointError, CopsError
+from cops_lightning.core.hashes import settings_hash, sha256_of
 
 # Settings that cannot change a number. At the top: what is evaluated, what it is called, what is done with it ...
 NAMES = ("study", "variant", "title", "fail_fast", "objective", "targets", "evaluate_seen", "checkpoint")
@@ -116,11 +113,6 @@ def _scoring(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def method_id(settings: Mapping[str, Any]) -> str:
-    """The name of a method: equal for equal settings."""
-    return _hash(settings)
-
-
 def run_id(method: str, config: Mapping[str, Any]) -> str:
     """The name of a run: equal for equal method, auxiliary dataset, seed, study, targets and checkpoint, wherever the
     files lie.
@@ -129,7 +121,7 @@ def run_id(method: str, config: Mapping[str, Any]) -> str:
     what = {key: config.get(key) for key in ("seed", "study", "targets", "evaluate_seen", "metrics")}
     auxiliary = (config.get("auxiliary") or {}) if learns(config.get("model") or None) else {}
     trained_on = [auxiliary.get(TARGET), auxiliary.get("name")]
-    return _hash({"method": method, "auxiliary": trained_on, "checkpoint": content, **what})
+    return settings_hash({"method": method, "auxiliary": trained_on, "checkpoint": content, **what})
 
 
 @dataclass(frozen=True)
@@ -143,7 +135,7 @@ class Identity:
     @property
     def method(self) -> str:
         """The hash of the method's settings."""
-        return method_id(self.method_settings)
+        return settings_hash(self.method_settings)
 
 
 def identify(config: DictConfig, choices: Mapping[str, Any]) -> Identity:
@@ -215,17 +207,11 @@ def job_name(config: DictConfig) -> str:
 
 
 def file_digest(path: Path) -> str | None:
-    """SHA-256 of a file, None where there is none. It is read again once its size or time of change differ."""
+    """SHA-256 of a file, None where there is none that can be read."""
     try:
-        stat = path.stat()
-    except OSError:
+        return sha256_of(path)
+    except CopsError:
         return None
-    return _digest(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache
-def _digest(path: Path, size: int, modified: int) -> str | None:
-    return digest(path)
 
 
 def _acting(callbacks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -267,16 +253,3 @@ def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 def _safe(text: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._" else "_" for letter in text)
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True, default=str).encode()).hexdigest()[:12]
-
-
-def _plain(content: Any) -> Any:
-    """Numbers as their value, however they were written: 1 is 1.0."""
-    if isinstance(content, Mapping):
-        return {str(key): _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    return int(content) if isinstance(content, float) and content.is_integer() else content

@@ -22,12 +22,13 @@ from omegaconf import DictConfig
 from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError
+from cops_lightning.core.files import RESULTS
 from cops_lightning.core.reporting import described
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.tables import NOTHING, Run, read_results
 from cops_lightning.runs.identity import identify, learns, run_id
 from cops_lightning.runs.record import RunRecord
-from cops_lightning.runs.state import RESULTS, TRACEBACK, begin_afresh, claimed, leave_traceback, read_entry
+from cops_lightning.runs.state import TRACEBACK, begin_afresh, claimed, leave_traceback, read_entry
 from cops_lightning.runs.sweeps import Note, Outcome, Sweep, read_notes, write_note
 
 SIGTERM_EXIT = 128 + signal.SIGTERM  # what shells report of a process that SIGTERM ended

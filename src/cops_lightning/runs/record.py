@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
-from cops_lightning.core.files import digest, replacing
+from cops_lightning.core.files import RECORD, RESULTS, digest, replacing
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.index_file import write_index
 from cops_lightning.models.module import EncoderCount
 from cops_lightning.report.tables import Run
-from cops_lightning.runs.state import RECORD, RESULTS, Entry, Status
+from cops_lightning.runs.state import Entry, Status
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")
 

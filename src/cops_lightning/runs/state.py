@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from cops_lightning.core.files import digest
+from cops_lightning.core.files import RECORD, RESULTS, digest
 
-RECORD, RESULTS, TRACEBACK = "run.json", "results.csv", "traceback.txt"
+TRACEBACK = "traceback.txt"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 LOCK = ".lock"
 
