@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from cops_lightning.benchmark import WORK_NAMES
-from cops_lightning.cli.console import exit_code
+from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.choices import Precision
 
 EPILOG = """\
@@ -35,12 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cops-bench",
-        description="Measure CoPS beside a plain implementation of the released program's way.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("cops-bench", "Measure CoPS beside a plain implementation of the released program's way.", EPILOG)
     parser.add_argument("works", metavar="WORK", nargs="+", choices=WORK_NAMES, help=", ".join(WORK_NAMES))
     parser.add_argument("--backbone", default="vit_l14_336", help="an entry of conf/backbone (default: %(default)s)")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="of the image encoder")

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cops_lightning.cli.console import exit_code
+from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.files import cache_folder
 from cops_lightning.core.progress import counted_progress
@@ -42,12 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cops-cache",
-        description="Features of the frozen image encoder on disk: build them ahead, list, verify and prune them.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    purpose = "Features of the frozen image encoder on disk: build them ahead, list, verify and prune them."
+    parser = command("cops-cache", purpose, EXAMPLES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     default = str(cache_folder())

@@ -1,10 +1,17 @@
-"""How every command that takes plain arguments ends: an exit code, and errors of one sentence."""
+"""What every command that takes plain arguments is: its --help, an exit code, and errors of one sentence."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 
 from cops_lightning.core.errors import CopsError
+
+
+def command(name: str, description: str, more: str) -> argparse.ArgumentParser:
+    """The parser of a command, to which arguments can be added; its --help ends with `more` as it stands."""
+    as_it_stands = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=name, description=description, epilog=more, formatter_class=as_it_stands)
 
 
 def exit_code(run: Callable[[], int], interrupted: str = "interrupted.") -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from cops_lightning.cli.console import exit_code
+from cops_lightning.cli.console import command, exit_code
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.readers.spec import INDEX_NAME
 
@@ -47,12 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cops-data",
-        description="Datasets for CoPS: list the known ones, check, unpack, render and index them.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    purpose = "Datasets for CoPS: list the known ones, check, unpack, render and index them."
+    parser = command("cops-data", purpose, EXAMPLES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     name_help = "a name that `cops-data list` shows, or a path to a folder, meta.json, .csv, .jsonl or .yaml"
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cops_lightning.cli.console import exit_code
+from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.errors import CopsError
 from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric
 
@@ -85,12 +85,7 @@ def _metric(name: str) -> Metric:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cops-report",
-        description="Read the results of many runs, say what they show and what they do not.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("cops-report", "Read the results of many runs, say what they show and what they do not.", EXAMPLES)
     parser.add_argument("runs", metavar="RUNS", type=Path, nargs="+", help="folders below which the runs lie")
     parser.add_argument(
         "--compare",

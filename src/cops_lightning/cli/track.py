@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cops_lightning.cli.console import exit_code
+from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import RECORD, RESULTS
 
@@ -125,12 +125,7 @@ LOGGERS = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cops-track",
-        description="Send finished runs to a tracker, long after they ended.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("cops-track", "Send finished runs to a tracker, long after they ended.", EXAMPLES)
     parser.add_argument(
         "runs", metavar="RUN", type=Path, nargs="+", help="folder of a run, or one below which runs lie"
     )

@@ -172,9 +172,8 @@ def deformation(rng: Generator, scene: Scene) -> Painted:
     dx, dy = X - x, Y - y
     if kind == 1:
         turn = reach * (rng.uniform(1, 2.5) * choose(rng, [-1, 1]))
-        return shifted(
-            scene.picture, np.cos(turn) * dx - np.sin(turn) * dy - dx, np.sin(turn) * dx + np.cos(turn) * dy - dy
-        ), reach
+        c, s = np.cos(turn), np.sin(turn)
+        return shifted(scene.picture, c * dx - s * dy - dx, s * dx + c * dy - dy), reach
     squeeze = reach * choose(rng, [rng.uniform(0.8, 1.6), -rng.uniform(0.5, 0.85)])
     return shifted(scene.picture, dx * squeeze, dy * squeeze), reach
 
@@ -237,14 +236,7 @@ def misplacement(rng: Generator, scene: Scene) -> Painted:
     turned = np.ascontiguousarray(scene.picture[::-1, :: choose(rng, [-1, 1])])
     moved = np.roll(turned, (int(y) - y0, int(x) - x0), (0, 1))
     if chance(rng, 0.5):
-        reach = polygon(
-            [
-                [x - half[0], y - half[1]],
-                [x + half[0], y - half[1]],
-                [x + half[0], y + half[1]],
-                [x - half[0], y + half[1]],
-            ]
-        )
+        reach = polygon(np.array([x, y]) + np.array(half) * [[-1, -1], [1, -1], [1, 1], [-1, 1]])
     else:
         reach = blob(rng, x, y, float(max(half)), rough=0.5, soft=0.05)
     return blend(scene.picture, moved, reach), reach

@@ -68,18 +68,14 @@ def diamond_plate(rng: Generator) -> Scene:
     a, b = u / pitch - np.floor(u / pitch) - 0.5, v / pitch - np.floor(v / pitch) - 0.5
     long, short = np.where(turned, a, b), np.where(turned, b, a)
     height = 1 - np.hypot(long / 0.42, short / 0.13)
-    return surface(
-        lit(tone, 0.62 + 0.45 * np.clip(height, 0, 1) - 0.25 * (np.abs(height) < 0.25) + 0.15 * noise(rng, 64))
-    )
+    rim = np.abs(height) < 0.25
+    return surface(lit(tone, 0.62 + 0.45 * np.clip(height, 0, 1) - 0.25 * rim + 0.15 * noise(rng, 64)))
 
 
 def wicker(rng: Generator) -> Scene:
     """Over and under: two sets of bands that cross."""
-    tone, (u, v), pitch = (
-        colour(rng, ["beige", "brown", "orange", "gray", "white"]),
-        axes(rng, warp=4),
-        rng.uniform(8, 18),
-    )
+    tone = colour(rng, ["beige", "brown", "orange", "gray", "white"])
+    (u, v), pitch = axes(rng, warp=4), rng.uniform(8, 18)
     over = (np.floor(u / pitch) + np.floor(v / pitch)) % 2
     a, b = np.abs(np.sin(np.pi * u / pitch)), np.abs(np.sin(np.pi * v / pitch))
     bands = over * a**0.6 * (0.5 + 0.5 * b) + (1 - over) * b**0.6 * (0.5 + 0.5 * a)
@@ -123,9 +119,8 @@ def leaf(rng: Generator) -> Scene:
     angle, width = np.linspace(0, np.pi, 30), rng.uniform(0.35, 0.55)
     upper = np.stack([-np.cos(angle), width * np.sin(angle) ** 1.2], 1)
     subject = pose.polygon(np.concatenate([upper, -upper]))
-    picture = paint(
-        lit(tone, 0.75 + 0.4 * clouds(rng, 5)), np.minimum(tone * 1.6, 1), pose.stroke([[-1, 0], [1, 0]], 2)
-    )
+    picture = lit(tone, 0.75 + 0.4 * clouds(rng, 5))
+    picture = paint(picture, np.minimum(tone * 1.6, 1), pose.stroke([[-1, 0], [1, 0]], 2))
     for x in np.linspace(-0.7, 0.6, 7):
         for side in (-1, 1):
             picture = paint(picture, np.minimum(tone * 1.4, 1), pose.stroke([[x, 0], [x + 0.3, side * width]], 1) * 0.7)
@@ -192,28 +187,22 @@ def ceramic_tile(rng: Generator) -> Scene:
     tone, (u, v) = colour(rng), axes(rng, 0.15 if chance(rng, 0.7) else 3)
     pitch, gap = rng.uniform(20, 45), rng.uniform(0.06, 0.16)
     rim = np.minimum(1 - zigzag(u / pitch), 1 - zigzag(v / pitch))
-    tiles = lit(
-        tone,
-        0.85 + 0.15 * shades(rng, np.floor(u / pitch) * 7 + np.floor(v / pitch) * 13, 31) + 0.1 * clouds(rng, 16, 2),
-    )
+    shade = shades(rng, np.floor(u / pitch) * 7 + np.floor(v / pitch) * 13, 31)
+    tiles = lit(tone, 0.85 + 0.15 * shade + 0.1 * clouds(rng, 16, 2))
     return surface(blend(plain(colour(rng, ["gray", "white", "black", "beige"])), tiles, step(rim - gap, 0.05)))
 
 
 def perforated_plate(rng: Generator) -> Scene:
-    tone, (u, v), pitch = (
-        colour(rng, ["silver", "gray", "black", "white", "blue", "brown"]),
-        axes(rng),
-        rng.uniform(12, 26),
-    )
+    tone = colour(rng, ["silver", "gray", "black", "white", "blue", "brown"])
+    (u, v), pitch = axes(rng), rng.uniform(12, 26)
     along = u / pitch + 0.5 * whole(rng, 0, 1) * (np.floor(v / pitch) % 2)
     across = v / pitch
     radius = np.hypot(along - np.floor(along) - 0.5, across - np.floor(across) - 0.5)
     below = colour(rng, ["black", "gray", "white"])
     if abs(float(below.mean() - tone.mean())) < 0.25:
         below = tone * 0.2 if tone.mean() > 0.35 else np.minimum(tone + 0.6, 1)
-    return surface(
-        blend(plain(below), lit(tone, 0.85 + 0.3 * clouds(rng, 5, 3)), step(radius - rng.uniform(0.22, 0.34)))
-    )
+    plate = lit(tone, 0.85 + 0.3 * clouds(rng, 5, 3))
+    return surface(blend(plain(below), plate, step(radius - rng.uniform(0.22, 0.34))))
 
 
 def leather(rng: Generator) -> Scene:
@@ -264,12 +253,10 @@ def cable(rng: Generator) -> Scene:
     """A cross-section: strands inside three insulated wires inside a sheath."""
     below, tone0 = ground(rng)
     pose = Pose.draw(rng, 48, 58)
-    picture = paint(
-        plain(colour_unlike(rng, tone0, ["black", "gray", "white"])), (0.8, 0.78, 0.72), pose.ellipse(0, 0, 0.88)
-    )
-    for (px, py), name in zip(
-        regular(3, 0.45), rng.permutation(["blue", "brown", "green", "gray", "yellow"]), strict=False
-    ):
+    sheath = plain(colour_unlike(rng, tone0, ["black", "gray", "white"]))
+    picture = paint(sheath, (0.8, 0.78, 0.72), pose.ellipse(0, 0, 0.88))
+    names = rng.permutation(["blue", "brown", "green", "gray", "yellow"])[:3]
+    for (px, py), name in zip(regular(3, 0.45), names, strict=True):
         picture = paint(picture, colour(rng, [str(name)]), pose.ellipse(px, py, 0.36))
         for sx, sy in np.concatenate([[[0, 0]], regular(6, 0.14)]):
             picture = paint(picture, (0.85, 0.5, 0.25), pose.ellipse(px + sx, py + sy, 0.075))
