@@ -13,10 +13,10 @@ from cops_lightning.clip.weights import (
     clip_from_state,
     fingerprint,
     load_backbone,
-    read_state,
 )
 from cops_lightning.core.errors import WeightsError
 from cops_lightning.core.files import digest
+from cops_lightning.core.tensor_files import read_tensors
 from tiny import TINY
 
 
@@ -221,13 +221,13 @@ def test_a_truncated_file_is_named(tiny_clip_state, tmp_path):
         save(tiny_clip_state, path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(WeightsError, match=name):
-            read_state(path)
+            read_tensors(path, WeightsError)
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path):
     torch.save({"weights": CLIP}, tmp_path / "evil.pt")
     with pytest.raises(WeightsError, match=r"evil\.pt cannot be read as weights"):
-        read_state(tmp_path / "evil.pt")
+        read_tensors(tmp_path / "evil.pt", WeightsError)
 
 
 def test_an_absent_file_is_named(tmp_path):

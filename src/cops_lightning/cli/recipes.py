@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -21,7 +20,7 @@ from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.loggers import RunInfo, tracked
-from cops_lightning.models.checkpoint import Checkpoint, Saved, read_checkpoint
+from cops_lightning.models.checkpoint import Checkpoint, RunSaid, Saved, read_checkpoint
 from cops_lightning.models.detector import TrainableDetector
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run, summary_table
@@ -125,7 +124,7 @@ def _require_unseen(data: LightningDataModule, trained_on: Sequence[str]) -> Non
         require_unseen(targets, trained_on, trained, data.evaluate_seen)
 
 
-def _identity(job: Job) -> dict[str, Any]:
+def _identity(job: Job) -> RunSaid:
     return {"seed": job.settings["seed"], "variant": job.variant, "method_settings": job.method_settings}
 
 

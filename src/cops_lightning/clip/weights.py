@@ -4,10 +4,7 @@ import copy
 import difflib
 import hashlib
 import json
-import pickle
 import socket
-import warnings
-import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,8 +18,6 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from open_clip.model import CLIP
 from open_clip.pretrained import download_pretrained
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from cops_lightning.clip.frozen_clip import (
     ARCHIVE_SIZES,
@@ -42,8 +37,9 @@ from cops_lightning.clip.weight_files import (
     local_folder,
 )
 from cops_lightning.core.choices import Precision
-from cops_lightning.core.errors import CopsError, WeightsError
+from cops_lightning.core.errors import WeightsError, told
 from cops_lightning.core.files import digest
+from cops_lightning.core.tensor_files import is_torchscript, read_tensors, require_tensors
 from cops_lightning.core.types import StateDict
 
 FROM_WEIGHTS = "from_weights"
@@ -98,7 +94,7 @@ def load_backbone(
     if architecture is not None:
         _check_activation(name, pretrained, architecture)
     path = given_file(name, weights) or _download(name, pretrained)
-    state = _plain_state(read_state(path))
+    state = _plain_state(read_tensors(path, WeightsError), path)
     checksum = digest(path)
     published = None if checksum is None else _published_by_openai().get(checksum)
     if architecture is not None:
@@ -121,33 +117,6 @@ def clip_from_state(clip: StateDict | str | Path) -> FrozenClip:
     return build_clip(architecture_of(state), state, record)
 
 
-def read_state(path: Path, error: type[CopsError] = WeightsError) -> dict[str, Any]:
-    """The mapping stored in a file: OpenAI's JIT archive, safetensors, or a pickled state dict read as weights only.
-
-    Raises `error` if the file is absent, damaged, or holds anything but tensors and plain values.
-    """
-    if not path.is_file():
-        raise error(f"There is no file {path}. Give the path of an existing weights file.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if _is_jit_archive(path):
-            with warnings.catch_warnings():
-                # OpenAI publishes JIT archives; torch announces that it will stop writing them.
-                warnings.simplefilter("ignore")
-                return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as reason:
-        said = [line for line in str(reason).strip().splitlines() if line]
-        raise error(
-            f"{path} cannot be read as weights ({said[0] if said else type(reason).__name__}). Expected a JIT archive, "
-            "safetensors, or a mapping saved by torch.save with tensors only; if it is damaged, get the file anew."
-        ) from None
-    if not isinstance(content, Mapping):
-        raise error(f"{path} holds a {type(content).__name__}; expected a mapping of names to tensors.")
-    return dict(content)
-
-
 def fingerprint(state: StateDict) -> str:
     """SHA-256 over names, shapes and values in fp32: the same weights give the same text in every file format."""
     content = hashlib.sha256()
@@ -158,25 +127,14 @@ def fingerprint(state: StateDict) -> str:
     return content.hexdigest()
 
 
-def _is_jit_archive(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
-
-
-def _plain_state(content: dict[str, Any]) -> StateDict:
+def _plain_state(content: dict[str, Any], path: Path) -> StateDict:
     """The CLIP state dict inside a file: open_clip's training checkpoints nest it and prefix its names."""
     nested = content.get("state_dict")
     inner = dict(nested) if isinstance(nested, Mapping) else content
-    state = {name.removeprefix("module."): value for name, value in inner.items()}
-    others = [name for name, value in state.items() if not isinstance(value, torch.Tensor | int)]
-    if others:
-        raise WeightsError(
-            f"The weights hold {type(state[others[0]]).__name__} values under {others[0]}; expected CLIP's state "
-            "dict, names to tensors."
-        )
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    weights = {name: value for name, value in inner.items() if name not in ARCHIVE_SIZES}
+    return {
+        name.removeprefix("module."): value for name, value in require_tensors(weights, str(path), WeightsError).items()
+    }
 
 
 def _architecture(name: str) -> dict[str, Any]:
@@ -184,13 +142,12 @@ def _architecture(name: str) -> dict[str, Any]:
     folder = local_folder(name)
     if folder is not None:
         file = folder / LOCAL_CONFIG
-        try:
-            config = json.loads(file.read_text())["model_cfg"]
-        except (OSError, ValueError, KeyError) as reason:
-            raise WeightsError(
-                f"{file} cannot be read ({reason!r}). Expected a folder in open_clip's local-dir layout: "
-                f"{LOCAL_CONFIG} with model_cfg, beside {LOCAL_WEIGHTS[0]}."
-            ) from None
+        layout = (
+            f"Expected a folder in open_clip's local-dir layout: {LOCAL_CONFIG} with model_cfg, beside "
+            f"{LOCAL_WEIGHTS[0]}."
+        )
+        with told(WeightsError, f"{file} cannot be read", layout):
+            config = dict(json.loads(file.read_text())["model_cfg"])
     else:
         config = open_clip.get_model_config(name)
         if config is None:
@@ -231,16 +188,10 @@ def _download(name: str, pretrained: str) -> Path:
     published = open_clip.get_pretrained_cfg(name, _tag(name, pretrained))
     if cached := _cached(published):
         return cached
-    try:
+    absent = f"The weights of {name} ({pretrained}) are not here, and downloading them failed"
+    with told(WeightsError, absent, f"{ways_out}."):
         _require_network()
         return Path(download_pretrained(published))
-    except Exception as reason:
-        # Whatever the network stack raises, the ways out are the same two.
-        said = [line for line in str(reason).strip().splitlines() if line]
-        raise WeightsError(
-            f"The weights of {name} ({pretrained}) are not here, and downloading them failed "
-            f"({said[0] if said else type(reason).__name__}). {ways_out}."
-        ) from None
 
 
 def _cached(published: dict[str, Any]) -> Path | None:
@@ -283,7 +234,7 @@ def _check_file(name: str, architecture: dict[str, Any], path: Path, published: 
         raise WeightsError(
             f"{path} is OpenAI's {published[0]}, yet the backbone is {name}. Set backbone.name={published[-1]}."
         )
-    if published is not None or _is_jit_archive(path):
+    if published is not None or is_torchscript(path):
         _require_activation(name, architecture, f"in {path.name}, an OpenAI archive,", quick_gelu=True)
 
 

@@ -1,8 +1,29 @@
 """The family of errors a user can meet. Each message says what was found, what was expected and what to do."""
 
+import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LONGEST = 4000  # characters of a message: all that a sentence and a long list of names need
+
+
+def excerpt(text: object, limit: int = 200, kept: str = "") -> str:
+    """What a message quotes of an input: its two ends, with what is not printable spelt out, but `kept`."""
+    whole, half = str(text), limit // 2
+    if len(whole) > limit:
+        whole = f"{whole[:half]} [{len(whole) - 2 * half} characters] {whole[-half:]}"
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in whole)
+
 
 class CopsError(Exception):
-    """Base of all errors that stem from input, not from a defect in the code: the console shows only the message."""
+    """Base of all errors that stem from input, not from a defect in the code: the console shows only the message.
+
+    A message that quotes a huge input is cut in its middle.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(excerpt(message, LONGEST, kept="\n"))
 
 
 class ConfigError(CopsError):
@@ -27,3 +48,34 @@ class CacheError(CopsError):
 
 class ProtocolError(CopsError):
     """A request that would break the zero-shot protocol, such as testing on categories that were trained on."""
+
+
+@contextmanager
+def told(error: type[CopsError], what: str, way_out: str) -> Iterator[None]:
+    """Whatever the system or a parser raises within becomes `error`: `what`, the reason in brackets, and `way_out`.
+
+    Parsers raise anything at all for bytes that they do not expect, so whatever is raised counts.
+    """
+    try:
+        yield
+    except CopsError:
+        raise
+    except Exception as failure:
+        raise error(f"{what} ({reason(failure)}). {way_out}") from None
+
+
+def reason(failure: BaseException) -> str:
+    """What went wrong, in one line: of a pickle never that one could have it run what it holds."""
+    if isinstance(failure, OSError) and failure.strerror:
+        return failure.strerror
+    if isinstance(failure, UnicodeError):
+        return "it is not UTF-8"
+    if isinstance(failure, MemoryError | RecursionError):
+        return "it unfolds to more than there is room for"
+    lines = [line for line in str(failure).splitlines() if line.strip()]
+    if isinstance(failure, pickle.UnpicklingError):
+        named = re.search(r"GLOBAL (\S+)", str(failure))
+        if named is None:
+            return "it is damaged, or holds more than tensors and plain values"
+        return f"it names {excerpt(named[1], 80)}, and only tensors and plain values are read"
+    return excerpt(lines[0].strip()) if lines else type(failure).__name__

@@ -5,14 +5,15 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
-from cops_lightning.clip.weights import load_backbone, read_state
+from cops_lightning.clip.weights import load_backbone
 from cops_lightning.config.check import TARGET, locate
-from cops_lightning.core.errors import CheckpointError, ConfigError
-from cops_lightning.core.files import replacing
+from cops_lightning.core.errors import CheckpointError, ConfigError, excerpt
+from cops_lightning.core.tensor_files import names_of, read_tensors, require_tensors, write_tensors
 from cops_lightning.core.types import StateDict
 from cops_lightning.models.detector import Detector
 
@@ -20,6 +21,15 @@ HYPER_PARAMETERS = "hyper_parameters"  # Lightning's key: what it calls the cons
 PAST_PARAMETERS = ("hparams", "module_arguments")  # its keys of former versions, which it still reads
 SAVED = "saved"
 OWN = "cops_lightning."
+
+
+class RunSaid(TypedDict, total=False):
+    """What a checkpoint says of the run of cops-train that it is of."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    seed: int
+    variant: str
+    method_settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,26 +50,19 @@ class Saved:
     trained_on: tuple[str, ...] = ()
     model_node: Mapping[str, Any] | None = None
     backbone_node: Mapping[str, Any] | None = None
-    run: Mapping[str, Any] = field(default_factory=dict)
+    run: RunSaid = field(default_factory=lambda: RunSaid())
 
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> "Saved":
-        """From what `as_plain` gave. Raises CheckpointError where a part is missing or of another type."""
-        kinds = {"backbone": str, "fingerprint": str, "trained_on": list, "run": Mapping}
-        wrong = [key for key, kind in kinds.items() if not isinstance(content.get(key), kind)]
-        if wrong:
+        """From what `as_plain` gave. Raises CheckpointError where a part is of another type."""
+        try:
+            return TypeAdapter(cls).validate_python(dict(content))
+        except ValidationError as error:
+            wrong = error.errors(include_url=False)[0]
             raise CheckpointError(
-                f"The checkpoint's {wrong[0]} is a {type(content.get(wrong[0])).__name__}, expected "
-                f"{kinds[wrong[0]].__name__}. It is damaged, or of another version; train anew."
-            )
-        return cls(
-            content["backbone"],
-            content["fingerprint"],
-            tuple(map(str, content["trained_on"])),
-            content.get("model_node"),
-            content.get("backbone_node"),
-            content["run"],
-        )
+                f"The checkpoint's {'.'.join(map(str, wrong['loc']))} is {excerpt(wrong['input'])} ({wrong['msg']}). "
+                "It is damaged, or of another version; train anew."
+            ) from None
 
     @classmethod
     def of_checkpoint(cls, content: Mapping[str, Any], path: Path) -> "Saved":
@@ -68,7 +71,7 @@ class Saved:
         saved = parameters.get(SAVED) if isinstance(parameters, Mapping) else None
         if not isinstance(saved, Mapping) or not isinstance(content.get("state_dict"), Mapping):
             raise CheckpointError(
-                f"{path} is no CoPS checkpoint: its top-level keys are {', '.join(map(str, content)) or 'none'}. "
+                f"{path} is no CoPS checkpoint: its top-level keys are {names_of(content)}. "
                 "Expected one of cops-train's checkpoints/*.ckpt, or a released .pth with the key prompt_learner."
             )
         return cls.from_plain(saved)
@@ -163,13 +166,17 @@ class Checkpoint:
 class WholeFiles(TorchCheckpointIO):
     """Checkpoints that a killed run leaves whole: the last one stays until the next is complete.
 
-    Lightning's own are moved from the folder of temporary files, which copies where that is another file system.
+    Lightning's own are moved from the folder of temporary files, which copies where that is another file system, and
+    read without a look at their checksums.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path` in one step."""
-        with replacing(Path(path)) as partial:
-            torch.save(checkpoint, partial)
+        write_tensors(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        """The content of `path`, on the CPU. Raises CheckpointError unless it is what was written."""
+        return read_tensors(Path(path), CheckpointError)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -177,9 +184,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises CheckpointError for anything else, saying what the file holds.
     """
-    content = read_state(path, CheckpointError)
-    if isinstance(content.get("prompt_learner"), Mapping):
-        return Checkpoint(path, content["prompt_learner"], None)
+    content = read_tensors(path, CheckpointError)
+    if "prompt_learner" in content:
+        return Checkpoint(path, require_tensors(content["prompt_learner"], str(path), CheckpointError), None)
     saved = Saved.of_checkpoint(content, path)
     further = [key for key in content[HYPER_PARAMETERS] if key != SAVED]
     further += [key for key in PAST_PARAMETERS if key in content]
@@ -188,4 +195,4 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path} holds arguments of the constructor ({', '.join(map(str, further))}), which no checkpoint of this "
             "library has, so none of it is loaded. If you trust the file, read it by torch.load and give them yourself."
         )
-    return Checkpoint(path, content["state_dict"], saved)
+    return Checkpoint(path, require_tensors(content["state_dict"], str(path), CheckpointError), saved)

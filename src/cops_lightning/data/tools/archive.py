@@ -4,16 +4,23 @@ import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.errors import DatasetError, excerpt, told
 from cops_lightning.core.files import new_folder
 
 CHUNK = 1 << 20
+# Blocks that tarfile reads whole, whatever their size: names and further headers of the file that follows.
+DESCRIBING = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 
 
 @dataclass(frozen=True)
@@ -45,29 +52,25 @@ def unpack(archive: Path, destination: Path, limits: Limits | None = None) -> in
     limits = limits or Limits()
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise DatasetError(f"{destination} exists and is not empty. Give a new folder to unpack into.")
-    try:
-        packed = archive.stat().st_size
-        destination.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(f"{archive} cannot be unpacked to {destination}: {error.strerror or error}.") from error
-    budget = min(limits.total_bytes, max(limits.free_of_ratio, int(limits.ratio * packed)))
-    try:
+    way_out = f"Download it again if it is damaged; else give another folder than {destination}, with room for it."
+    with told(DatasetError, f"{archive} cannot be unpacked", way_out):
+        if not archive.is_file():
+            raise DatasetError(f"There is no archive {archive}. Give the path of an existing file.")
+        budget = min(limits.total_bytes, max(limits.free_of_ratio, int(limits.ratio * archive.stat().st_size)))
         with new_folder(destination) as staging:
             return _unpack(archive, staging, budget, limits.members)
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DatasetError(f"{archive} cannot be unpacked: {error}. Download it again.") from error
 
 
 def _unpack(archive: Path, staging: Path, budget: int, most: int) -> int:
     count, claimed = 0, 0
     seen: set[str] = set()
-    for member in _members(archive):
+    for member in _members(archive, budget):
         target = staging / _safe_name(archive, member)
         count, claimed = count + 1, claimed + member.size
         if count > most:
             raise DatasetError(f"{archive} holds more than {most} files. It was not unpacked.")
         if str(target) in seen:
-            raise DatasetError(f"{archive} holds '{member.name}' twice. It was not unpacked.")
+            raise DatasetError(f"{archive} holds '{excerpt(member.name)}' twice. It was not unpacked.")
         seen.add(str(target))
         if claimed > budget:
             raise _too_large(archive, budget)
@@ -75,19 +78,19 @@ def _unpack(archive: Path, staging: Path, budget: int, most: int) -> int:
             raise DatasetError(f"There is no room to unpack {archive} into {staging.parent}. Free some space.")
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
-            written = 0
             for chunk in member.chunks():
-                written += len(chunk)
-                if written > member.size:
+                if file.tell() + len(chunk) > member.size:
                     raise _too_large(archive, budget)
                 file.write(chunk)
+            if file.tell() < member.size:
+                raise DatasetError(f"{archive} ends within '{excerpt(member.name)}'. Download it again.")
     if not count:
         raise DatasetError(f"{archive} holds no files. Download it again.")
     return count
 
 
-def _members(archive: Path) -> Iterator[Member]:
-    """The files of an archive, in its order; folders are left out."""
+def _members(archive: Path, budget: int) -> Iterator[Member]:
+    """The files of an archive, in its order; folders are left out. What is behind the last one is read as well."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             for info in zipped.infolist():
@@ -98,15 +101,50 @@ def _members(archive: Path) -> Iterator[Member]:
                     raise DatasetError(f"{archive} is encrypted. Decrypt it first, then give its folder.")
                 kind = "file" if mode in (0, stat.S_IFREG) else "link" if mode == stat.S_IFLNK else "special file"
                 yield Member(info.filename, info.file_size, kind, partial(_zip_chunks, zipped, info))
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive, "r:*") as tarred:
-            for entry in tarred:
-                if entry.isdir():
-                    continue
-                kind = "file" if entry.isreg() else "link" if entry.issym() or entry.islnk() else "special file"
-                yield Member(entry.name, entry.size, kind, partial(_tar_chunks, tarred, entry))
-    else:
-        raise DatasetError(f"{archive} is neither a .zip nor a .tar archive. Unpack it by hand, then check its folder.")
+        return
+    try:
+        tarred = tarfile.open(archive, "r:*", tarinfo=Header)  # noqa: SIM115 (closed below)
+    except tarfile.ReadError:
+        raise DatasetError(
+            f"{archive} is neither a .zip nor a .tar archive, or its beginning is damaged. Download it again, or "
+            "unpack it by hand and check its folder."
+        ) from None
+    with tarred:
+        for entry in tarred:
+            if entry.isdir():
+                continue
+            kind = "file" if entry.isreg() else "link" if entry.issym() or entry.islnk() else "special file"
+            yield Member(entry.name, entry.size, kind, partial(_tar_chunks, tarred, entry))
+        _require_nothing_more(archive, tarred, budget)
+
+
+def _require_nothing_more(archive: Path, tarred: tarfile.TarFile, budget: int) -> None:
+    """Read the stream behind the last file to its end: a compressed one has its checksum there."""
+    assert tarred.fileobj is not None
+    read = 0
+    while chunk := tarred.fileobj.read(CHUNK):
+        read += len(chunk)
+        if read > budget:
+            raise _too_large(archive, budget)
+        if chunk.strip(b"\0"):
+            raise DatasetError(f"{archive} goes on behind the end of its list of files. Download it again.")
+
+
+class Header(tarfile.TarInfo):
+    """A header of a .tar archive. tarfile takes a damaged one, or the lack of any, for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
+        """The header in a block. Raises ReadError where it is damaged, or describes the next file at undue length."""
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"a header of a file in it is damaged or missing: {error}") from None
+        if header.size < 0 or (header.size > CHUNK and header.type in DESCRIBING):
+            raise tarfile.ReadError(f"a header of a file in it claims {header.size} bytes")
+        return header
 
 
 def _zip_chunks(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -127,9 +165,11 @@ def _safe_name(archive: Path, member: Member) -> PurePosixPath:
     """The relative path of a member. Raises DatasetError where it would leave the folder, or is no plain file."""
     name = PurePosixPath(member.name.replace("\\", "/"))
     if member.kind != "file":
-        raise DatasetError(f"{archive} holds the {member.kind} '{member.name}'. It was not unpacked.")
+        raise DatasetError(f"{archive} holds the {member.kind} '{excerpt(member.name)}'. It was not unpacked.")
     if not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or "\0" in member.name:
-        raise DatasetError(f"{archive} holds '{member.name}', which leads outside the folder. It was not unpacked.")
+        raise DatasetError(
+            f"{archive} holds '{excerpt(member.name)}', which leads outside the folder. It was not unpacked."
+        )
     return name
 
 

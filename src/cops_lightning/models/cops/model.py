@@ -144,6 +144,11 @@ class CoPS(TrainableDetector):
                 f"{origin} does not fit this model: {problems}. Expected the released names for embedding width "
                 f"{self.backbone.width}; use the backbone, components and sizes that the checkpoint was made with."
             )
+        if wrong := [name for name, value in given.items() if not value.isfinite().all()]:
+            raise CheckpointError(
+                f"{origin} holds values that are not finite in {wrong[0]}, so every score would be: its training went "
+                "wrong. Use an earlier checkpoint, or train anew at a lower learning rate."
+            )
         with torch.no_grad():
             for name, value in given.items():
                 own[name].copy_(value)

@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from cops_lightning.clip.weights import read_state
 from cops_lightning.core.errors import CheckpointError
-from cops_lightning.core.files import replacing
+from cops_lightning.core.tensor_files import names_of, read_tensors, require_tensors, write_tensors
 from cops_lightning.core.types import StateDict
 
 KEY = "prompt_learner"
@@ -18,14 +16,13 @@ VAE_ENCODER = "vae_encoder."
 
 def read_released(path: Path) -> StateDict:
     """The tensors of a released checkpoint file. Raises CheckpointError for any other file, saying what it holds."""
-    content = read_state(path, CheckpointError)
-    inner = content.get(KEY)
-    if not isinstance(inner, dict):
+    content = read_tensors(path, CheckpointError)
+    if KEY not in content:
         raise CheckpointError(
-            f"{path} is not a released CoPS checkpoint: its top-level keys are {', '.join(map(str, content))}, "
+            f"{path} is not a released CoPS checkpoint: its top-level keys are {names_of(content)}, "
             f"expected {KEY}. Give the .pth that the authors publish or that save_released wrote."
         )
-    return inner
+    return require_tensors(content[KEY], f"{path}: {KEY}", CheckpointError)
 
 
 def write_released(path: Path, parameters: Iterable[tuple[str, Tensor]]) -> None:
@@ -33,5 +30,4 @@ def write_released(path: Path, parameters: Iterable[tuple[str, Tensor]]) -> None
     state = {
         name: parameter.detach().cpu().clone() for name, parameter in parameters if not name.startswith(VAE_ENCODER)
     }
-    with replacing(path) as partial:
-        torch.save({KEY: state}, partial)
+    write_tensors(path, {KEY: state})
