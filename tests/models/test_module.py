@@ -13,11 +13,11 @@ from lightning.pytorch.utilities import move_data_to_device
 from torchmetrics.classification import BinaryAccuracy
 
 from cops_lightning import CopsDataModule, CopsModule, Folder, ImageFolder, load
-from cops_lightning.core.errors import CheckpointError, ConfigError, ProtocolError
+from cops_lightning.core.errors import CheckpointError, ConfigError, CopsError, ProtocolError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Batch, Sample
 from cops_lightning.metrics.ranking import ranking_scores
-from cops_lightning.models.checkpoint import SAVED, Saved, read_checkpoint
+from cops_lightning.models.checkpoint import SAVED, Saved, WholeFiles, read_checkpoint
 from cops_lightning.models.cops import CoPS
 from tiny import quiet_trainer, write_dataset
 
@@ -446,6 +446,56 @@ def test_nothing_that_a_checkpoint_names_is_run(what, checkpoint, tmp_path):
         with pytest.raises(CheckpointError, match=f"which is no {key} of this library|does not say"):
             opened(tmp_path / "hostile.ckpt")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("key", ["backbone", "fingerprint", "trained_on", "run", "model_node"])
+def test_what_a_checkpoint_says_of_itself_has_to_be_of_the_right_type(key, checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    content["hyper_parameters"][SAVED][key] = 3
+    torch.save(content, tmp_path / "odd.ckpt")
+    with pytest.raises(CheckpointError, match=f"The checkpoint's {key} is 3 .*train anew"):
+        read_checkpoint(tmp_path / "odd.ckpt")
+
+
+def flipped(checkpoint: Path, path: Path) -> Path:
+    """A copy with one byte of the largest tensor changed, which torch.load takes as it is."""
+    content, weights = bytearray(checkpoint.read_bytes()), torch.load(checkpoint, weights_only=True)["state_dict"]
+    content[content.index(max(weights.values(), key=torch.numel).numpy().tobytes()) + 7] ^= 0x41
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)
+    return path
+
+
+def test_a_checkpoint_with_a_flipped_byte_is_neither_gone_on_from_nor_evaluated(checkpoint, module, parts, tmp_path):
+    path = flipped(checkpoint, tmp_path / "last.ckpt")
+    for opened in (CopsModule.load_from_checkpoint, load, read_checkpoint):
+        with pytest.raises(CheckpointError, match=r"last\.ckpt cannot be read .*checksum.*go back to an earlier one"):
+            opened(path)
+    for plugins in ([], [WholeFiles()]):
+        with pytest.raises(CheckpointError, match=r"last\.ckpt .*checksum that it was written with"):
+            quiet_trainer(tmp_path, max_epochs=2, plugins=plugins).fit(module, Folder(parts), ckpt_path=path)
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e30, float("nan")])
+def test_a_training_that_diverges_is_said_to_before_anything_is_saved(rate, tiny_backbone, parts, tmp_path):
+    module = CopsModule("cops", tiny_backbone, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=rate))
+    keep = ModelCheckpoint(tmp_path / "kept", save_last=True)
+    trainer = quiet_trainer(tmp_path, enable_checkpointing=True, callbacks=[keep])
+    with pytest.raises(
+        CopsError, match=r"went wrong: at step \d+, in epoch 0.*Lower the learning rate \(optimizer\.lr\)"
+    ):
+        trainer.fit(module, datamodule=Folder(parts))
+    assert keep.best_model_path == ""
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_weights_that_are_not_finite_are_not_loaded(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["t_n"].view(-1)[0] = float("nan")
+    torch.save(content, tmp_path / "nan.ckpt")
+    for opened in (CopsModule.load_from_checkpoint, load):
+        with pytest.raises(CheckpointError, match="not finite in t_n.*earlier checkpoint"):
+            opened(tmp_path / "nan.ckpt")
 
 
 @pytest.mark.parametrize("place", ["hyper_parameters", "hparams", "module_arguments"])

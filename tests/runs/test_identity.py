@@ -12,12 +12,15 @@ from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes, register, resolved
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.hashes import settings_hash
+from cops_lightning.core.tensor_files import write_tensors
+from cops_lightning.models.checkpoint import Saved
 from cops_lightning.runs.identity import (
     NAMES,
     PLACES,
     SHOWN,
     WATCHING,
     evaluation_settings,
+    identify,
     job_name,
     label,
     method_settings,
@@ -258,3 +261,15 @@ def test_a_folder_shows_what_was_swept_and_the_auxiliary_set():
 
 def test_a_folder_of_ones_own_data_is_named_after_it():
     assert job("auxiliary=own", "auxiliary.source=/data/my parts").startswith("cops-my_parts-")
+
+
+def test_texts_of_a_checkpoint_are_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("API_KEY", "secret")
+    saved = Saved(
+        run={"seed": 3, "variant": "${oc.env:API_KEY}", "method_settings": {"data": {"x": "${oc.env:API_KEY}"}}}
+    )
+    write_tensors(tmp_path / "last.ckpt", {"state_dict": {}, "hyper_parameters": {"saved": saved.as_plain()}})
+    config = composed(f"checkpoint={tmp_path / 'last.ckpt'}", "targets=[btad]", name="eval")
+    found = identify(config, {})
+    assert found.variant == "${oc.env:API_KEY}"
+    assert "secret" not in f"{found}{resolved(found.config)}"

@@ -85,25 +85,32 @@ def names_of(content: Mapping[str, Any]) -> str:
     return ", ".join(excerpt(name, 60) for name in list(content)[:LISTED]) + more or "none"
 
 
+def require_whole(path: Path, error: type[CopsError]) -> None:
+    """Compare the checksums of a file saved by torch.save. Raises `error` where one is another."""
+    with told(error, f"{path} is not what was written", "Go back to an earlier one."), zipfile.ZipFile(path) as archive:
+        _require_whole(archive, path)
+
+
 def _content(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
-    archived = zipfile.is_zipfile(path)
-    if archived:
+    if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-            if sum(info.file_size for info in infos) > path.stat().st_size + UNFOLDED:
+            if sum(info.file_size for info in archive.infolist()) > path.stat().st_size + UNFOLDED:
                 raise MemoryError
             if _is_torchscript(archive):
                 return dict(_named(_Attributes(archive).load()))
-            if not all(map(_is_stored, infos)) or len({info.filename for info in infos}) < len(infos):
-                raise zipfile.BadZipFile("its table of contents is not one that torch writes")
-            damaged = (
-                _digest(path) != archive.comment if len(archive.comment) == SEAL else archive.testzip() is not None
-            )
-            if damaged:
-                raise zipfile.BadZipFile("it does not have the checksum that it was written with")
+            _require_whole(archive, path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _require_whole(archive: zipfile.ZipFile, path: Path) -> None:
+    infos = archive.infolist()
+    if not all(map(_is_stored, infos)) or len({info.filename for info in infos}) < len(infos):
+        raise zipfile.BadZipFile("its table of contents is not one that torch writes")
+    damaged = _digest(path) != archive.comment if len(archive.comment) == SEAL else archive.testzip() is not None
+    if damaged:
+        raise zipfile.BadZipFile("it does not have the checksum that it was written with")
 
 
 def _digest(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """The LightningModule of every detector: steps, optimiser, metrics and checkpoints around it; no mathematics."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from torchmetrics import Metric
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.distributed import from_all, from_first, world_size
-from cops_lightning.core.errors import CheckpointError, ConfigError
+from cops_lightning.core.errors import CheckpointError, ConfigError, CopsError
+from cops_lightning.core.tensor_files import require_whole
 from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
 from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
@@ -43,6 +45,14 @@ class EncoderCount:
 
     encoded: int = 0
     from_cache: int = 0
+
+
+class Step(NamedTuple):
+    """A training step's loss on its way to the CPU, where it is once `copied` has happened."""
+
+    number: int
+    loss: Tensor
+    copied: torch.cuda.Event | None
 
 
 class Pending(NamedTuple):
@@ -114,6 +124,8 @@ class CopsModule(LightningModule):
         self.count = EncoderCount()
         self.show_progress: Callable[[MetricSuite], list[MetricRow]] = MetricSuite.rows
         self._pending: Pending | None = None
+        self._steps: deque[Step] = deque()
+        self._last: tuple[Features, Batch] | None = None
         self._trained_samples: dict[str, Sample] = {}
 
     @property
@@ -190,7 +202,40 @@ class CopsModule(LightningModule):
         logged = {f"train/{name}": value for name, value in shown.items()}
         self.log_dict(logged, on_step=True, on_epoch=True, batch_size=size)
         self.log("loss", shown["total"], prog_bar=True, logger=False, batch_size=size)
+        self._last = features, batch
+        total = shown["total"].detach()
+        copied = torch.cuda.current_stream().record_event() if total.is_cuda else None
+        self._steps.append(Step(self.global_step, total.to("cpu", non_blocking=total.is_cuda), copied))
+        self._require_finite(on_its_way=1 if total.is_cuda else 0)
         return losses["total"]
+
+    def on_train_epoch_end(self) -> None:
+        """Before a checkpoint is saved, score once with the last step's weights; raises CopsError as a step does."""
+        self._require_finite(on_its_way=0)
+        if self._last is None:
+            return
+        (features, batch), self._last = self._last, None
+        assert isinstance(self.model, FeatureDetector)
+        with torch.no_grad():
+            scores = self.model.score_features(
+                features, names=batch.names, categories=[sample.category for sample in batch.samples]
+            )
+        parts = mean_over_processes({"image": scores.image.mean(), "patch": scores.patch.mean()})
+        self._steps.append(Step(self.global_step, torch.stack(list(parts.values())).sum().cpu(), None))
+        self._require_finite(on_its_way=0)
+
+    def _require_finite(self, on_its_way: int) -> None:
+        """Raise CopsError if the loss of a step is no number; a GPU's last one is not waited for."""
+        while len(self._steps) > on_its_way:
+            step, loss, copied = self._steps.popleft()
+            if copied is not None:
+                copied.synchronize()
+            if not loss.isfinite():
+                raise CopsError(
+                    f"The training went wrong: at step {step}, in epoch {self.current_epoch}, loss or scores are "
+                    f"{loss.item()}. Weights from there on are useless, and none was saved. Lower the learning rate "
+                    "(optimizer.lr), or begin with other weights."
+                )
 
     # ---- evaluation
 
@@ -365,6 +410,9 @@ class CopsModule(LightningModule):
         saved = Saved.of_checkpoint(checkpoint, Path("The checkpoint"))
         saved.require_backbone(self.model.backbone.record)
         self.saved = replace(self.saved, trained_on=saved.trained_on)
+        resumed = self._trainer.ckpt_path if self._trainer is not None else None
+        if resumed and Path(resumed).is_file():  # which a Trainer without `WholeFiles` has read as it is
+            require_whole(Path(resumed), CheckpointError)
 
 
 def _listed(loaders: Any) -> list[Any]:
