@@ -4,8 +4,8 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
+from typing import Any
 
 import torch
 from rich import box
@@ -21,38 +21,14 @@ from cops_lightning.core.files import replacing
 from cops_lightning.core.types import DTYPES
 from cops_lightning.models.build import build_backbone, find_node
 
+Row = dict[str, Any]
+"""One work as measured.
 
-@dataclass(frozen=True)
-class Row:
-    """One work as measured.
-
-    Seconds are medians for `batch` images; `ratio` is baseline_seconds / seconds. `flops` counts the operations of
-    products, convolutions and attention of our way; `fraction_of_peak` relates them per second to `peak_flops`, those
-    of a large matrix product of the same type, measured at the start. Bytes are peaks above what was held before, of
-    the process and of a CUDA device. None where there is no such thing.
-    """
-
-    work: str
-    backbone: str
-    precision: str
-    batch: int
-    ratio: float | None
-    seconds: float
-    baseline_seconds: float | None
-    fraction_of_peak: float | None
-    max_abs_difference: float | None
-    peak_memory_bytes: int | None
-    baseline_peak_memory_bytes: int | None
-    device_peak_memory_bytes: int | None
-    images_per_second: float
-    flops: int
-    baseline_flops: int | None
-    peak_flops: float
-    repeats: int
-    image_size: int
-    device: str
-    torch: str
-    threads: int
+Seconds are medians for `batch` images; `ratio` is baseline_seconds / seconds. `flops` counts the operations of
+products, convolutions and attention of our way; `fraction_of_peak` relates them per second to `peak_flops`, those
+of a large matrix product of the same type, measured at the start. Bytes are peaks above what was held before, of
+the process and of a CUDA device. None where there is no such thing.
+"""
 
 
 def bench(arguments: argparse.Namespace) -> Table:
@@ -67,7 +43,7 @@ def bench(arguments: argparse.Namespace) -> Table:
             # After each work, so that what took minutes survives an interruption of the next.
             if arguments.json is not None:
                 with replacing(arguments.json) as file:
-                    file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+                    file.write_text(json.dumps(rows, indent=2) + "\n")
     return _table(rows)
 
 
@@ -80,36 +56,36 @@ def _measure(arguments: argparse.Namespace, tick: Callable[[str], None]) -> Iter
         tick(f"{precision} matrix products")
         peak = peak_of(precision)
         ways = {key: way for key, way in work.prepare(setting, batch).items() if arguments.baseline or key != BASELINE}
-        measured = measure(ways, setting.device, arguments.repeats, arguments.budget, partial(_tell, tick, name))
+
+        def tell(what: str, work: str = name) -> None:
+            tick(f"{work}: {what}")
+
+        measured = measure(ways, setting.device, arguments.repeats, arguments.budget, tell)
         baseline = measured.pop(BASELINE, None)
         for key, ours in measured.items():
-            yield Row(
-                work=key,
-                backbone=arguments.backbone,
-                precision=precision,
-                batch=batch,
-                ratio=baseline.median / ours.median if baseline else None,
-                seconds=ours.median,
-                baseline_seconds=baseline.median if baseline else None,
-                fraction_of_peak=ours.flops / ours.median / peak if ours.flops else None,
-                max_abs_difference=largest_difference(ours.outputs, baseline.outputs) if baseline else None,
-                peak_memory_bytes=ours.host_bytes,
-                baseline_peak_memory_bytes=baseline.host_bytes if baseline else None,
-                device_peak_memory_bytes=ours.device_bytes,
-                images_per_second=batch / ours.median,
-                flops=ours.flops,
-                baseline_flops=baseline.flops if baseline else None,
-                peak_flops=peak,
-                repeats=len(ours.seconds),
-                image_size=setting.image_size,
-                device=_device_name(setting.device),
-                torch=str(torch.__version__),
-                threads=torch.get_num_threads(),
-            )
-
-
-def _tell(tick: Callable[[str], None], work: str, what: str) -> None:
-    tick(f"{work}: {what}")
+            yield {
+                "work": key,
+                "backbone": arguments.backbone,
+                "precision": precision,
+                "batch": batch,
+                "ratio": baseline.median / ours.median if baseline else None,
+                "seconds": ours.median,
+                "baseline_seconds": baseline.median if baseline else None,
+                "fraction_of_peak": ours.flops / ours.median / peak if ours.flops else None,
+                "max_abs_difference": largest_difference(ours.outputs, baseline.outputs) if baseline else None,
+                "peak_memory_bytes": ours.host_bytes,
+                "baseline_peak_memory_bytes": baseline.host_bytes if baseline else None,
+                "device_peak_memory_bytes": ours.device_bytes,
+                "images_per_second": batch / ours.median,
+                "flops": ours.flops,
+                "baseline_flops": baseline.flops if baseline else None,
+                "peak_flops": peak,
+                "repeats": len(ours.seconds),
+                "image_size": setting.image_size,
+                "device": _device_name(setting.device),
+                "torch": str(torch.__version__),
+                "threads": torch.get_num_threads(),
+            }
 
 
 def _setting(arguments: argparse.Namespace) -> Setting:
@@ -127,31 +103,27 @@ def _device_name(device: torch.device) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    first = rows[0]
-    title = f"{first.backbone}, {first.image_size} px, {first.device}, torch {first.torch}, {first.threads} threads"
+    title = "{backbone}, {image_size} px, {device}, torch {torch}, {threads} threads".format_map(rows[0])
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.show_edge = False
     table.add_column("work", no_wrap=True)
     for heading in ("type", "images", "seconds", "baseline", "ratio", "of peak", "differs", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
+        memory = row["device_peak_memory_bytes"] or row["peak_memory_bytes"]
         table.add_row(
-            row.work,
-            row.precision,
-            str(row.batch),
-            f"{row.seconds:.3g}",
-            _shown(row.baseline_seconds, "{:.3g}"),
-            _shown(row.ratio, "{:.2f}"),
-            _shown(row.fraction_of_peak, "{:.0%}"),
-            _shown(row.max_abs_difference, "{:.1e}"),
-            _megabytes(row.device_peak_memory_bytes or row.peak_memory_bytes),
+            row["work"],
+            row["precision"],
+            str(row["batch"]),
+            f"{row['seconds']:.3g}",
+            _shown(row["baseline_seconds"], "{:.3g}"),
+            _shown(row["ratio"], "{:.2f}"),
+            _shown(row["fraction_of_peak"], "{:.0%}"),
+            _shown(row["max_abs_difference"], "{:.1e}"),
+            _shown(memory and memory / 2**20, "{:.0f} MiB"),
         )
     return table
 
 
 def _shown(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
-
-
-def _megabytes(count: int | None) -> str:
-    return "" if count is None else f"{count / 2**20:.0f} MiB"

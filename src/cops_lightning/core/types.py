@@ -6,9 +6,9 @@ order normal, anomalous.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -100,14 +100,10 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return Batch(
-            None if self.images is None else change(self.images),
-            None if self.masks is None else change(self.masks),
-            change(self.labels),
-            self.samples,
-            self.names,
-            None if self.features is None else Features(change(self.features.image), change(self.features.patches)),
-        )
+        changed: dict[str, Any] = {name: change(of) for name, of in vars(self).items() if isinstance(of, Tensor)}
+        if self.features is not None:
+            changed["features"] = Features(change(self.features.image), change(self.features.patches))
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
