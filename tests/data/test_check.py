@@ -93,7 +93,7 @@ def test_all_problems_are_listed_at_once(root: Path):
 
 def test_what_cannot_be_decoded_is_found_by_a_deep_check(root: Path):
     (root / "01/test/ok/0000.bmp").write_bytes(tiny("bmp")[:40])
-    write_image(root / "02/ground_truth/ko/0000.png", np.ones((5, 6), np.uint8))
+    write_image(root / "02/ground_truth/ko/0000.png", np.full((5, 6), 255, np.uint8))
     assert check("btad", root).problems == ()
     unreadable, other_size = check("btad", root, deep=True).problems
     assert unreadable.startswith(f"{root / '01/test/ok/0000.bmp'} cannot be read: ")
@@ -102,9 +102,18 @@ def test_what_cannot_be_decoded_is_found_by_a_deep_check(root: Path):
 
 def test_a_blank_mask_of_an_anomalous_image_is_noted(root: Path):
     path = write_image(root / "02/ground_truth/ko/0000.png", np.zeros((4, 4), np.uint8))
-    report = check("btad", root, deep=True)
+    report = check("btad", root)
     assert report.problems == ()
-    assert f"Blank masks of images that are labelled anomalous: 1, first {path}." in report.notes
+    assert f"Blank masks, of images that are taken for anomalous: 1, first {path}." in report.notes
+
+
+def test_published_masks_that_mark_by_other_values_are_a_problem(root: Path):
+    path = write_image(root / "02/ground_truth/ko/0000.png", np.ones((4, 4), np.uint8))
+    (problem,) = check("btad", root).problems
+    assert (
+        f"masks that mark only by values up to 127, where those above are anomalous: 1 of 2, first {path}." in problem
+    )
+    assert "data.mask_threshold=released" in problem
 
 
 def test_a_root_that_is_not_the_dataset_itself_is_a_problem_even_under_a_usual_name(make_tree: MakeTree):

@@ -1,14 +1,17 @@
 """What is wrong with a dataset is said in one sentence: what was found, what was expected, what to do."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.data.catalog import CATALOG
 from cops_lightning.data.dataset import AnomalyDataset
 from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.data.readers.spec import Counts
 from data.conftest import MakeTree, write, write_image
 
 BOTTLE = [
@@ -111,16 +114,24 @@ def test_visa_without_its_split_file_is_not_guessed_at(make_tree: MakeTree):
     assert "the table 'split_csv/1cls.csv' is missing. Copy it from the archive" in error_of("visa", root)
 
 
-def test_a_published_dataset_given_by_path_alone_is_told_its_name(make_tree: MakeTree):
-    root = make_tree("ISBI2016_ISIC_Part1_Test_Data/ISIC_0000003.jpg")
-    assert "looks like ISIC 2016. Give the name 'isic' with this folder as root." in error_of(root)
+def test_a_published_dataset_given_by_path_alone_is_told_its_name_if_it_is_whole(
+    make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch
+):
+    scan = "head_ct/head_ct/000.png"
+    root = make_tree(scan, scan.replace("000", "001"))
+    (root / "labels.csv").write_text("id, hemorrhage\n0,1\n1,0\n")
+    hint = f"{root} looks like HeadCT. Give the name 'headct' with this folder as root."
+    assert hint not in error_of(root)
+    whole = replace(CATALOG["headct"], counts={"brain": Counts(0, 1, 1)})
+    monkeypatch.setattr("cops_lightning.data.readers.explain.CATALOG", {"headct": whole})
+    assert hint in error_of(root)
 
 
 def test_a_missing_mask_is_named(make_tree: MakeTree):
     root = make_tree(*BOTTLE[:-1])
     message = error_of("mvtec", root)
     assert "anomalous images without a mask: 1, first bottle/test/crack/001.png." in message
-    assert "Expected it at '{category}/ground_truth/{defect}/{stem}_mask'" in message
+    assert "Expected it at '{category}/ground_truth/{defect}/{stem}'" in message
 
 
 def test_a_mask_without_its_image_is_named_instead_of_shifting_the_others(make_tree: MakeTree):

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.data.readers.images import image_size, read_image, read_mask
+from cops_lightning.data.readers.images import read_image, read_mask
 from data.conftest import write_image
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
@@ -53,7 +53,6 @@ def test_a_tiff_that_pillow_refuses_keeps_its_colours(tmp_path: Path):
     with pytest.raises(OSError, match="cannot identify"):
         Image.open(path)
     assert np.array_equal(read_image(path), RAMP)
-    assert image_size(path) == (4, 4)
 
 
 def test_a_tiff_with_planes_of_colour_is_turned_round(tmp_path: Path):
@@ -83,9 +82,3 @@ def test_a_mask_keeps_its_values_whatever_its_mode(tmp_path: Path):
     assert np.array_equal(read_mask(write_image(tmp_path / "rgb.png", np.stack([classes] * 3, -1))), classes)
     one_bit = write_image(tmp_path / "one.png", classes > 1)
     assert np.asarray(read_mask(one_bit)).tolist() == [[0, 0], [255, 255]]
-
-
-def test_the_size_is_width_by_height_and_needs_no_decoding(tmp_path: Path):
-    path = write_image(tmp_path / "x.png", np.zeros((30, 20, 3), np.uint8))
-    path.write_bytes(path.read_bytes()[:-20])
-    assert image_size(path) == (20, 30)

@@ -78,7 +78,7 @@ def test_the_index_of_another_dataset_is_refused(root: Path):
 
 def test_a_spec_goes_before_an_index_of_another_description(root: Path, tmp_path: Path):
     write_index(load_index("mvtec", root), root / INDEX_NAME)
-    (tmp_path / "own.yaml").write_text(f"root: {root}\nimages: bottle/train/good/{{stem}}")
+    (tmp_path / "own.yaml").write_text(f"root: {root}\nimages: bottle/train/{{defect}}/{{stem}}")
     assert [sample.dataset for sample in load_index(tmp_path / "own.yaml").test] == ["own"]
 
 

@@ -54,7 +54,7 @@ def test_a_folder_of_a_normal_and_an_anomalous_class_is_read(make_tree: MakeTree
 
 
 def test_a_folder_that_says_nothing_asks_for_a_spec(make_tree: MakeTree):
-    assert "Describe it by a YAML spec of a few lines." in error_of(make_tree("a/b/c/x.png"))
+    assert "Describe it by a YAML spec of a few lines;" in error_of(make_tree("a/b/c/x.png"))
 
 
 def test_magnetic_tiles_are_read_by_a_spec_of_four_lines(real: Path, tmp_path: Path):
@@ -125,7 +125,10 @@ def test_a_spec_can_set_the_threshold_of_its_masks(make_tree: MakeTree):
         ("table: x.csv\ncolumns: label", "`columns` must map roles to columns"),
         ("table: x.csv\ncolumns: {lable: sick}", "`columns` has the unknown role 'lable'. Did you mean 'label'?"),
         ("table: x.csv", "x.csv cannot be read"),
-        ("images: '{stem}'\nmask_threshold: 300", "`mask_threshold` is 300, but must be a whole number from 0 to 254."),
+        (
+            "images: '{stem}'\nmask_threshold: 300",
+            "`mask_threshold` is '300', but must be a whole number from 0 to 254.",
+        ),
         ("images: '{stem}'\nunpaired: nice", "`unpaired` is 'nice', but only 'normal' is known."),
         ("- images", "must hold keys such as"),
         ("images: [", "is not readable YAML"),

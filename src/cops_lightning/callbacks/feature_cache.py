@@ -28,8 +28,10 @@ from cops_lightning.core.hashes import DATABASE, FileHashes
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.types import DTYPES, Batch, Features, Sample
 from cops_lightning.data.datamodules import AnomalyDataModule
-from cops_lightning.data.dataset import PREPROCESSING_VERSION, AnomalyDataset, Item, MaskThreshold, loader
+from cops_lightning.data.dataset import PREPROCESSING_VERSION, AnomalyDataset, Item, loader
+from cops_lightning.data.readers.images import Orientation, mask_files
 from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.masks import MaskThreshold
 from cops_lightning.features import FOLDER, GB, Entry, FeatureKey, FeatureStore, make_room
 from cops_lightning.models.detector import FeatureDetector
 from cops_lightning.models.module import CopsModule, EncoderCount
@@ -180,16 +182,17 @@ class FeatureCache:
         return Plan(names, unencoded, sorted(set(unmasked.values()) - encoded))
 
     def _names(self, dataset: AnomalyDataset) -> list[Names]:
-        masked = [sample for sample in dataset.samples if sample.mask is not None and dataset.preprocess.has_masks]
+        reading = dataset.preprocess
+        masks = [mask_files(sample.mask) if sample.mask and reading.has_masks else None for sample in dataset.samples]
         files = [sample.image for sample in dataset.samples]
-        digests = self.hashes.of([*files, *(sample.mask for sample in masked if sample.mask is not None)])
-        images, masks = digests[: len(files)], iter(digests[len(files) :])
-        with_mask = set(masked)
-        return [
+        digests = iter(self.hashes.of([*files, *chain.from_iterable(own or () for own in masks)]))
+        images = [_image_name(next(digests), reading.orientation) for _ in files]
+        names = []
+        for image, own in zip(images, masks, strict=True):
             # The image is part of a mask's name because a mask is checked against the size of its image.
-            Names(image, _mask_name(image, next(masks), dataset.preprocess.threshold) if sample in with_mask else None)
-            for image, sample in zip(images, dataset.samples, strict=True)
-        ]
+            parts = None if own is None else " ".join(next(digests) for _ in own)
+            names.append(Names(image, None if parts is None else _mask_name(image, parts, reading.threshold)))
+        return names
 
     def _fill(self, dataset: AnomalyDataset, plan: Plan, name: str) -> None:
         total = plan.images + len(plan.unmasked)
@@ -337,6 +340,11 @@ class FeatureCaching(Callback):
             data = trainer.datamodule  # type: ignore[attr-defined]
             self._kept, self._key = (data, self._key, dict(data.cached)), None
             data.cached.clear()
+
+
+def _image_name(digest: str, orientation: Orientation) -> str:
+    """Other pixels may be seen of one file: its two readings have names of their own."""
+    return digest if orientation == "viewer" else xxhash.xxh3_128_hexdigest(f"{digest} as stored".encode())
 
 
 def _mask_name(image: str, mask: str, threshold: int) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.types import category_key
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.dataset import AnomalyDataset
 from cops_lightning.data.readers.images import read_image
@@ -86,6 +87,6 @@ def _example(image: ScoredImage, mask: Tensor | None, module: CopsModule) -> Exa
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     with torch.no_grad():
         pixels = module.model.expand(image.patches[None])[0].numpy()
-    name = sample.key.removeprefix(f"{sample.dataset}/{sample.category}/").rsplit(".", 1)[0]
+    name = sample.key.removeprefix(f"{category_key(sample.dataset, sample.category)}/").rsplit(".", 1)[0]
     truth = None if mask is None else mask.bool().numpy()
     return Example(name, np.asarray(shown), truth, pixels, image.score, bool(sample.anomalous))

@@ -29,12 +29,17 @@ examples:
   cops-data make elpv /data/elpv                  solar cells, from the package elpv-dataset
   cops-data index visa /data/visa                 write /data/visa/cops_index.jsonl, so that runs start at once
 
-a spec of one's own (images without {defect} are anomalous; masks and normal are optional):
+a spec of one's own (images without {defect} are anomalous unless their masks are blank; all but images is optional):
   name: tiles
   root: /data/tiles                    # default: the folder of the YAML file
   images: MT_{defect}/Imgs/{stem}.jpg  # or, for a table:  table: labels.csv
   masks: MT_{defect}/Imgs/{stem}.png   #                   columns: {image: "scans/{id:03d}.png", label: sick}
   normal: Free                         # the {defect}, or the label, that means normal
+  splits: {test: [test, val]}          # the values of {split}, or of the table's column, that mean train and test
+  blank: normal                        # what an image with a blank mask is: normal, anomalous or an error
+  mask_threshold: 127                  # values above it are anomalous; default: as the masks show
+fields of a place: {category} {split} {defect} {stem}, {defect:a|b} for these words only, {*} for what does not matter;
+{folder}/{stem} ties an image to a mask beside it, as {folder}/{stem}_mask; masks ending in {stem}/{*} are several files
 
 Without ROOT, a dataset is looked for in the folder that the environment variable COPS_DATA_ROOT names.
 Exit code: 0 where all is well, 1 where something is off."""
@@ -209,9 +214,10 @@ def _make(arguments: argparse.Namespace) -> int:
 
 def _index(arguments: argparse.Namespace) -> int:
     from cops_lightning.data.readers.index_file import write_index
+    from cops_lightning.data.readers.masks import require_marked
     from cops_lightning.data.readers.resolve import load_index
 
-    index = load_index(arguments.name, arguments.root)
+    index = require_marked(load_index(arguments.name, arguments.root))
     out = arguments.out or index.root / INDEX_NAME
     write_index(index, out)
     print(f"{len(index.train) + len(index.test)} images of {index.name} ({index.layout}) written to {out}")

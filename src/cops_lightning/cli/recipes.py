@@ -104,7 +104,7 @@ def _evaluate(job: Job, record: RunRecord, module: CopsModule, data: LightningDa
 def _data(job: Job, auxiliary: AnomalyDataModule | None, trained_on: str = NOTHING) -> LightningDataModule:
     """The data module, its datasets found; groups of targets leave out what is, or was, trained on."""
     if auxiliary is not None:
-        auxiliary.find()
+        auxiliary.locate()
         trained_on = auxiliary.auxiliary.name if auxiliary.auxiliary else trained_on
     data = build_data(job.config, auxiliary, build_targets(job.config, trained_on))
     if isinstance(data, AnomalyDataModule):

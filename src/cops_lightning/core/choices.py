@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 from cops_lightning.core.errors import ConfigError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Split = Literal["train", "test"]  # of a dataset
 
 
 def require_choice(setting: str, value: object, choices: Any) -> None:

@@ -2,10 +2,13 @@
 
 import pickle
 import re
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONGEST = 4000  # characters of a message: all that a sentence and a long list of names need
+_values = reprlib.Repr()
+_values.maxlevel, _values.maxstring, _values.maxother, _values.maxlong = 2, 80, 80, 40
 
 
 def excerpt(text: object, limit: int = 200, kept: str = "") -> str:
@@ -14,6 +17,11 @@ def excerpt(text: object, limit: int = 200, kept: str = "") -> str:
     if len(whole) > limit:
         whole = f"{whole[:half]} [{len(whole) - 2 * half} characters] {whole[-half:]}"
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in whole)
+
+
+def quoted(value: object) -> str:
+    """What a message quotes of a value that a file holds: its `repr`, cut where it is long or deep."""
+    return _values.repr(value)
 
 
 class CopsError(Exception):

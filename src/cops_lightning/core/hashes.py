@@ -48,19 +48,23 @@ class FileHashes:
 
     def of(self, paths: Sequence[Path]) -> list[str]:
         """The hash of each file's content. Raises `error` where one cannot be read, naming it."""
-        stamps = {path: self._stamp(path) for path in dict.fromkeys(path.absolute() for path in paths)}
+        stamps = {path: self._stamp(path) for path in dict.fromkeys(paths)}
         try:
             with closing(self._connect()) as connection:
                 connection.execute(TABLE)
                 known = self._known(connection, stamps)
                 new = {path: self._hash(path) for path in stamps if path not in known}
-                rows = [self._row(path, stamp, digest) for path, (stamp, digest, settled) in new.items() if settled]
+                rows = [
+                    _checked(os.fsencode(os.path.abspath(path)), self.kind, *stamp, digest)
+                    for path, (stamp, digest, settled) in new.items()
+                    if settled
+                ]
                 with connection:
                     connection.executemany(f"INSERT OR REPLACE INTO contents VALUES ({', '.join('?' * 8)})", rows)
         except (sqlite3.Error, UnicodeError) as error:
             raise CacheError(f"{self.database} cannot be used ({error}). Delete it; it is made anew.") from error
         known |= {path: digest for path, (_, digest, _) in new.items()}
-        return [known[path.absolute()] for path in paths]
+        return [known[path] for path in paths]
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -72,15 +76,11 @@ class FileHashes:
     def _known(self, connection: sqlite3.Connection, stamps: dict[Path, Stamp]) -> dict[Path, str]:
         found = {}
         for path, stamp in stamps.items():
-            key = (os.fsencode(path), self.kind)
+            key = (os.fsencode(os.path.abspath(path)), self.kind)
             row = connection.execute("SELECT * FROM contents WHERE path = ? AND kind = ?", key).fetchone()
-            if row is not None and row == self._row(path, stamp, row[6]):
+            if row is not None and row == _checked(*key, *stamp, row[6]):
                 found[path] = row[6]
         return found
-
-    def _row(self, path: Path, stamp: Stamp, digest: str) -> tuple[Any, ...]:
-        row = (os.fsencode(path), self.kind, *stamp, digest)
-        return (*row, xxhash.xxh3_64_hexdigest(repr(row).encode()))
 
     def _stamp(self, path: Path) -> Stamp:
         try:
@@ -120,6 +120,10 @@ def _plain(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_plain(value) for value in content]
     return int(content) if isinstance(content, float) and content.is_integer() else content
+
+
+def _checked(*row: Any) -> tuple[Any, ...]:
+    return (*row, xxhash.xxh3_64_hexdigest(repr(row).encode()))
 
 
 def sha256_of(path: Path, error: type[CopsError] = DatasetError) -> str:

@@ -14,13 +14,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cops_lightning.core.choices import Split
+
 Images = Float[Tensor, "b 3 s s"]
 Masks = Float[Tensor, "b s s"]
 Labels = Int[Tensor, " b"]
 Latents = Float[Tensor, "b m d"]
 Noise = Float[Tensor, "b d"]
 
-Split = Literal["train", "test"]
 Level = Literal["image", "pixel"]
 # The category of the row that averages the categories of a target.
 MEAN = "mean"
@@ -33,13 +34,19 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
+def category_key(dataset: str, category: str) -> str:
+    """The key of a category: dataset/category, in which a slash in either name is "%2F"."""
+    return "/".join(name.replace("%", "%25").replace("/", "%2F") for name in (dataset, category))
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image of a dataset, as found on disk.
 
     `mask` is None where the image has no mask file: a normal image (its mask is all zero by definition), or any image
-    of a dataset without masks. `anomalous` is None where nothing says what the image is. `key` identifies the file
-    wherever the dataset lies: dataset/category/path.
+    of a dataset without masks; it may be a folder of several masks. `anomalous` is None where nothing says what the
+    image is. `key` identifies the file wherever the dataset lies: that of its category (`category_key`), a slash, and
+    its path.
     """
 
     dataset: str

@@ -9,14 +9,15 @@ import yaml
 
 from cops_lightning.core.errors import ConfigError, DatasetError
 from cops_lightning.core.near_miss import did_you_mean
-from cops_lightning.data.readers.spec import NORMAL_WORDS, Counts, DatasetSpec, Folders, Layout, Table
+from cops_lightning.data.readers.spec import Counts, DatasetSpec, Folders, Layout, Table
 
 
 def _layout(row: Mapping[str, Any]) -> Layout:
+    texts: dict[str, Any] = {key: _texts(row[key]) for key in ("images", "masks", "ignore", "places") if key in row}
     if "table" in row:
-        return Table(row["name"], row["table"], row["columns"], places=_texts(row["places"]))
-    masks, ignored = _texts(row.get("masks", ())), _texts(row.get("ignore", ()))
-    return Folders(row["name"], _texts(row["images"]), masks, frozenset(row.get("normal", NORMAL_WORDS)), ignored)
+        return Table(row["name"], row["table"], row["columns"], **texts)
+    normal = frozenset(row["normal"]) if "normal" in row else None
+    return Folders(row["name"], normal=normal, blank=row.get("blank", "error"), **texts)
 
 
 def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -24,7 +25,7 @@ def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _spec(name: str, row: Mapping[str, Any]) -> DatasetSpec:
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    values = {"mask_threshold": 127} | {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
     counts = {category: Counts(*numbers) for category, numbers in row["counts"].items()}
     return DatasetSpec(name, **values | {"layouts": tuple(map(_layout, row["layouts"])), "counts": counts})
 

@@ -25,13 +25,15 @@ from cops_lightning.data.dataset import (
     AnomalyDataset,
     Augment,
     Item,
-    MaskThreshold,
     Preprocess,
     Preprocessed,
     loader,
 )
+from cops_lightning.data.readers.images import Orientation
 from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.masks import MaskThreshold, require_marked
 from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.data.readers.spec import BlankMask
 from cops_lightning.data.readers.unlabelled import unlabelled
 from cops_lightning.data.samplers import EpochShuffle, SharedBatches, Strided
 
@@ -86,6 +88,8 @@ class DataSettings(TypedDict, total=False):
     num_workers: Workers
     limit: Count | None
     mask_threshold: MaskThreshold
+    blank_masks: BlankMask | None
+    orientation: Orientation
     augment: Augment | Sequence[Augment] | None
     corruption: Corruption | None
     val_fraction: Fraction
@@ -109,6 +113,9 @@ class AnomalyDataModule(ImageModule):
         limit: images of each dataset to keep, spread evenly over its categories and labels; default: all.
         mask_threshold: which mask values are anomalous, as "dataset": those above the threshold that fits the dataset;
             or as "released": all but 0, as in the released program.
+        blank_masks: what an image is that is not known to be normal and whose mask marks nothing: "normal",
+            "anomalous", or an "error"; default: normal where nothing but the mask could say so, else an error.
+        orientation: "viewer" turns images and masks as EXIF says and viewers do; "released" leaves them as stored.
         augment: an albumentations transform of training images and their masks, or a list to apply one by one.
         corruption: what is done to tested images.
         val_fraction: share of every category and label that is not trained on but validated on, spread evenly.
@@ -128,6 +135,8 @@ class AnomalyDataModule(ImageModule):
         num_workers: Workers = 0,
         limit: Count | None = None,
         mask_threshold: MaskThreshold = "dataset",
+        blank_masks: BlankMask | None = None,
+        orientation: Orientation = "viewer",
         augment: Augment | Sequence[Augment] | None = None,
         corruption: Corruption | None = None,
         val_fraction: Fraction = 0.0,
@@ -140,12 +149,13 @@ class AnomalyDataModule(ImageModule):
         self.categories = (categories,) if isinstance(categories, str) else categories
         self.batch_size, self.eval_batch_size, self.limit = batch_size, eval_batch_size, limit
         self.mask_threshold, self.augment, self.corruption = mask_threshold, augment or None, corruption
+        self.blank_masks, self.orientation = blank_masks, orientation
         self.val_fraction, self.seed = val_fraction, seed
         self.cached: dict[str, Dataset[Item]] = {}
         self.auxiliary: DatasetIndex | None = None
         self.targets: list[DatasetIndex] = []
         self._evaluate_seen = (evaluate_seen,) if isinstance(evaluate_seen, str) else evaluate_seen
-        self._found = False
+        self._located = self._found = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Show the settings that a subclass passes on among its own arguments: configurations are checked by them."""
@@ -160,11 +170,31 @@ class AnomalyDataModule(ImageModule):
     def _read(self) -> tuple[DatasetIndex | None, list[DatasetIndex]]:
         """Find the auxiliary dataset and the targets on disk, restricted to what is asked for."""
 
+    def locate(self) -> None:
+        """Find the datasets on disk, the first time that this is called; their masks are not looked at."""
+        if not self._located:
+            auxiliary, targets = self._read()
+            self.auxiliary = None if auxiliary is None else self._as_set(auxiliary)
+            self.targets = [self.auxiliary if target is auxiliary else self._as_set(target) for target in targets]  # type: ignore[misc]
+            self._located = True
+
     def find(self) -> None:
-        """Find the datasets on disk, the first time that this is called."""
+        """Find the datasets on disk and examine their masks, the first time that this is called.
+
+        Raises DatasetError where one is not found or not understood, or its masks do not mark its anomalous images.
+        """
+        self.locate()
         if not self._found:
-            self.auxiliary, self.targets = self._read()
-            self._found = True
+            auxiliary = None if self.auxiliary is None else require_marked(self.auxiliary, self.mask_threshold)
+            self.targets = [
+                auxiliary if target is self.auxiliary and auxiliary else require_marked(target, self.mask_threshold)
+                for target in self.targets
+            ]
+            self.auxiliary, self._found = auxiliary, True
+
+    def _as_set(self, index: DatasetIndex) -> DatasetIndex:
+        blank = self.blank_masks or index.blank_masks
+        return replace(index, orientation=self.orientation, blank_masks=blank)
 
     def prepare_data(self) -> None:
         """Find the datasets; Lightning calls this in one process, before `setup` in all of them."""
@@ -410,7 +440,7 @@ class CopsDataModule(AnomalyDataModule):
     def _read(self) -> tuple[DatasetIndex | None, list[DatasetIndex]]:
         members = (*self.target_modules, *([] if self.auxiliary_module is None else [self.auxiliary_module]))
         for member in members:
-            member.find()
+            member.locate()
         auxiliary = None if self.auxiliary_module is None else self.auxiliary_module.auxiliary
         if auxiliary is not None:
             auxiliary = thinned(auxiliary, self.limit)

@@ -4,7 +4,7 @@ import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,17 +13,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.seeding import content_names
-from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample, Split
+from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample
 from cops_lightning.data.corruption import Corruption
-from cops_lightning.data.readers.images import Pixels, ReadingError, read_image, read_mask
+from cops_lightning.data.readers.images import Orientation, Pixels, ReadingError, read_image, read_mask
 from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.masks import MaskThreshold, require_marked
 
 # Raised when the same file gives other tensors than before: part of what cached features are named by.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 
-MaskThreshold = Literal["released", "dataset"]
 Augment = Callable[..., Mapping[str, Any]]  # an albumentations transform or Compose
 
 
@@ -48,7 +49,8 @@ class Preprocess:
 
     A mask value above `threshold` is anomalous. `augment` is an albumentations transform; it gets the resized image,
     uint8 of shape (size, size, 3), and the mask, uint8 of shape (size, size) with values from 0 to 255, and must keep
-    their size. `corruption` makes the resized image worse and leaves the mask.
+    their size. `corruption` makes the resized image worse and leaves the mask. `orientation` is that of
+    `readers.images`, for image and mask alike.
     """
 
     size: int
@@ -56,10 +58,11 @@ class Preprocess:
     threshold: int = 0
     augment: Augment | None = None
     corruption: Corruption | None = None
+    orientation: Orientation = "viewer"
 
     def __call__(self, sample: Sample) -> Item:
         """Decode and preprocess one sample. Raises ReadingError where a file cannot be read or the sizes differ."""
-        full = read_image(sample.image)
+        full = read_image(sample.image, self.orientation)
         image = resized(full, self.size)
         mask = self._mask(sample, full.size) if self.has_masks else None
         if self.augment is not None:
@@ -73,7 +76,7 @@ class Preprocess:
     def _mask(self, sample: Sample, image_size: tuple[int, int]) -> Pixels:
         if sample.mask is None:
             return np.zeros((self.size, self.size), np.uint8)
-        stored = read_mask(sample.mask)
+        stored = read_mask(sample.mask, self.orientation)
         if stored.size != image_size:
             raise ReadingError(
                 f"{sample.mask} is {stored.size[0]}x{stored.size[1]} pixels, but its image {sample.image} is "
@@ -111,7 +114,7 @@ class AnomalyDataset(Preprocessed):
     """One split of an index, preprocessed for CLIP; see `Preprocess` for what that means and for `augment`.
 
     `mask_threshold` says which mask values are anomalous: "released" takes all but 0, as the released program does,
-    "dataset" those above the threshold that fits the masks of the dataset.
+    "dataset" those above the threshold that fits the masks of the dataset, which are examined unless they were before.
     """
 
     def __init__(
@@ -124,9 +127,11 @@ class AnomalyDataset(Preprocessed):
         augment: Augment | None = None,
         corruption: Corruption | None = None,
     ) -> None:
-        threshold = 0 if mask_threshold == "released" else index.mask_threshold
+        known = require_marked(index, mask_threshold)
+        threshold = 0 if mask_threshold == "released" else known.mask_threshold or 0
         self.name = index.name
-        super().__init__(index.split(split), Preprocess(size, index.has_masks, threshold, augment, corruption))
+        preprocess = Preprocess(size, index.has_masks, threshold, augment, corruption, index.orientation)
+        super().__init__(known.split(split), preprocess)
 
 
 def preprocess(image: str | Path | Image.Image | UInt8[np.ndarray, "h w 3"], size: int) -> Float[Tensor, "3 s s"]:

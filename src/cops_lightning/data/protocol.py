@@ -3,14 +3,14 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from cops_lightning.core.errors import ProtocolError
-from cops_lightning.core.types import Sample
+from cops_lightning.core.types import Sample, category_key
 
 SHOWN = 5  # categories that a message names
 
 
 def categories_of(samples: Iterable[Sample]) -> tuple[str, ...]:
-    """Every "dataset/category" among the samples, in order of appearance."""
-    return tuple(dict.fromkeys(f"{sample.dataset}/{sample.category}" for sample in samples))
+    """The key of every category among the samples, in order of appearance."""
+    return tuple(dict.fromkeys(category_key(sample.dataset, sample.category) for sample in samples))
 
 
 def require_unseen(

@@ -46,7 +46,7 @@ CHECKPOINTS = "lightning.pytorch.callbacks.ModelCheckpoint"
 # What trains; without it a detector has none of these settings.
 TRAINING = ("auxiliary", "preset", "optimizer", "scheduler")
 # Settings of data and trainer that decide how targets are scored, whatever was trained.
-SCORING = ("categories", "image_size", "limit", "mask_threshold")
+SCORING = ("categories", "image_size", "limit", "mask_threshold", "blank_masks", "orientation")
 COMPUTING = ("precision", "limit_test_batches", "fast_dev_run", "plugins")
 
 

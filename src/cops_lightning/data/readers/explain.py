@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.data.catalog import CATALOG, OWN_LAYOUTS
+from cops_lightning.data.readers.layouts import Reading, by_folder
 from cops_lightning.data.readers.recognise import best_reading, read_layout
 from cops_lightning.data.readers.spec import DatasetSpec, Folders, Table
 from cops_lightning.data.readers.templates import Template
@@ -26,12 +27,29 @@ def explain(spec: DatasetSpec, tree: Tree) -> str:
     for layout in spec.layouts:
         if isinstance(layout, Table) and (problems := read_layout(layout, spec, tree).problems):
             return f"{tree.root}: {problems[0]}"
-    if spec.layouts == OWN_LAYOUTS:
-        for known in CATALOG.values():
-            if best_reading(known, tree) is not None:
-                return f"{tree.root} looks like {known.title}. Give the name '{known.name}' with this folder as root."
-    advice = "Describe it by a YAML spec of a few lines." if spec.layouts == OWN_LAYOUTS else ""
-    return f"{tree.root} has no known layout. {_nearest(spec, tree.root, images)} {advice}".rstrip()
+    if published := published_name(spec, tree):
+        return published
+    nearest = _nearest(spec, tree.root, images)
+    if spec.layouts != OWN_LAYOUTS:
+        return f"{tree.root} has no known layout. {nearest}"
+    return (
+        f"{tree.root} has no known layout: {by_folder(images)}. {nearest} Describe it by a YAML spec of a few lines; "
+        "`cops-data --help` shows one."
+    )
+
+
+def published_name(spec: DatasetSpec, tree: Tree) -> str:
+    """A sentence that names the published dataset which a folder of one's own holds; empty where it is none, whole."""
+    for known in CATALOG.values() if spec.layouts == OWN_LAYOUTS else ():
+        if _is_whole(known, best_reading(known, tree)):
+            return f"{tree.root} looks like {known.title}. Give the name '{known.name}' with this folder as root."
+    return ""
+
+
+def _is_whole(spec: DatasetSpec, reading: Reading | None) -> bool:
+    """Whether a folder holds all test images of a published dataset, so that its name would work."""
+    expected = sum(counts.normal + counts.anomalous for counts in spec.counts.values())
+    return reading is not None and not reading.problems and len(reading.tested) == expected
 
 
 def too_low(spec: DatasetSpec, tree: Tree, most: int = 3) -> str | None:
@@ -79,7 +97,8 @@ def _with_siblings(tree: Tree) -> Tree:
 def _right_level_below(spec: DatasetSpec, tree: Tree, depth: int = 3) -> Path | None:
     """The folder in the tree that holds most of the dataset, nearest to the root."""
     inner = [below for name in tree.top() if (below := tree.below(name)).images()]
-    fitting = [(len(reading.entries), below.root) for below in inner if (reading := best_reading(spec, below))]
+    readings = [(reading, below.root) for below in inner if (reading := best_reading(spec, below))]
+    fitting = [(len(reading.entries), root) for reading, root in readings if not reading.lacks_metrics or spec.counts]
     if fitting:
         return max(fitting)[1]
     deeper = (_right_level_below(spec, below, depth - 1) for below in inner) if depth else iter(())

@@ -1,18 +1,38 @@
-"""Image files to pixels: decoding, colours, bit depth, and errors that name the file."""
+"""Image files to pixels: decoding, colours, bit depth, orientation, and errors that name the file."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.errors import DatasetError, excerpt
+from cops_lightning.data.readers.tree import image_names
 
 Pixels = NDArray[np.uint8]
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+# A camera held sideways says so in EXIF: "viewer" turns image and mask as a viewer does, "released" leaves both as they
+# are stored, as the released program does.
+Orientation = Literal["viewer", "released"]
+MEGAPIXELS = "COPS_MAX_MEGAPIXELS"  # the environment variable that allows larger images
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, MemoryError)
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LOSSY = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP"})
+_NEARLY_GREY = 32  # difference of channels: more than JPEG makes of grey
+_FEW_COLOURS = 64
 
 
 class ReadingError(DatasetError):
@@ -25,41 +45,156 @@ class ReadingError(DatasetError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
-def read_image(path: Path) -> Image.Image:
-    """The image in RGB. Alpha is dropped, palettes are looked up, 16-bit values are scaled to 8 bits.
+def read_image(path: Path, orientation: Orientation = "viewer") -> Image.Image:
+    """The image in RGB. Alpha is dropped, palettes are looked up, values of 16 bits are scaled to 8.
 
-    Raises ReadingError, naming the file and the reason, where it cannot be decoded in full.
+    A file of 16 bits whose values need no more than 8 is read as one of 8 bits. Raises ReadingError, naming the file
+    and the reason, where it cannot be decoded in full.
     """
-    return _to_rgb(_decode(path), path)
+    image = _decode(path, orientation)
+    if image.mode == "RGB":
+        return image
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns when it drops a transparent palette entry directly
+    if not image.mode.startswith(("I", "F")):
+        return image.convert("RGB")
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ReadingError(
+            f"{path} holds {image.mode} values from {values.min()} to {values.max()}. "
+            "Expected 8-bit colours or 16-bit grey values; convert the file."
+        )
+    return Image.fromarray(_eight_bit(values)).convert("RGB")
 
 
-def read_mask(path: Path) -> Image.Image:
-    """The mask as 8-bit grey values, as stored: the caller decides which of them are anomalous."""
-    return _to_grey(_decode(path), path)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, from the header where Pillow can read it."""
+def mask_files(mask: Path) -> list[Path]:
+    """The files of a mask: the file itself, or those of a folder, each of which marks a part."""
+    if image_names((mask.name,)):
+        return [mask]
     try:
-        with Image.open(path) as image:
-            return image.size
-    except UnidentifiedImageError:
-        return _decode(path).size
-    except _DECODING_ERRORS as error:
-        raise _unreadable(path, error) from error
+        return [mask / name for name in sorted(image_names(tuple(os.listdir(mask))))] if mask.is_dir() else [mask]
+    except OSError as error:
+        raise _unreadable(mask, error) from error
 
 
-def _decode(path: Path) -> Image.Image:
+def read_mask(path: Path, orientation: Orientation = "viewer") -> Image.Image:
+    """The mask as 8-bit grey values, in which 0 marks nothing: the caller decides which of them are anomalous.
+
+    Grey values are as stored, also those of 0 and 1 or of a few classes; of 16 bits the upper 8 if they are used. In
+    one of a few colours all but black, or the commonest where nothing is black, is 255; other colours count by their
+    brightest channel. Where the marks are in the alpha channel alone, those are the values. A folder is the union of
+    the masks in it.
+    """
+    parts = [_mask_values(_decode(file, orientation), file) for file in mask_files(path)]
+    if len({part.shape for part in parts}) != 1:
+        raise ReadingError(
+            f"{path} holds {len(parts)} masks of different sizes. Expected one size, or at least a mask."
+        )
+    return Image.fromarray(np.maximum.reduce(parts))
+
+
+def mask_summary(path: Path) -> tuple[int, bool, bool]:
+    """What a mask's file holds: its largest value, whether it is stored with loss, and whether values to 127 count.
+
+    They do where there are only a few values, as classes have, and most marked pixels are not above 127.
+    """
+    image = _decode(path, "released")
+    lossy = image.format in _LOSSY
+    counts = np.bincount(_mask_values(image, path).ravel(), minlength=256)
+    marked = counts[1:].sum()
+    classes = not lossy and np.count_nonzero(counts) <= 8 and counts[1:128].sum() * 2 > marked
+    return int(np.flatnonzero(counts)[-1]), lossy, bool(classes)
+
+
+def _mask_values(image: Image.Image, path: Path) -> Pixels:
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    if image.mode.startswith(("I", "F")):
+        return _deep_mask(np.asarray(image), path)
+    rgba = np.asarray(image.convert("RGBA"))
+    colours, alpha = rgba[..., :3], rgba[..., 3]
+    if alpha.min() < alpha.max():
+        seen = colours[alpha > 0]
+        if not seen.any() or (colours == colours[0, 0]).all():
+            return np.ascontiguousarray(alpha)
+        colours = (colours.astype(np.uint16) * alpha[..., None] // 255).astype(np.uint8)
+    if (colours.max(-1) - colours.min(-1)).max() <= _NEARLY_GREY:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(colours)).convert("L"))
+    packed = colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    kinds, counts = np.unique(packed, return_counts=True)
+    if len(kinds) > _FEW_COLOURS:
+        brightest: Pixels = colours.max(-1)
+        return brightest
+    ground = 0 if kinds[0] == 0 else kinds[counts.argmax()]
+    return np.where(packed == ground, 0, 255).astype(np.uint8)
+
+
+def _deep_mask(values: NDArray[np.generic], path: Path) -> Pixels:
+    """Values of more than 8 bits: as they are up to 255, scaled down where they use the upper half of 16 bits."""
+    numbers = np.nan_to_num(values.astype(np.float64), nan=-1.0)
+    if numbers.min() < 0 or numbers.max() > 65535:
+        raise ReadingError(
+            f"{path} holds values from {values.min()} to {values.max()}. Expected a mask of values from 0 to 255 or to "
+            "65535; convert the file."
+        )
+    if values.dtype.kind == "f" and numbers.max() <= 1:
+        numbers = numbers * 255
+    scale = 256 if numbers.max() > 32767 else 1
+    return np.minimum(numbers // scale, 255).astype(np.uint8)
+
+
+def _eight_bit(values: NDArray[np.generic]) -> Pixels:
+    """Values of 16 bits scaled to 8, unless 8 are enough for all of them."""
+    return (values if values.max() <= 255 else values.astype(np.uint16) >> 8).astype(np.uint8)
+
+
+def _decode(path: Path, orientation: Orientation) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
+        if not path.is_file():
+            raise FileNotFoundError("it does not exist" if not path.exists() else "it is no regular file")
+        if (allowed := os.environ.get(MEGAPIXELS)) and allowed.isdigit():
+            Image.MAX_IMAGE_PIXELS = int(allowed) * 10**6
+        with Image.open(path) as opened:
+            deep = opened.mode.startswith("RGB") and any(";16" in str(tile[3]) for tile in opened.tile)
+            opened.load()
+        image: Image.Image = opened
     except UnidentifiedImageError as error:
         if not _is_tiff(path):
             raise _unreadable(path, error) from error
-        return _decode_tiff(path)
+        image, deep = _decode_tiff(path), False
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise ReadingError(
+            f"{path} has more than {limit} megapixels, which a small file can claim too. If it is meant to be as "
+            f"large, allow it: set the environment variable {MEGAPIXELS} to a number of megapixels above its own."
+        ) from error
     except _DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
+    if deep and not np.asarray(image)[..., :3].any():
+        image = _low_bytes(path) or image
+    turn = _TURNS.get(_orientation(image)) if orientation == "viewer" else None
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.format = image.format
+    return turned
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # metadata that is damaged says nothing, and Pillow raises many kinds
+        return 1
+
+
+def _low_bytes(path: Path) -> Image.Image | None:
+    """Colours of 16 bits of which Pillow keeps the upper byte, where only the lower one is used."""
+    import cv2
+
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.max() > 255:
+        return None
+    return Image.fromarray(np.ascontiguousarray(values[..., 2::-1].astype(np.uint8)))
 
 
 def _decode_tiff(path: Path) -> Image.Image:
@@ -71,7 +206,7 @@ def _decode_tiff(path: Path) -> Image.Image:
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] not in (3, 4):
         pixels = np.moveaxis(pixels, 0, 2)
     if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
+        pixels = _eight_bit(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise ReadingError(
             f"{path} is a TIFF of shape {pixels.shape} and type {pixels.dtype}. "
@@ -80,45 +215,16 @@ def _decode_tiff(path: Path) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns when it drops a transparent palette entry directly
-    return _eight_bit(image, path).convert("RGB")
-
-
-def _to_grey(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return _eight_bit(image, path).convert("L")
-
-
-def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
-    """Grey values of 16 bits scaled to 8: Pillow's own conversion would clip them at 255."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ReadingError(
-            f"{path} holds {image.mode} values from {values.min()} to {values.max()}. "
-            "Expected 8-bit colours or 16-bit grey values; convert the file."
-        )
-    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
-
-
 def _is_tiff(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _unreadable(path: Path, error: Exception) -> ReadingError:
-    if not path.exists():
-        reason = "it does not exist"
-    elif path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         reason = "it is empty"
     elif isinstance(error, UnidentifiedImageError):
         reason = "its content is no image of a known format"
     else:
-        reason = str(error) or type(error).__name__
+        reason = excerpt(str(error) or type(error).__name__)
     return ReadingError(f"{path} cannot be read: {reason}. Replace the file; an image is never skipped.")

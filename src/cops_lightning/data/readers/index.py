@@ -1,14 +1,21 @@
 """The value that the readers produce: the samples of one dataset, with what identifies them."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.near_miss import did_you_mean
-from cops_lightning.core.types import Sample, Split
+from cops_lightning.core.types import MEAN, Sample, category_key
+from cops_lightning.data.readers.images import Orientation, mask_files
+from cops_lightning.data.readers.layouts import Entry
+from cops_lightning.data.readers.spec import BlankMask
+
+LONGEST = 200  # characters of the name of a dataset, a category or a defect
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,9 @@ class DatasetIndex:
     """The samples of one dataset, as found on disk and paired. `train` is empty where a set has no train split.
 
     `layout` says in words how the files lie. `root` is the folder that the fingerprint's and the keys' paths start
-    from. A mask value above `mask_threshold` is anomalous by the rule of the dataset.
+    from. A mask value above `mask_threshold` is anomalous by the rule of the dataset; None where its masks are to show
+    which. `blank_masks` says what an image with a blank mask is; None once its masks are examined, see `masks`.
+    `orientation` says how its files are read.
     """
 
     name: str
@@ -25,8 +34,10 @@ class DatasetIndex:
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
     has_masks: bool
-    mask_threshold: int = 127
+    mask_threshold: int | None = 127
     notes: tuple[str, ...] = field(default=(), repr=False)
+    blank_masks: BlankMask | None = None
+    orientation: Orientation = "viewer"
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -69,19 +80,53 @@ class DatasetIndex:
         """
         lines = []
         for sample in self.train + self.test:
-            role = f"{sample.category}\t{sample.split}\t{sample.label}"
-            for path, part in ((sample.image, role), (sample.mask, "mask")):
-                if path is not None:
-                    lines.append(f"{self.relative(path)}\t{_size(path)}\t{part}")
-        return hashlib.blake2b("\n".join(sorted(lines)).encode(errors="surrogateescape"), digest_size=16).hexdigest()
+            role = [sample.category, sample.split, str(sample.label)]
+            files = [] if sample.mask is None else [(mask, ["mask"]) for mask in mask_files(sample.mask)]
+            for path, part in ((sample.image, role), *files):
+                lines.append([self.relative(path), str(_size(path)), *part])
+        return hashlib.blake2b(json.dumps(sorted(lines)).encode(), digest_size=16).hexdigest()
 
     def relative(self, path: Path) -> str:
         """A path of the dataset as seen from its root, with slashes; as it is where it lies outside."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
 
 
+def make_samples(name: str, root: Path, entries: Iterable[Entry]) -> list[Sample]:
+    """The samples of a dataset from what was listed of it. Raises DatasetError for names that cannot be those of data.
+
+    A name must be printable, not too long, and not that of the row that averages the categories.
+    """
+    known: set[str] = set()
+    for entry in (entries := list(entries)):
+        if not known.issuperset(words := (name, entry.category, entry.defect)):
+            known.update(words)
+            for word in words:
+                if not word.strip() or len(word) > LONGEST or any(ord(c) < 32 or ord(c) == 127 for c in word):
+                    raise DatasetError(
+                        f"{name} in {root} has a name that is empty, longer than {LONGEST} characters or not "
+                        f"printable: '{word}', of {entry.image}. Rename it."
+                    )
+        if entry.category == MEAN:
+            raise DatasetError(
+                f"{name} in {root} has a category called '{MEAN}', as the row is that averages categories. Rename it."
+            )
+    return [
+        Sample(
+            name,
+            entry.category,
+            entry.split,
+            entry.defect,
+            root / entry.image,
+            root / entry.mask if entry.mask and entry.anomalous else None,
+            entry.anomalous,
+            f"{category_key(name, entry.category)}/{entry.image}",
+        )
+        for entry in entries
+    ]
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be measured ({error.strerror or error}). Restore the file.") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be measured ({error}). Restore the file.") from error

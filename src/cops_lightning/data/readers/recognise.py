@@ -7,19 +7,28 @@ from cops_lightning.data.readers.tree import Tree
 
 
 def best_reading(spec: DatasetSpec, tree: Tree) -> Reading | None:
-    """The reading with the most images, of equals the one with the fewest problems.
+    """The reading with the most images and masks, of equals the one with the fewest problems.
 
-    A meta.json counts only where no layout finds an image: beside a known layout it is a stray file of other programs.
+    A meta.json counts only where no layout makes sense of the folder: beside a known one it is a stray file of other
+    programs.
     """
     readings = [reading for layout in spec.layouts if (reading := read_layout(layout, spec, tree)).entries]
-    if readings:
-        return max(readings, key=lambda reading: (len(reading.entries), -len(reading.problems)))
+    best = max(
+        readings, key=lambda reading: (claimed(reading), -len(reading.problems), not reading.guessed), default=None
+    )
+    if best is not None and (spec.counts or not (best.problems or best.lacks_metrics)):
+        return best
     for name in tree.folders.get("", ()):
         if name.casefold().startswith("meta") and name.casefold().endswith(".json"):
             reading = read_meta(tree.root / name, spec, tree.files().__contains__)
             if reading.entries:
                 return reading
-    return None
+    return best
+
+
+def claimed(reading: Reading) -> int:
+    """How many images and masks a layout finds a place for."""
+    return len(reading.entries) + sum(entry.mask is not None for entry in reading.entries)
 
 
 def read_layout(layout: Layout, spec: DatasetSpec, tree: Tree) -> Reading:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.types import Sample
 from cops_lightning.data.catalog import OWN_LAYOUTS, spec_or_none, unknown_dataset
-from cops_lightning.data.readers.explain import explain, too_low
-from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.readers.explain import explain, published_name, too_low
+from cops_lightning.data.readers.index import DatasetIndex, make_samples
 from cops_lightning.data.readers.index_file import read_header, read_index
-from cops_lightning.data.readers.layouts import Entry, Reading
+from cops_lightning.data.readers.layouts import Reading, by_folder
 from cops_lightning.data.readers.listings import TABLE_SUFFIXES, on_disk, read_meta, read_table
 from cops_lightning.data.readers.recognise import best_reading
 from cops_lightning.data.readers.spec import INDEX_NAME, DatasetSpec, Table
@@ -56,13 +55,7 @@ class Located:
         spec, reading = self.spec, self.reading
         order = {category: place for place, category in enumerate(spec.categories)}
         entries = sorted(reading.entries, key=lambda e: (order.get(e.category, 0), e.category, e.image))
-        samples = [_sample(spec.name, self.root, entry) for entry in entries]
-        notes = list(reading.notes)
-        if reading.unclaimed:
-            notes.append(
-                f"Image files in no place of this layout, left out: {len(reading.unclaimed)}, "
-                f"first {reading.unclaimed[0]}."
-            )
+        samples = make_samples(spec.name, self.root, entries)
         return DatasetIndex(
             spec.name,
             self.root,
@@ -71,7 +64,8 @@ class Located:
             tuple(sample for sample in samples if sample.split == "test"),
             reading.has_masks,
             spec.mask_threshold,
-            tuple(notes),
+            tuple(reading.notes),
+            "anomalous" if spec.counts and reading.blank == "error" else reading.blank,  # publishers say what is what
         )
 
 
@@ -86,7 +80,7 @@ def locate(
 
     With `exact`, the folder given must be that of the dataset itself; with `walk`, index files in it are not used.
     """
-    path = Path(source)
+    path = expanded(source)
     if isinstance(source, str) and path.name == source and not path.suffix:
         if (spec := spec_or_none(source)) is not None:
             given = root if root is not None else os.environ.get(DATA_ROOT)
@@ -99,15 +93,25 @@ def locate(
         if not walk and (path / INDEX_NAME).is_file():
             return read_index(path / INDEX_NAME, path)  # whatever name it gives the dataset
         return _recognise(DatasetSpec(path.resolve().name, OWN_LAYOUTS), path, exact, walk)
+    if not path.is_file():
+        raise DatasetError(f"{path} is no regular file. Give a folder, or a file that lists or describes a dataset.")
     if path.suffix.lower() in {".yaml", ".yml"}:
         spec, own_root = read_spec_file(path)
         (layout,) = spec.layouts
-        base = own_root if root is None else Path(root)
+        base = own_root if root is None else expanded(root)
         if isinstance(layout, Table):
             return _not_empty(Located(spec, base, read_table(base / layout.file, layout, spec, on_disk(base))))
         return _recognise(spec, base, exact, walk=True)  # an index file there may stem from another description
     name = path.resolve().parent.name if path.stem == "meta" else path.stem
-    return _listed(DatasetSpec(name, ()), path, None if root is None else Path(root))
+    return _listed(DatasetSpec(name, ()), path, None if root is None else expanded(root))
+
+
+def expanded(path: str | Path) -> Path:
+    """A path in which ~ is the folder of a user. Raises DatasetError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DatasetError(f"{path} is no path here: {error}") from error
 
 
 def _locate_published(spec: DatasetSpec, given: str | Path | None, exact: bool, walk: bool) -> Located | DatasetIndex:
@@ -116,7 +120,7 @@ def _locate_published(spec: DatasetSpec, given: str | Path | None, exact: bool, 
             f"Where is {spec.name}? Give its folder, or one that holds it under a usual name such as "
             f"'{spec.folders[0]}', or name such a folder in the environment variable {DATA_ROOT}."
         )
-    root = Path(given)
+    root = expanded(given)
     found = _listed(spec, root, None) if root.is_file() else _recognise(spec, root, exact, walk)
     if isinstance(found, DatasetIndex) and found.name != spec.name:
         raise DatasetError(f"{root} is an index of {found.name}, not of {spec.name}. Give the index of {spec.name}.")
@@ -142,7 +146,34 @@ def _listed(spec: DatasetSpec, path: Path, root: Path | None) -> Located | Datas
 def _not_empty(found: Located) -> Located:
     if not found.reading.entries and not found.reading.problems:
         raise DatasetError(f"{found.spec.name} in {found.root} lists no images. Expected at least one.")
+    _say_what_is_missing(found, None)
     return found
+
+
+def _say_what_is_missing(found: Located, tree: Tree | None) -> None:
+    """What is not read of a folder, what a named dataset lacks, and where no metric can be computed."""
+    spec, reading = found.spec, found.reading
+    tested = reading.tested
+    expected = sum(counts.normal + counts.anomalous for counts in spec.counts.values())
+    if spec.counts and len(tested) != expected:
+        missing = [name for name in spec.categories if name not in {entry.category for entry in tested}]
+        lacking = f", none of {', '.join(missing)}" if missing else ""
+        reading.notes.append(f"This is not all of {spec.title}: {len(tested)} of {expected} test images{lacking}.")
+    if reading.unclaimed:
+        reading.notes.append(
+            f"Image files in no place of this layout, left out: {len(reading.unclaimed)} "
+            f"({by_folder(reading.unclaimed)})."
+        )
+    if tree is not None and (kinds := tree.unread()):
+        listed = ", ".join(f"{count} .{kind}" for kind, count in kinds.most_common(5))
+        reading.notes.append(f"Files of kinds that are not read: {listed}.")
+    if reading.lacks_metrics and not reading.problems:
+        unread = f" {reading.notes[-1]}" if tree is not None and tree.unread() else ""
+        advice = "" if tree is None else published_name(spec, tree)
+        reading.problems.append(
+            f"no metric can be computed: none of the {len(tested)} test images is known to be normal, and there are no "
+            f"masks.{unread} {advice or 'Add normal images or masks, or describe the folder by a YAML spec.'}"
+        )
 
 
 def _recognise(spec: DatasetSpec, root: Path, exact: bool, walk: bool) -> Located | DatasetIndex:
@@ -154,7 +185,9 @@ def _recognise(spec: DatasetSpec, root: Path, exact: bool, walk: bool) -> Locate
         if (reading := best_reading(spec, tree := Tree.walk(folder))) is not None:
             if spec.counts and reading.lacks_all_masks and (low := too_low(spec, tree, most=1)) is not None:
                 raise DatasetError(f"{spec.name}: {low}")
-            return Located(spec, folder, reading)
+            found = Located(spec, folder, reading)
+            _say_what_is_missing(found, tree)
+            return found
     raise DatasetError(f"{spec.name}: {explain(spec, tree)}")
 
 
@@ -166,9 +199,3 @@ def _usual_folders(spec: DatasetSpec, root: Path, exact: bool) -> Iterator[Path]
             if name.casefold() in usual:
                 yield from _usual_folders(spec, root / name, exact)
     yield root
-
-
-def _sample(name: str, root: Path, entry: Entry) -> Sample:
-    key = f"{name}/{entry.category}/{entry.image}"
-    mask = None if entry.mask is None else root / entry.mask
-    return Sample(name, entry.category, entry.split, entry.defect, root / entry.image, mask, entry.anomalous, key)

@@ -2,16 +2,25 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
 
-IMAGE_SUFFIXES = ("bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
+_SUFFIXES = "bmp dib gif j2k jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp"
+IMAGE_SUFFIXES = tuple(_SUFFIXES.split())
+# Files that usually lie beside images and are none.
+_BESIDE = "txt md csv tsv json jsonl ndjson yaml yml xml html pdf py sh ini cfg log zip tar gz db lock"
+BESIDE = frozenset(_BESIDE.split())
 STRAY_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})  # compared without case
-MAX_DEPTH = 10  # the deepest known layout has five levels; a link to a parent must not be followed for ever
-_IMAGE = re.compile(rf".*\.(?:{'|'.join(IMAGE_SUFFIXES)})", re.IGNORECASE)
+MAX_DEPTH = 10  # the deepest known layout has five levels
+MAX_FOLDERS = 100_000
+_IMAGE = re.compile(rf".*\.(?:{'|'.join(IMAGE_SUFFIXES)})", re.IGNORECASE | re.DOTALL)
+
+Ids = frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -25,32 +34,47 @@ class Tree:
     def walk(cls, root: Path) -> "Tree":
         """Read the names of all folders and files below `root`; no file is opened or measured.
 
-        Hidden files and folders and those of `STRAY_NAMES` are left out; links to folders are followed.
-        Raises DatasetError where `root` is not a folder or a folder in it cannot be read.
+        Hidden files and folders and those of `STRAY_NAMES` are left out; links to folders are followed, but not to one
+        that the link lies in. Raises DatasetError where `root` is not a folder, a folder in it cannot be read, or what
+        is called like an image is no regular file, such as a FIFO or a device, which would never end.
         """
         if not root.exists():
             raise DatasetError(f"{root} does not exist. {nearest_existing(root)}")
         if not root.is_dir():
             raise DatasetError(f"{root} is a file, but a folder was expected. Give the folder of the dataset.")
-        return cls(root, dict(_walk(root, "", MAX_DEPTH)))
+        folders: dict[str, tuple[str, ...]] = {}
+        for walked, (folder, names) in enumerate(_walk(root, "", MAX_DEPTH, frozenset({_id(root)}))):
+            if walked >= MAX_FOLDERS:
+                raise DatasetError(
+                    f"{root} holds more than {MAX_FOLDERS} folders. Give the folder of one dataset, without links that "
+                    "lead round in circles."
+                )
+            if names:
+                folders[folder] = names
+        return cls(root, folders)
+
+    @cached_property
+    def pictures(self) -> Mapping[str, list[str]]:
+        """The names of the files in each folder that end like an image, in any case."""
+        return {folder: image_names(names) for folder, names in self.folders.items()}
 
     def images(self) -> list[str]:
-        """The relative paths of the files whose names end like an image, in any case."""
-        return [_join(folder, name) for folder, names in self.folders.items() for name in image_names(names)]
+        """The relative paths of the files whose names end like an image."""
+        return [_join(folder, name) for folder, names in self.pictures.items() for name in names]
 
     def files(self) -> set[str]:
         """The relative paths of all files."""
         return {_join(folder, name) for folder, names in self.folders.items() for name in names}
 
+    def unread(self) -> Counter[str]:
+        """How many files there are of each kind that is neither an image nor usually beside images, by suffix."""
+        suffixes = (name.rpartition(".") for names in self.folders.values() for name in names)
+        kinds = Counter(suffix.lower() for stem, dot, suffix in suffixes if stem and dot)
+        return Counter({kind: count for kind, count in kinds.items() if kind not in BESIDE.union(IMAGE_SUFFIXES)})
+
     def holds(self, file: str) -> str | None:
         """The path of a file as it is written here, whatever its case; None where it is not here."""
-        folder, _, wanted = file.casefold().rpartition("/")
-        for place, names in self.folders.items():
-            if place.casefold() == folder:
-                for name in names:
-                    if name.casefold() == wanted:
-                        return _join(place, name)
-        return None
+        return next((path for path in self.files() if path.casefold() == file.casefold()), None)
 
     def top(self) -> list[str]:
         """The names of the folders and files directly below the root; folders that hold no file are left out."""
@@ -58,8 +82,8 @@ class Tree:
 
     def below(self, name: str) -> "Tree":
         """The part of the tree in a folder, seen from there."""
-        inner = {folder[len(name) + 1 :]: names for folder, names in self.folders.items() if _is_in(folder, name)}
-        return Tree(self.root / name, inner)
+        inside = {f: names for f, names in self.folders.items() if f == name or f.startswith(name + "/")}
+        return Tree(self.root / name, {folder[len(name) + 1 :]: names for folder, names in inside.items()})
 
     def seen_from_above(self) -> "Tree":
         """The same files as seen from the parent of the root."""
@@ -77,14 +101,9 @@ def subfolders(folder: Path) -> list[str]:
     """The names of the folders directly in a folder, sorted. Raises DatasetError where it cannot be read."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not is_stray(entry.name))
+            return sorted(entry.name for entry in entries if entry.is_dir() and not _is_stray(entry.name))
     except OSError as error:
         raise _unreadable(folder, error) from error
-
-
-def is_stray(name: str) -> bool:
-    """Whether a file or folder is left behind by a system rather than part of a dataset."""
-    return name.startswith(".") or name.lower() in STRAY_NAMES
 
 
 def nearest_existing(path: Path) -> str:
@@ -97,32 +116,42 @@ def nearest_existing(path: Path) -> str:
     return "Give the folder of the dataset."
 
 
-def _walk(folder: Path | str, relative: str, depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _is_stray(name: str) -> bool:
+    """Whether a file or folder is left behind by a system rather than part of a dataset."""
+    return name[0] == "." or name.lower() in STRAY_NAMES
+
+
+def _walk(folder: Path | str, relative: str, depth: int, above: Ids) -> Iterator[tuple[str, tuple[str, ...]]]:
     names, inner = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name[0] == "." or entry.name.lower() in STRAY_NAMES:
+                if _is_stray(entry.name):
                     continue
                 if entry.is_dir():
-                    inner.append(entry)
-                else:
+                    inner.append((entry.name, entry.path, entry.is_symlink()))
+                elif entry.is_file():
                     names.append(entry.name)
+                elif _IMAGE.fullmatch(entry.name):
+                    kind = "a link to a file that does not exist" if not os.path.exists(entry) else "no regular file"
+                    raise DatasetError(f"{entry.path} is {kind}. Remove it, or put the image in its place.")
+        yield relative, tuple(sorted(names))
+        for name, path, linked in sorted(inner):
+            own = _id(path) if linked else None
+            if depth and own not in above:
+                passed = above | {own or _id(path)}
+                yield from _walk(path, _join(relative, name), depth - 1, passed)
     except OSError as error:
         raise _unreadable(folder, error) from error
-    if names:
-        yield relative, tuple(sorted(names))
-    if depth:
-        for entry in sorted(inner, key=lambda entry: entry.name):
-            yield from _walk(entry.path, _join(relative, entry.name), depth - 1)
+
+
+def _id(folder: Path | str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _is_in(folder: str, name: str) -> bool:
-    return folder == name or folder.startswith(name + "/")
 
 
 def _unreadable(folder: Path | str, error: OSError) -> DatasetError:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.types import Sample
+from cops_lightning.core.types import Sample, category_key
 from cops_lightning.data.readers.tree import IMAGE_SUFFIXES, Tree, nearest_existing
 
 
@@ -27,4 +27,4 @@ def unlabelled(source: str | Path | Sequence[str | Path]) -> Iterator[Sample]:
         category = file.absolute().parent.name
         relative = file.absolute().relative_to(root.absolute()).as_posix()
         name = root.absolute().name
-        yield Sample(name, category, "test", "", file, None, None, f"{name}/{category}/{relative}")
+        yield Sample(name, category, "test", "", file, None, None, f"{category_key(name, category)}/{relative}")

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.types import Sample, Split
+from cops_lightning.core.types import Sample
 from cops_lightning.data.catalog import spec_or_none
-from cops_lightning.data.readers.images import read_image, read_mask
+from cops_lightning.data.readers.images import mask_files, read_image, read_mask
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.index_file import read_header
+from cops_lightning.data.readers.masks import examined
 from cops_lightning.data.readers.resolve import Located, locate
 from cops_lightning.data.readers.spec import INDEX_NAME, Counts, DatasetSpec
 
-Decoded = tuple[str, str]  # what is wrong with a sample, if anything, and its mask, if that is blank
+Decoded = str  # what is wrong with a sample, if anything
+REAL_SHARE = 10  # one in so many image files is more than a stray one
 Progress = Callable[[Iterable[Decoded], int], Iterable[Decoded]]
 Tally = Mapping[str, Mapping[Split, tuple[int, int]]]
 
@@ -63,6 +64,8 @@ def check(
 ) -> Report:
     """Read a dataset from its folders, whatever index file lies there, and compare it with what was published.
 
+    Its masks are examined by the rule that training and testing apply.
+
     `root` must be the folder of the dataset itself; without one it is looked for in COPS_DATA_ROOT. With `deep` every
     image and mask is decoded and compared in size; `progress` may wrap that loop, given its length.
     """
@@ -75,6 +78,11 @@ def check(
         expected = spec.counts if spec else {}
         return Report(spec.name if spec else str(source), problems=(str(error),), expected=expected)
     problems = [] if isinstance(located, DatasetIndex) else list(located.reading.problems)
+    try:
+        index, unmarked = examined(index)
+        problems += unmarked
+    except DatasetError as error:
+        problems.append(str(error))
     spec = located.spec if isinstance(located, Located) else spec_or_none(index.name)
     notes = list(index.notes)
     if spec is not None and spec.counts:
@@ -84,11 +92,11 @@ def check(
     header = read_header(kept) if kept.is_file() else None
     if header is not None and header.fingerprint != fingerprint:
         problems.append(f"{kept} is out of date. Write it again with `cops-data index`, or remove it.")
+    left = len(located.reading.unclaimed) if isinstance(located, Located) else 0
+    if left and left * REAL_SHARE >= left + len(index.train + index.test):
+        problems.append(f"a real share of the image files is left out: {left}. Describe them by a YAML spec.")
     if deep:
-        unreadable, blank = _decode_all(index, progress)
-        problems += unreadable
-        if blank:
-            notes.append(f"Blank masks of images that are labelled anomalous: {len(blank)}, first {blank[0]}.")
+        problems += [problem for problem in _decode_all(index, progress) if problem not in problems]
     found, expected = index.counts(), spec.counts if spec else {}
     return Report(index.name, index.layout, index.root, fingerprint, tuple(problems), tuple(notes), found, expected)
 
@@ -126,31 +134,28 @@ def _files(index: DatasetIndex) -> Iterator[Path]:
     for sample in index.train + index.test:
         yield sample.image
         if sample.mask is not None:
-            yield sample.mask
+            yield from mask_files(sample.mask)
 
 
-def _decode_all(index: DatasetIndex, progress: Progress | None) -> tuple[list[str], list[str]]:
-    """Decode everything, on all cores: what is wrong with which sample, and which masks are blank."""
+def _decode_all(index: DatasetIndex, progress: Progress | None) -> list[str]:
+    """Decode everything, on all cores: what is wrong with which sample."""
     samples = index.train + index.test
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results: Iterable[Decoded] = pool.map(_decode, samples)
         if progress is not None:
             results = progress(results, len(samples))
-        listed = list(results)
-    return [problem for problem, _ in listed if problem], [blank for _, blank in listed if blank]
+        return [problem for problem in results if problem]
 
 
 def _decode(sample: Sample) -> Decoded:
     try:
         size = read_image(sample.image).size
-        if sample.mask is None:
-            return "", ""
-        mask = read_mask(sample.mask)
+        mask = None if sample.mask is None else read_mask(sample.mask)
     except DatasetError as error:
-        return str(error), ""
-    if mask.size != size:
-        return f"{sample.mask} has {_pixels(mask.size)}, but its image {sample.image} has {_pixels(size)}.", ""
-    return "", "" if np.asarray(mask).any() else str(sample.mask)
+        return str(error)
+    if mask is None or mask.size == size:
+        return ""
+    return f"{sample.mask} has {_pixels(mask.size)}, but its image {sample.image} has {_pixels(size)}."
 
 
 def _pixels(size: tuple[int, int]) -> str:
