@@ -21,7 +21,9 @@ from cops_lightning.report.tables import COLUMNS, read_columns
 
 NO_RECORD = "without record"
 # What makes a number comparable with another seed's: everything but the seed.
-GROUP = ["method", "auxiliary", "target"]
+GROUP = ["method", "auxiliary", "dataset"]
+# The name of a category that is called as the row of means is.
+CATEGORY_MEAN = f"{MEAN} (category)"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,17 @@ class Job:
         return "" if self.is_random else str(self.record.get("backbone", {}).get("fingerprint", ""))[:6]
 
     @property
+    def datasets(self) -> list[tuple[bool, str, Mapping[str, Any]]]:
+        """Whether it was limited to some images, the role, and the record of each dataset that was read."""
+        settings = self.record.get("method_settings") or {}
+        limited = (settings.get("data") or {}).get("limit") is not None
+        return [
+            (limited, str(data.get("role")), data)
+            for data in self.record.get("data") or ()
+            if {"name", "root", "fingerprint"} <= set(data)
+        ]
+
+    @property
     def finished(self) -> float:
         """Seconds since 1970; 0 if unknown."""
         started = self.record.get("started")
@@ -82,7 +95,8 @@ class Collection:
     Args:
         jobs: All of them, whatever became of them.
         results: The columns of results.csv, `method` as its name and `variant` as its first label, and: `job` (index
-            into `jobs`), `backbone`, `seen` (the target was trained on: not zero-shot).
+            into `jobs`), `backbone`, `dataset` (the target, told apart by its content where one name stands for several,
+            as `auxiliary` is), `seen` (it was trained on: not zero-shot).
         methods: Those that the results are of.
         notes: A sentence on each label that does not mean one method alone.
         left_out: A sentence on each result that was not taken, and why.
@@ -123,7 +137,8 @@ def collect(roots: Sequence[Path]) -> Collection:
             "for them, or look into run.log of a failed one."
         )
     frame["backbone"] = frame["job"].map(_backbones({job: jobs[job] for job in frame["job"].unique().tolist()}))
-    frame["seen"] = frame["auxiliary"] == frame["target"]
+    _name_datasets(frame, jobs)
+    frame["seen"] = frame["auxiliary"] == frame["dataset"]
     methods, notes = _name_methods(frame, jobs)
     frame, fewer = _largest(frame, jobs)
     frame, earlier = _latest(frame, jobs)
@@ -151,6 +166,18 @@ def find_jobs(roots: Iterable[Path]) -> list[Job]:
     return jobs
 
 
+def load(*folders: str | Path) -> pd.DataFrame:
+    """The results below these folders as a tidy table: a row per run, dataset, category, level and metric.
+
+    Its columns are those of results.csv, with `method` as its name, and further `dataset` (the target, told apart by
+    its content where one name stands for several), `seen` (it was trained on: not zero-shot), `backbone` and `folder`.
+    `value` is in [0, 1]. The category "mean" averages the categories of a dataset. Raises CopsError as `collect` does.
+    """
+    found = collect([Path(folder) for folder in folders])
+    folder = found.results["job"].map({job: str(found.jobs[job].folder) for job in found.used})
+    return found.results.drop(columns="job").assign(folder=folder)
+
+
 def _read_all(jobs: Sequence[Job]) -> pd.DataFrame:
     """The results of all complete jobs; `job` is the index of theirs."""
     cells: dict[str, list[Any]] = {column: [] for column in (*COLUMNS, "job")}
@@ -160,7 +187,41 @@ def _read_all(jobs: Sequence[Job]) -> pd.DataFrame:
             columns["job"] = [number] * len(columns["seed"])
             for column, more in columns.items():
                 cells[column] += more
-    return pd.DataFrame(cells).astype({"value": float})
+    frame = pd.DataFrame(cells).astype({"value": float})
+    # The row of means comes after the categories, of which one may be called "mean" too.
+    means = frame[frame["category"] == MEAN]
+    called_mean = means.duplicated(["job", "target", "level", "metric"], keep="last")
+    frame.loc[called_mean.index[called_mean], "category"] = CATEGORY_MEAN
+    return frame
+
+
+def _name_datasets(frame: pd.DataFrame, jobs: Sequence[Job]) -> None:
+    """Tell datasets of one name apart by their content: writes `dataset`, and `auxiliary` alike.
+
+    A run that saw a limited number of images recorded the content of these; it counts as the dataset that other runs
+    found whole in the same place.
+    """
+    contents: dict[tuple[int, str, str], str] = {}
+    whole: dict[tuple[str, str], str] = {}
+    for job in frame["job"].unique().tolist():
+        for limited, role, data in jobs[job].datasets:
+            contents[job, role, data["name"]] = data["fingerprint"]
+            if not limited:
+                whole[data["name"], data["root"]] = data["fingerprint"]
+    for job in frame["job"].unique().tolist():
+        for limited, role, data in jobs[job].datasets:
+            if limited:
+                same = whole.get((data["name"], data["root"]), data["fingerprint"])
+                contents[job, role, data["name"]] = same
+    several: dict[str, set[str]] = {}
+    for (_, _, name), fingerprint in contents.items():
+        several.setdefault(name, set()).add(fingerprint)
+    for column, role, source in (("dataset", "target", "target"), ("auxiliary", "auxiliary", "auxiliary")):
+        names = {}
+        for job, name in frame[["job", source]].drop_duplicates().to_numpy().tolist():
+            known = contents.get((job, role, name), "")
+            names[job, name] = f"{name} ({known[:6] or 'unknown'})" if len(several.get(name, ())) > 1 else name
+        frame[column] = [names[pair] for pair in zip(frame["job"], frame[source], strict=True)]
 
 
 def _backbones(jobs: Mapping[int, Job]) -> dict[int, str]:
@@ -210,8 +271,8 @@ def _largest(frame: pd.DataFrame, jobs: Sequence[Job]) -> tuple[pd.DataFrame, li
     images = means.assign(images=means["n_normal"] + means["n_anomalous"]).groupby([*GROUP, "job"])["images"].max()
     fewer = images[images < images.groupby(level=GROUP).transform("max")]
     said = [
-        f"{jobs[job].folder}: {count} images of {target}, while other runs of {method} saw more"
-        for (method, _, target, job), count in zip(fewer.index.tolist(), fewer, strict=True)
+        f"{jobs[job].folder}: {count} images of {dataset}, while other runs of {method} saw more"
+        for (method, _, dataset, job), count in zip(fewer.index.tolist(), fewer, strict=True)
     ]
     return _without(frame, fewer.index), said
 
@@ -226,11 +287,11 @@ def _latest(frame: pd.DataFrame, jobs: Sequence[Job]) -> tuple[pd.DataFrame, lis
     last = {tuple(group): job for *group, job, _ in found.to_numpy().tolist()}
     values = {key: part.to_numpy() for key, part in frame.groupby([*GROUP, "seed", "job"])["value"]}
     said = [
-        f"{jobs[job].folder}: {method}, seed {seed}, on {target} was scored again later, with other numbers"
-        for method, auxiliary, target, seed, job in earlier.tolist()
+        f"{jobs[job].folder}: {method}, seed {seed}, on {dataset} was scored again later, with other numbers"
+        for method, auxiliary, dataset, seed, job in earlier.tolist()
         if not np.array_equal(
-            values[method, auxiliary, target, seed, job],
-            values[method, auxiliary, target, seed, last[method, auxiliary, target, seed]],
+            values[method, auxiliary, dataset, seed, job],
+            values[method, auxiliary, dataset, seed, last[method, auxiliary, dataset, seed]],
             equal_nan=True,
         )
     ]
