@@ -97,10 +97,7 @@ def write_diagnostics(folder: Path, auxiliary: str, targets: Sequence[str], seed
     kl = np.sort(rng.exponential(0 if collapsed else 0.4, d))[::-1]
     active = 0 if collapsed else d
     names = [auxiliary, *targets]
-    word = "has collapsed" if collapsed else "has not collapsed"
     health = {
-        "collapsed": collapsed,
-        "verdict": f"The VAE {word}: {active} of {d} latent dimensions are active.",
         "recon_weight": 1.0,
         "n": n * len(names),
         "reconstruction": {name: 0.5 + 0.1 * i for i, name in enumerate(names)},
@@ -108,6 +105,7 @@ def write_diagnostics(folder: Path, auxiliary: str, targets: Sequence[str], seed
         "active_units": active,
         "gap": (kl / 2).tolist(),
         "token_spread": 0.2,
+        "text_spread": dict.fromkeys(names, 0.03),
         "score_spread": dict.fromkeys(names, 0.01),
         "projection": {
             "explained": [0.4, 0.2],
@@ -117,7 +115,16 @@ def write_diagnostics(folder: Path, auxiliary: str, targets: Sequence[str], seed
     (folder / "vae_health.json").write_text(json.dumps(health))
     shift = {}
     for i, target in enumerate(targets):
-        figures = {"n_a": n, "n_b": n, "d": d, "frechet": 0.1 * (i + 1), "mmd": 0.02 * i, "mmd_p": 0.002, "mmd_why": ""}
+        figures = {
+            "n_a": n,
+            "n_b": n,
+            "d": d,
+            "frechet": 0.1 * (i + 1),
+            "floor": 0.05,
+            "mmd": 0.02 * i,
+            "mmd_p": 0.002,
+            "mmd_why": "",
+        }
         shift[target] = dict.fromkeys(("image", "patch"), figures | {"centroid_cosine": 0.99 - 0.01 * i})
     (folder / "domain_shift.json").write_text(json.dumps({"auxiliary": auxiliary, "targets": shift}))
     with (folder / "latent_draws.csv").open("w", newline="") as file:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.report import compare
-from cops_lightning.report.claims import ALPHA, adjust, judge
+from cops_lightning.report.claims import ALPHA, adjust
 from cops_lightning.report.tables import NOTHING
 
 
@@ -193,8 +193,12 @@ def test_b_against_a_is_the_mirror_of_a_against_b(seed, unpaired, scope, differe
 
 @given(st.integers(0, 999), st.integers(2, 8), st.integers(3, 12), st.floats(-3, 3), st.floats(0.5, 2))
 @settings(max_examples=25, deadline=None)
-def test_the_interval_excludes_0_exactly_where_the_claim_is_better_or_worse(seed, n_seeds, n_datasets, difference, margin):
-    found = compare(study(n_datasets=n_datasets, n_seeds=n_seeds, difference=difference, seed=seed), "a", "b", margin=margin)
+def test_the_interval_excludes_0_exactly_where_the_claim_is_better_or_worse(
+    seed, n_seeds, n_datasets, difference, margin
+):
+    found = compare(
+        study(n_datasets=n_datasets, n_seeds=n_seeds, difference=difference, seed=seed), "a", "b", margin=margin
+    )
     low, high = found.interval
     assert (not low <= 0 <= high) == (found.verdict in ("better", "worse"))
 
@@ -237,7 +241,7 @@ def test_what_cannot_be_compared_is_one_sentence(results, arguments, said):
         compare(results, *arguments)
 
 
-@pytest.mark.parametrize("options", [{"scope": "new"}, {"margin": 0}, {"margin": float("nan")}])
+@pytest.mark.parametrize("options", [{"scope": "new"}, {"margin": 0.0}, {"margin": float("nan")}])
 def test_a_scope_or_margin_that_is_none_is_refused(options):
     with pytest.raises(CopsError, match="expected"):
         compare(study(), "a", "b", **options)
@@ -261,7 +265,9 @@ CELLS = [(8, 3), (12, 3), (6, 5), (8, 5), (13, 10)]
 
 def rejections(difference=0.0, scope="new_datasets", **sizes):
     """The rates of finding a difference, and of an interval that holds the truth."""
-    found = [compare(study(difference=difference, seed=seed, **sizes), "a", "b", scope=scope) for seed in range(STUDIES)]
+    found = [
+        compare(study(difference=difference, seed=seed, **sizes), "a", "b", scope=scope) for seed in range(STUDIES)
+    ]
     covered = [c.interval[0] <= difference <= c.interval[1] for c in found]
     return np.mean([c.verdict in ("better", "worse") for c in found]), np.mean(covered)
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 import pytest
+from cops_lightning.report.analysis import prepare, summarise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
-from cops_lightning.report.analysis import prepare, summarise
 from cops_lightning.report.collect import collect
 from cops_lightning.report.tables import ResultRow, Run, write_results
 

@@ -24,7 +24,8 @@ from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.metrics.ranking import ranking_scores
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsModule
-from cops_lightning.report.stats import Shift, compare_features, project, vae_health
+from cops_lightning.report.stats.latents import project, vae_health
+from cops_lightning.report.stats.shift import Shift, compare_features
 from cops_lightning.report.tables import Run
 
 DRAW_COLUMNS = (*Run.__dataclass_fields__, "target", "draw", "level", "metric", "value")
@@ -41,15 +42,17 @@ class Extent:
 
 @dataclass(frozen=True)
 class Observed:
-    """A sample of one dataset: features, some of the patches, and image scores over repeated latent draws.
+    """A sample of one dataset: features, some of the patches, and what repeated latent draws give.
 
-    `patches` holds `Extent.patches` rows per image; `drawn` is None for a model without a VAE.
+    `patches` holds `Extent.patches` rows per image. `drawn` are image scores and `texts` text features of the two
+    states; None for a model without a VAE.
     """
 
     samples: tuple[Sample, ...]
     image: Float[np.ndarray, "n d"]
     patches: Float[np.ndarray, "k d"]
     drawn: Float[np.ndarray, "n draws"] | None
+    texts: Float[np.ndarray, "n draws 2 d"] | None
 
 
 class Diagnostics(RunCallback, Callback):
@@ -102,7 +105,7 @@ def observe(model: CoPS, data: AnomalyDataModule, index: DatasetIndex, extent: E
         served = data.tested(index)
     subset = Subset(served, [at for at, sample in enumerate(index.test) if sample.key in chosen])
     samples: list[Sample] = []
-    images, patches, drawn = [], [], []
+    images, patches, drawn, texts = [], [], [], []
     for batch in loader(subset, data.num_workers, batch_size=data.eval_batch_size):
         features = _encoded(model, batch.to(device))
         samples += batch.samples
@@ -111,13 +114,17 @@ def observe(model: CoPS, data: AnomalyDataModule, index: DatasetIndex, extent: E
             generator = named_generator(model.seed, "diagnostics", name)
             patches.append(of_image[torch.randperm(len(of_image), generator=generator)[: extent.patches].numpy()])
         if model.classes is not None:
-            scores = [
-                model.score_drawn(features, _latents(model, batch.names, draw).to(device)).image
-                for draw in range(extent.draws)
-            ]
+            latents = [_latents(model, batch.names, draw).to(device) for draw in range(extent.draws)]
+            scores = [model.score_drawn(features, one).image for one in latents]
             drawn.append(torch.stack(scores, dim=1).float().cpu().numpy())
+            aligned = [model(features, model.classes.prior_bias(one)).text for one in latents]
+            texts.append(torch.stack(aligned, dim=1).float().cpu().numpy())
     return Observed(
-        tuple(samples), np.concatenate(images), np.concatenate(patches), np.concatenate(drawn) if drawn else None
+        tuple(samples),
+        np.concatenate(images),
+        np.concatenate(patches),
+        np.concatenate(drawn) if drawn else None,
+        np.concatenate(texts) if texts else None,
     )
 
 
@@ -170,13 +177,12 @@ def class_token_health(model: CoPS, observed: Mapping[str, Observed], tokens: in
         np.concatenate(list(means.values())),
         np.concatenate(log_vars),
         model.classes.prior_bias(draws.to(device))[0].cpu().numpy(),
+        {name: seen.texts for name, seen in observed.items() if seen.texts is not None},
         {name: seen.drawn for name, seen in observed.items() if seen.drawn is not None},
     )
     plane, explained = project(np.concatenate(list(means.values())))
     bounds = np.cumsum([0, *(len(seen.samples) for seen in observed.values())])
     return {
-        "collapsed": health.collapsed,
-        "verdict": health.verdict,
         "recon_weight": model.preset.recon_weight,
         **asdict(replace(health, kl=np.sort(health.kl)[::-1], gap=np.sort(health.gap)[::-1])),
         "projection": {

@@ -12,6 +12,7 @@ from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric
 
 KNOWN = {"/".join(metric): metric for metric in METRICS}
 
+MOST_CLAIMS = 12
 WIDE = 200  # columns of a table that goes into a file, where no terminal limits it
 
 EXAMPLES = f"""\
@@ -21,8 +22,9 @@ examples:
                                                         is the first better than the second?
   cops-report runs --compare 'cops (optimizer.lr=0.001)' 3f2a
                                                         a method by its name, another by its hash
+  cops-report runs --scope these_datasets               for new seeds on these very datasets
   cops-report runs --out paper/report --metric image/auroc --metric pixel/ap
-  cops-report runs/ablations --margin 1.4               how many seeds would show a margin of 1.4 points?
+  cops-report runs/ablations --published 1.4            is a published margin of 1.4 points beyond the noise of seeds?
 
 It finds every results.csv below the given folders, takes those of finished runs, and writes into --out:
   report.html    one page, figures included, for a browser without a network
@@ -31,8 +33,11 @@ It finds every results.csv below the given folders, takes those of finished runs
 
 A method is all runs of equal settings, seen over seeds; runs with other settings or another auxiliary dataset are never
 averaged together. It is called by its variant (cops, without_states, ...), with the settings that differ where several
-methods have that label. A comparison pairs equal seeds on equal datasets. A test that needs more seeds or datasets than
-there are says so and gives no p-value; a claim that the tests do not support is called "not shown".
+methods have that label. A claim is "better", "worse", "equivalent" (within --margin) or "undecided"; interval and p
+come from one model of seeds x datasets, and Holm's adjustment is over all claims of the page: --compare and --metric
+choose them. Where there is too little data there is no p-value, and the page says what is missing.
+
+In Python: from cops_lightning.report import load, compare
 
 metrics: {", ".join(KNOWN)}
 Exit code: 0 where a report was written, 1 where it could not be."""
@@ -49,31 +54,33 @@ def report(arguments: argparse.Namespace) -> int:
     # Here, not above: help and completion answer without pandas, matplotlib and torch.
     from rich.console import Console
 
-    from cops_lightning.report.analysis import prepare
+    from cops_lightning.report.build import build_page
     from cops_lightning.report.collect import collect
-    from cops_lightning.report.comparison import comparison_table
     from cops_lightning.report.page import write_page
-    from cops_lightning.report.study import build_report, count_verdicts, divide_verdicts
+    from cops_lightning.report.study import Asked, Study
+    from cops_lightning.report.summaries import comparison_table
 
     began = time.monotonic()
-    if arguments.margin <= 0:
-        raise CopsError(f"--margin is {arguments.margin:g}; expected a difference in points above 0, such as 1.4.")
-    collection = collect(arguments.runs)
+    for option, value in (("--margin", arguments.margin), ("--looks", arguments.looks)):
+        if not value > 0:
+            raise CopsError(f"{option} is {value:g}; expected a number above 0.")
     metrics: Sequence[Metric] = [_metric(name) for name in arguments.metric] or DEFAULT_METRICS
-    page, comparisons = build_report(collection, arguments.compare, metrics, arguments.margin, arguments.title)
+    asked = Asked(arguments.compare, metrics, arguments.margin, arguments.scope, arguments.looks, arguments.published)
+    study = Study.of(collect(arguments.runs), asked)
+    page = build_page(study, arguments.title)
     write_page(page, arguments.out)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-    console.print(comparison_table(prepare(collection), arguments.title))
+    console.print(comparison_table(study.frame, arguments.title))
     print(page.summary[0])
     for caution in page.warnings:
         print(f"caution: {caution}")
-    told, folded = divide_verdicts(comparisons)
-    if comparisons:
-        print(count_verdicts(comparisons))
-    for verdict in told:
-        print(f"- {verdict}")
-    if folded:
-        print(f"- {len(folded)} claims that are not shown stand in the report.")
+    print(page.question)
+    for line in page.answer:
+        print(f"  {line}")
+    for claim in study.claims[:MOST_CLAIMS]:
+        print(f"- {claim}")
+    if len(study.claims) > MOST_CLAIMS:
+        print(f"- {len(study.claims) - MOST_CLAIMS} more claims stand in the report.")
     print(f"Report: {arguments.out / 'report.html'} ({time.monotonic() - began:.1f} s)")
     return 0
 
@@ -110,7 +117,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="POINTS",
         type=float,
         default=1.0,
-        help="difference that the number of needed seeds is computed for (default: 1)",
+        help="differences below it do not matter: within it methods are equivalent (default: 1)",
+    )
+    parser.add_argument(
+        "--scope",
+        choices=("new_datasets", "these_datasets"),
+        default="new_datasets",
+        help="what claims are to hold for: new seeds and other datasets of this kind, or new seeds on these very "
+        "datasets (default: new_datasets)",
+    )
+    parser.add_argument(
+        "--looks",
+        metavar="N",
+        type=int,
+        default=1,
+        help="how often, at most, you look at results while adding seeds; p-values are multiplied by it (default: 1)",
+    )
+    parser.add_argument(
+        "--published",
+        metavar="POINTS",
+        type=float,
+        help="a difference between two single runs that was reported somewhere, to be set against the noise of seeds",
     )
     parser.add_argument("--title", default="CoPS results", help="heading of the page")
     return parser

@@ -1,9 +1,9 @@
 """Results for people: tidy CSV, summary tables, heat maps, and the report over many runs.
 
-    from cops_lightning.report import load, compare
+from cops_lightning.report import load, compare
 
-    results = load("runs/static_prompts")
-    compare(results, "cops", "static_prompts")
+results = load("runs/static_prompts")
+compare(results, "cops", "static_prompts")
 """
 
 from typing import TYPE_CHECKING, Any

@@ -106,7 +106,7 @@ def compare(
     level: str = "image",
     metric: str = "auroc",
     margin: float = 1.0,
-    scope: Scope = "new_datasets",
+    scope: str = "new_datasets",
 ) -> Comparison:
     """Is A better than B, worse, or equivalent within a margin?
 
@@ -126,7 +126,8 @@ def compare(
 
     Raises CopsError for a missing column or method, rows that are there twice, or a margin or scope that is none.
     """
-    if scope not in SCOPES:
+    asked = next((known for known in SCOPES if known == scope), None)
+    if asked is None:
         raise CopsError(f"scope is {scope!r}; expected {' or '.join(map(repr, SCOPES))}.")
     if not margin > 0:
         raise CopsError(f"margin is {margin}; expected a difference in points above 0, such as 1.")
@@ -136,14 +137,16 @@ def compare(
             near = get_close_matches(str(method), map(str, cells), 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(map(str, cells))}."
             raise CopsError(f"No result in {metric_name((level, metric))} is of the method {method!r}; {hint}")
-    return judge(contrast(cells, a, b, level, metric), margin, scope)
+    return judge(contrast(cells, a, b, level, metric), margin, asked)
 
 
 def read_cells(results: pd.DataFrame, level: str, metric: str) -> Cells:
     """Values of one metric in points, zero-shot only: a dataset's is the mean over its categories."""
     missing = {"method", "seed", "dataset", "value"} - set(results.columns)
     if missing:
-        raise CopsError(f"The results lack the column {', '.join(sorted(missing))}; they need method, seed, dataset, value.")
+        raise CopsError(
+            f"The results lack the column {', '.join(sorted(missing))}; they need method, seed, dataset, value."
+        )
     rows = results.dropna(subset=["value"])
     for column, wanted in (("level", level), ("metric", metric)):
         rows = rows[rows[column] == wanted] if column in rows else rows
@@ -155,7 +158,7 @@ def read_cells(results: pd.DataFrame, level: str, metric: str) -> Cells:
         rows = rows.assign(auxiliary="")
     keys = ["method", "auxiliary", "dataset", "seed"]
     one = [*keys, "category"] if "category" in rows else keys
-    rows = rows.drop_duplicates([*one, "value"])
+    rows = rows.astype({"method": str, "auxiliary": str}).drop_duplicates([*one, "value"])
     twice = rows.duplicated(one)
     if twice.any():
         method, _, dataset, seed = rows.loc[twice, keys].iloc[0]
@@ -168,7 +171,7 @@ def read_cells(results: pd.DataFrame, level: str, metric: str) -> Cells:
     cells: dict[str, dict[str, pd.DataFrame]] = {}
     for (method, auxiliary), part in rows.groupby(["method", "auxiliary"], sort=False):
         table = part.set_index(["dataset", "seed"])["value"].unstack("seed")
-        cells.setdefault(method, {})[auxiliary] = table
+        cells.setdefault(str(method), {})[str(auxiliary)] = table
     return cells
 
 
@@ -204,7 +207,9 @@ class Contrast:
         if self.paired:
             return (self.of_a - self.of_b,)
         return tuple(
-            sign * table for sign, table, is_random in zip((1, -1), (self.of_a, self.of_b), self.random, strict=True) if is_random
+            sign * table
+            for sign, table, is_random in zip((1, -1), (self.of_a, self.of_b), self.random, strict=True)
+            if is_random
         )
 
     @cached_property
@@ -252,7 +257,9 @@ class Contrast:
         if not self.groups and self.unknown:
             lacks.append(f"{NEEDS_SEEDS} seeds of {' or '.join(self.unknown)}, there is one run of each")
         if scope == "new_datasets" and len(self.datasets) < NEEDS_DATASETS:
-            lacks.append(f"{NEEDS_DATASETS} datasets, there {'is' if len(self.datasets) == 1 else 'are'} {len(self.datasets)}")
+            lacks.append(
+                f"{NEEDS_DATASETS} datasets, there {'is' if len(self.datasets) == 1 else 'are'} {len(self.datasets)}"
+            )
         return f"needs {' and '.join(lacks)}" if lacks else ""
 
     def estimate(self, scope: Scope) -> Estimate:
@@ -277,7 +284,8 @@ def contrast(cells: Cells, a: str, b: str, level: str, metric: str) -> Contrast:
     left = [str(name) for name in dict.fromkeys([*ours.index, *theirs.index]) if name not in set(full.index)]
     if left:
         notes.append(f"without {', '.join(left)}, which not all of them have")
-    sides = [full[side] if side in full.columns.get_level_values(0) else full.iloc[:, :0] for side in (0, 1)]
+    columns = full.columns.get_level_values(0)
+    sides = [full.loc[:, columns == side].droplevel(0, axis=1) for side in (0, 1)]
     fewer = both.shape[1] - full.shape[1]
     if fewer:
         notes.append(f"without {fewer} run{'' if fewer == 1 else 's'} that lack a dataset")
@@ -295,8 +303,18 @@ def contrast(cells: Cells, a: str, b: str, level: str, metric: str) -> Contrast:
     if not (of_a.size and of_b.size):
         full, of_a, of_b = full.iloc[:0], of_a[:0], of_b[:0]
     return Contrast(
-        a, b, level, metric, tuple(map(str, full.index)), of_a, of_b, paired, (random[0], random[1]), unknown, tuple(notes)
-    )  # fmt: skip
+        a,
+        b,
+        level,
+        metric,
+        tuple(map(str, full.index)),
+        of_a,
+        of_b,
+        paired,
+        (random[0], random[1]),
+        unknown,
+        tuple(notes),
+    )
 
 
 def _common(
@@ -318,11 +336,11 @@ def _common(
         names = x.index.intersection(y.index, sort=False)
         ours.append(x.loc[names])
         theirs.append(y.loc[names])
-    return _mean(ours), _mean(theirs), auxiliaries
+    return average(ours), average(theirs), auxiliaries
 
 
-def _mean(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Cell by cell, over the tables that have its row; a seed that lacks one of them has no mean."""
+def average(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Mean of tables of datasets x seeds, cell by cell over those that have its row; NaN where one lacks the seed."""
     if len(tables) == 1:
         return tables[0]
     rows = pd.concat(tables).groupby(level=0, sort=False)
@@ -389,10 +407,9 @@ class Claim:
     p_equivalent: float | None
     verdict: Verdict
 
-    @property
-    def stands(self) -> bool:
-        """Whether the family leaves the verdict as it is by itself."""
-        return self.verdict == self.comparison.verdict
+    def __str__(self) -> str:
+        family = "" if self.p is None else f"; in the family {self.verdict}, {state_p(self.p)}"
+        return f"{self.comparison}{family}"
 
 
 def adjust(comparisons: Sequence[Comparison], looks: int = 1) -> list[Claim]:

@@ -1,6 +1,5 @@
 """Result folders to one table: what was run, what is complete, and what must not be mixed."""
 
-import csv
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,8 +94,8 @@ class Collection:
     Args:
         jobs: All of them, whatever became of them.
         results: The columns of results.csv, `method` as its name and `variant` as its first label, and: `job` (index
-            into `jobs`), `backbone`, `dataset` (the target, told apart by its content where one name stands for several,
-            as `auxiliary` is), `seen` (it was trained on: not zero-shot).
+            into `jobs`), `backbone`, `dataset` (the target, told apart by its content where one name stands for
+            several, as `auxiliary` is), `seen` (it was trained on: not zero-shot).
         methods: Those that the results are of.
         notes: A sentence on each label that does not mean one method alone.
         left_out: A sentence on each result that was not taken, and why.
@@ -304,13 +303,13 @@ def _without(frame: pd.DataFrame, rows: pd.Index) -> pd.DataFrame:
 
 
 def read_scores(job: Job) -> pd.DataFrame | None:
-    """scores.csv of a job; None if the run left none."""
+    """scores.csv of a job; None if the run left none. Raises CopsError if it lacks a column."""
     path = job.folder / "scores.csv"
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        frame = pd.DataFrame(list(csv.DictReader(file)))
+    # A category may be called "None".
+    frame = pd.read_csv(path, dtype=dict.fromkeys(("target", "category", "image"), str), keep_default_na=False)
     missing = {"target", "category", "image", "label", "score"} - set(frame.columns)
     if missing:
         raise CopsError(f"{path} lacks the column {', '.join(sorted(missing))}. Evaluate that run again.")
-    return frame.assign(label=frame["label"].astype(int), score=frame["score"].astype(float))
+    return frame

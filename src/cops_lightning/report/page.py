@@ -1,23 +1,24 @@
 """The report: sections with text, tables and figures, written as one HTML page, Markdown, LaTeX and CSV."""
 
-import base64
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cops_lightning.core.files import replacing
+from cops_lightning.report.claims import SYMBOLS
 
 MISSING = "\N{EN DASH}"
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 # Columns that hold words.
 WORDS = (
-    "method", "auxiliary", "target", "category", "metric", "dataset", "trained on", f"A {MINUS} B",
-    "auxiliary → target", "features of", "folder", "status", "why", "hash", "labels",
+    "method", "auxiliary", "target", "category", "metric", "dataset", "B", f"A {MINUS} B", "auxiliary → target",
+    "features of", "folder", "status", "why", "why not", "hash", "labels", "alone", "verdict",
 )  # fmt: skip
 # What LaTeX does not know in its text fonts.
 LATEX = {
@@ -29,22 +30,29 @@ LATEX = {
     "≥": r"$\geq$",
     "²": "$^2$",
     "é": r"\'e",
+    "Δ": r"$\Delta$",
+    "▲": r"$\blacktriangle$",
+    "▼": r"$\blacktriangledown$",
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """`shown` holds the cells as text, `raw` the numbers for CSV, else the text. `folded` tables open on demand."""
+    """`shown` holds the cells as text, `raw` the numbers for CSV, else the text."""
 
     name: str
     caption: str
     shown: pd.DataFrame
     raw: pd.DataFrame | None = None
-    folded: bool = False
 
     def align(self, column: str) -> str:
         """The class of a column's cells: words to the left, numbers to the right."""
-        return "text" if column in WORDS else ""
+        return "text" if column in WORDS or column == self.shown.columns[0] else ""
+
+    def cell_class(self, column: str, cell: str) -> str:
+        """The classes of a cell: of its column, of a verdict, and long where it may be broken."""
+        verdict = cell.partition(" ")[2] if cell[:1] in SYMBOLS.values() else ""
+        return " ".join(filter(None, (self.align(column), verdict, "long" if len(cell) > 30 else "")))
 
 
 @dataclass(frozen=True)
@@ -56,34 +64,36 @@ class Plot:
     svg: bytes
 
     @property
-    def uri(self) -> Markup:
-        """The image as part of the page."""
-        return Markup("data:image/svg+xml;base64,") + base64.b64encode(self.svg).decode()
+    def inline(self) -> Markup:
+        """The image as part of a page, where several share one space of ids; its background is the page's."""
+        text = self.svg[self.svg.index(b"<svg") :].decode()
+        return Markup(re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{self.name}-", text))
 
 
 @dataclass(frozen=True)
 class Section:
-    """One heading of the report. `warnings` stand out; `folded` are items behind a click, which `fold` leads to."""
+    """One heading of the report. It is folded unless `is_open`; `beside`: its figures stand beside its tables."""
 
     name: str
     title: str
     text: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
-    fold: str = ""
-    folded: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
+    is_open: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report."""
+    """The whole report: what was asked, the answer, what it rests on, and what a reader has to know of that."""
 
     title: str
+    question: str
+    answer: tuple[str, ...]
     summary: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-    sections: tuple[Section, ...] = field(default=())
+    sections: tuple[Section, ...] = ()
 
 
 def write_page(page: Page, folder: Path) -> list[Path]:
@@ -150,7 +160,7 @@ def _latex(text: str) -> str:
     return re.sub(r"([&%$#_{}])", r"\\\1", text)
 
 
-def shown_frame(frame: pd.DataFrame, **columns: tuple[str, Callable[[object], str]]) -> pd.DataFrame:
+def shown_frame(frame: pd.DataFrame, **columns: tuple[str, Callable[[Any], str]]) -> pd.DataFrame:
     """Text cells from chosen columns: new heading and format per column."""
     return pd.DataFrame({title: [form(cell) for cell in frame[key]] for key, (title, form) in columns.items()})
 

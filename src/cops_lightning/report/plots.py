@@ -1,4 +1,4 @@
-"""Figures of the report, as SVG: colours that colour-blind readers tell apart, units and n in every one."""
+"""Figures of the report, as SVG: one idea each, with units, on scales that are shared where they are compared."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,264 +8,235 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import scikit_posthocs
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Rectangle
+from matplotlib.patches import Circle
 from scipy import stats
 
-from cops_lightning.report.analysis import (
-    Comparison,
-    HealthRecord,
-    Ranking,
-    ShiftCorrelation,
-    VarianceRecord,
-    datasets_of,
-)
+from cops_lightning.report.claims import Claim, Verdict
 from cops_lightning.report.metric_names import Metric, metric_name
-from cops_lightning.report.stats import mean_interval, state_p
+from cops_lightning.report.stats.aggregates import profile
+from cops_lightning.report.stats.ranks import RankComparison
 
 # Okabe and Ito's palette, which people with any colour vision tell apart; markers differ too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+OF_VERDICT: dict[Verdict, str] = {
+    "better": "#0072B2",
+    "worse": "#D55E00",
+    "equivalent": "#009E73",
+    "undecided": "#767676",
+}
 STYLE: Any = {
     "font.size": 10,
+    "font.family": "sans-serif",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.parse_math": False,  # names are text, whatever is in them
     "svg.hashsalt": "cops",  # equal content, equal bytes
     "svg.fonttype": "none",  # text stays text; as outlines, their order would differ from process to process
 }
-MOST_METHODS = len(COLORS)
+MOST_METHODS = 40
+LONGEST = 34  # characters of a name beside an axis
 
 
 def _svg(figure: Figure) -> bytes:
     FigureCanvasSVG(figure)
     buffer = io.BytesIO()
-    with mpl.rc_context({name: value for name, value in STYLE.items() if name.startswith("svg.")}):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
-def strips(frame: pd.DataFrame, methods: Sequence[str], metric: Metric) -> bytes | None:
-    """A dot per seed, dataset by dataset; a bar for the mean and a line for its 95 % interval. None without values."""
-    table = datasets_of(frame, metric)
-    shown = [method for method in methods if method in table.index.get_level_values("method")][:MOST_METHODS]
-    if not shown:
-        return None
-    conditions = list(dict.fromkeys(table.index.get_level_values("condition")))
-    with mpl.rc_context(STYLE):
-        height = 0.9 + len(conditions) * (0.24 + 0.2 * len(shown))
-        figure = Figure(figsize=(8.2, height))
-        ax = figure.subplots()
-        for number, method in enumerate(shown):
-            color, marker = COLORS[number], MARKERS[number]
-            offset = 0.0 if len(shown) == 1 else 0.64 * (number / (len(shown) - 1) - 0.5)
-            label: str | None = method
-            for row, condition in enumerate(conditions):
-                if (method, condition) not in table.index:
-                    continue
-                values = table.loc[(method, condition)].dropna().to_numpy(dtype=float)
-                interval, y = mean_interval(values), row + offset
-                ax.plot(values, np.full(len(values), y), marker, color=color, alpha=0.45, markersize=5, mew=0)
-                ax.plot([interval.mean], [y], "|", color=color, markersize=11, mew=2.2)
-                if interval.low is not None and interval.high is not None:
-                    ax.plot([max(interval.low, 0), min(interval.high, 100)], [y, y], "-", color=color, lw=1.3)
-                ax.plot([], [], marker, color=color, label=label)
-                label = None
-        for edge in range(len(conditions) - 1):
-            ax.axhline(edge + 0.5, color="0.9", lw=0.8)
-        counts = table.notna().sum(axis=1)
-        ax.set_yticks(range(len(conditions)), conditions)
-        ax.set_ylim(len(conditions) - 0.5, -0.5)
-        ax.set_xlabel(f"{metric_name(metric)} (%); n = {_span(counts)} seeds, bar: mean, line: its 95 % interval")
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+@mpl.rc_context(STYLE)
+def forest(claims: Sequence[Claim], margin: float) -> bytes:
+    """Every claim with its 95 % interval, a panel per metric, one scale for all."""
+    panels: dict[Metric, list[Claim]] = {}
+    for claim in claims:
+        panels.setdefault((claim.comparison.level, claim.comparison.metric), []).append(claim)
+    panels = {metric: of[:MOST_METHODS] for metric, of in panels.items()}
+    heights = [len(of) + 1.2 for of in panels.values()]
+    figure = Figure(figsize=(4.6, 0.6 + 0.22 * sum(heights)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    reach = 1.5 * margin
+    for ax, (metric, of) in zip(axes, panels.items(), strict=True):
+        ax.axvspan(-margin, margin, color="0.93", lw=0)
+        ax.axvline(0, color="0.45", lw=1)
+        for y, claim in enumerate(of):
+            c, color = claim.comparison, OF_VERDICT[claim.comparison.verdict]
+            face = color if claim.verdict in ("better", "worse") else "white"
+            if c.interval is not None:
+                ax.plot(c.interval, [y, y], "-", color=color, lw=1.8)
+                reach = max(reach, *(min(abs(bound), 3 * abs(c.difference) + 10 * margin) for bound in c.interval))
+            if np.isfinite(c.difference):
+                ax.plot([c.difference], [y], "o", color=color, mfc=face, markersize=5.5, mew=1.5)
+                reach = max(reach, abs(c.difference))
+        ax.set_yticks(range(len(of)), [_short(claim.comparison.b) for claim in of], fontsize=9)
+        ax.set_ylim(len(of) - 0.4, -0.6)
+        ax.set_title(metric_name(metric), fontsize=10, loc="left")
+        ax.tick_params(length=0, labelbottom=True, labelsize=9)
         ax.grid(axis="x", color="0.9", lw=0.8)
-        if len(shown) > 1:
-            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(4, len(shown)), borderaxespad=0.2)
-        return _svg(figure)
+    axes[0].set_xlim(-1.04 * reach, 1.04 * reach)
+    axes[-1].set_xlabel(f"{_short(claims[0].comparison.a)} minus the other, in points", fontsize=9)
+    return _svg(figure)
 
 
-def _span(counts: "pd.Series[int]") -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
+@mpl.rc_context(STYLE)
+def strips(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
+    """A panel per dataset: a dot per seed of each method, a bar for their mean. Tables are datasets x seeds."""
+    shown = dict(list(tables.items())[:MOST_METHODS])
+    datasets = list(dict.fromkeys(name for table in shown.values() for name in table.index))
+    columns = min(3, len(datasets))
+    rows = -(-len(datasets) // columns)
+    figure = Figure(figsize=(1.9 + 2.5 * columns, rows * (0.8 + 0.2 * len(shown))), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for ax, dataset in zip(axes.flat, datasets, strict=False):
+        for y, table in enumerate(shown.values()):
+            if dataset not in table.index:
+                continue
+            values, color = table.loc[dataset].dropna().to_numpy(), COLORS[0] if y else COLORS[1]
+            ax.plot(values, np.full(len(values), y), "o", color=color, alpha=0.5, markersize=4.5, mew=0)
+            ax.plot([values.mean()], [y], "|", color=color, markersize=10, mew=2)
+        ax.set_title(_short(str(dataset)), fontsize=10, loc="left")
+        ax.set_yticks(range(len(shown)), map(_short, shown), fontsize=9)
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        ax.tick_params(length=0, labelsize=9)
+        ax.grid(color="0.92", lw=0.8)
+    for ax in axes.flat[len(datasets) :]:
+        ax.set_axis_off()
+    figure.supxlabel(f"{metric_name(metric)} (%)", fontsize=10)
+    return _svg(figure)
 
 
-def forest(comparison: Comparison) -> bytes:
-    """A minus B per dataset with its 95 % interval, and below them the mean over datasets."""
-    rows = [
-        (f"{row.condition}  (n = {row.paired.n})", row.paired.difference, row.p is not None and row.p < 0.05)
-        for row in comparison.conditions
-    ]
-    decided = comparison.decision in ("shown", "opposite")
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 1.1 + 0.32 * (len(rows) + 1)))
-        ax = figure.subplots()
-        total = (f"mean of {len(rows)} datasets", comparison.over.difference, decided)
-        for y, (_, interval, found) in enumerate([*rows, total]):
-            color = COLORS[0] if y < len(rows) else "black"
-            if interval.low is not None and interval.high is not None:
-                ax.plot([interval.low, interval.high], [y, y], "-", color=color, lw=1.6)
-            face = color if found else "white"
-            marker = "D" if y == len(rows) else "o"
-            ax.plot([interval.mean], [y], marker, color=color, mfc=face, markersize=7, mew=1.6)
-        ax.axhline(len(rows) - 0.5, color="0.75", lw=0.8)
-        ax.axvline(0, color="0.35", lw=1, ls="--")
-        ax.set_yticks(range(len(rows) + 1), [*(name for name, _, _ in rows), total[0]])
-        ax.set_ylim(len(rows) + 0.5, -0.5)
-        low, high = ax.get_xlim()
-        reach = max(abs(low), abs(high), 0.5)
-        ax.set_xlim(-reach, reach)
-        name = metric_name(comparison.metric)
-        ax.set_xlabel(
-            f"← {comparison.b} better      {name}: difference in points      {comparison.a} better →\n"
-            "line: 95 % interval; filled: the difference is shown at level 0.05 (adjusted), hollow: it is not"
-        )
-        ax.grid(axis="x", color="0.92", lw=0.8)
-        return _svg(figure)
+@mpl.rc_context(STYLE)
+def profiles(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
+    """The share of runs above a score, a curve per method; the first methods only, each with a colour of its own."""
+    shown = {method: table.dropna().to_numpy() for method, table in list(tables.items())[: len(COLORS)]}
+    everything = np.concatenate([values.ravel() for values in shown.values()])
+    at = np.linspace(everything.min() - 0.5, everything.max() + 0.5, 200)
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    ax = figure.subplots()
+    for number, (method, values) in enumerate(shown.items()):
+        style = "-" if number == 0 else ("--", "-.", ":")[number % 3]
+        ax.plot(at, 100 * profile(values, at), style, color=COLORS[number], lw=2, label=_short(method))
+    ax.set_xlabel(f"{metric_name(metric)} (%)")
+    ax.set_ylabel("runs above it (%)")
+    ax.grid(color="0.92", lw=0.8)
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return _svg(figure)
 
 
-def critical_difference_diagram(ranking: Ranking) -> bytes | None:
-    """Mean ranks; a bar joins methods that Nemenyi's test does not tell apart. None where no test was made."""
-    result = ranking.result
-    if result.nemenyi is None or result.critical_difference is None:
-        return None
-    names = list(ranking.methods)
-    ranks = pd.Series(result.mean_ranks, index=names)
-    significance = pd.DataFrame(result.nemenyi, index=names, columns=names)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.2, 1.2 + 0.28 * len(names)))
-        ax = figure.subplots()
-        drawn = scikit_posthocs.critical_difference_diagram(
-            ranks.to_dict(),
-            significance,
-            ax=ax,
-            label_props={"fontsize": 10},
-            crossbar_props={"color": "black", "linewidth": 3},
-            color_palette={name: COLORS[i % len(COLORS)] for i, name in enumerate(names)},
-        )
-        for line in (line for bar in drawn["crossbars"] for line in bar):
-            line.set_xdata(sorted(line.get_xdata()))  # drawn in the order of a set, another one in every process
-        ax.set_title(
-            f"{metric_name(ranking.metric)}: mean rank over {len(ranking.conditions)} datasets (1 is best); critical "
-            f"difference {result.critical_difference:.2f}",
-            fontsize=10,
-            pad=12,
-        )
-        return _svg(figure)
+@mpl.rc_context(STYLE)
+def critical_difference_diagram(found: RankComparison, methods: Sequence[str], title: str) -> bytes:
+    """Mean ranks; a bar joins methods that Nemenyi's test does not tell apart. `found` holds that test."""
+    assert found.nemenyi is not None
+    figure = Figure(figsize=(8.2, 1.2 + 0.28 * len(methods)))
+    ax = figure.subplots()
+    drawn = scikit_posthocs.critical_difference_diagram(
+        dict(zip(methods, found.mean_ranks.tolist(), strict=True)),
+        pd.DataFrame(found.nemenyi, index=list(methods), columns=list(methods)),
+        ax=ax,
+        label_props={"fontsize": 10},
+        crossbar_props={"color": "black", "linewidth": 3},
+        color_palette=dict.fromkeys(methods, "black"),
+    )
+    for line in (line for bar in drawn["crossbars"] for line in bar):
+        line.set_xdata(sorted(line.get_xdata()))  # drawn in the order of a set, another one in every process
+    title = f"{title}: mean rank (1 is best), critical difference {found.critical_difference:.2f}"
+    ax.set_title(title, fontsize=10, pad=12)
+    return _svg(figure)
 
 
-def transfer(matrix: pd.DataFrame, metric: Metric, n: str) -> bytes:
-    """Auxiliary x target as a table of colours, values printed in; the best auxiliary of a target is framed."""
+@mpl.rc_context(STYLE)
+def transfer(matrix: pd.DataFrame, metric: Metric) -> bytes:
+    """Auxiliary x target as a table of colours, values printed in; *: trained on."""
     values = matrix.to_numpy(dtype=float)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.6 + 0.85 * matrix.shape[1], 1.6 + 0.45 * matrix.shape[0]))
-        ax = figure.subplots()
-        image = ax.imshow(values, cmap="cividis", aspect="auto")
-        middle = (np.nanmin(values) + np.nanmax(values)) / 2
-        unseen = values.copy()
-        for i, auxiliary in enumerate(matrix.index):
-            for j, target in enumerate(matrix.columns):
-                if auxiliary == target:
-                    unseen[i, j] = np.nan
-                if np.isfinite(values[i, j]):
-                    text = f"{values[i, j]:.1f}" + ("*" if auxiliary == target else "")
-                    ax.text(j, i, text, ha="center", va="center", color="white" if values[i, j] < middle else "black")
-        if len(matrix) > 1:
-            for j in range(matrix.shape[1]):
-                if np.isfinite(unseen[:, j]).any():
-                    best = int(np.nanargmax(unseen[:, j]))
-                    corner = (j - 0.47, best - 0.47)
-                    ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor=COLORS[1], linewidth=2.4))
-        ax.set_xticks(range(matrix.shape[1]), list(matrix.columns), rotation=30, ha="right")
-        ax.set_yticks(range(matrix.shape[0]), list(matrix.index))
-        ax.set_xlabel(f"target; mean over {n} seeds, framed: best auxiliary, *: trained on (not zero-shot)")
-        ax.set_ylabel("auxiliary")
-        ax.tick_params(length=0)
-        figure.colorbar(image, ax=ax, fraction=0.05, label=f"{metric_name(metric)} (%)")
-        return _svg(figure)
+    figure = Figure(figsize=(3.2 + 1.0 * matrix.shape[1], 1.5 + 0.45 * matrix.shape[0]), layout="constrained")
+    ax = figure.subplots()
+    image = ax.imshow(values, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            text = f"{value:.1f}" + ("*" if matrix.index[i] == matrix.columns[j] else "")
+            ax.text(j, i, text, ha="center", va="center", color="white" if value < middle else "black")
+    ax.set_xticks(range(matrix.shape[1]), map(_short, matrix.columns), rotation=25, ha="right")
+    ax.set_yticks(range(matrix.shape[0]), map(_short, matrix.index))
+    ax.set_xlabel("target")
+    ax.set_ylabel("auxiliary")
+    ax.tick_params(length=0)
+    figure.colorbar(image, ax=ax, fraction=0.05, label=f"{metric_name(metric)} (%)")
+    return _svg(figure)
 
 
-def shift_scatter(correlations: Sequence[ShiftCorrelation]) -> bytes | None:
-    """Performance against distance, a point per pair of auxiliary and target. None without points."""
-    if not correlations:
-        return None
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.4 * len(correlations), 3.6), layout="constrained")
-        for ax, c in zip(figure.subplots(1, len(correlations), squeeze=False)[0], correlations, strict=True):
-            ax.plot(c.distance, c.performance, "o", color=COLORS[0], markersize=7)
-            for x, y, label in zip(c.distance, c.performance, c.labels, strict=True):
-                ax.annotate(label, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8, color="0.3")
-            of = "images" if c.metric[0] == "image" else "patches"
-            ax.set_xlabel(f"Fréchet distance of {of} (unit features)")
-            ax.set_ylabel(f"{metric_name(c.metric)} (%)")
-            rho = "" if c.outcome.statistic is None else f"rho = {c.outcome.statistic:+.2f}, "
-            p = c.outcome.why if c.outcome.p is None else state_p(c.outcome.p)
-            ax.set_title(f"Spearman {rho}{p}; n = {len(c.distance)}", fontsize=10)
-            ax.margins(0.18)
-            ax.grid(color="0.92", lw=0.8)
-        return _svg(figure)
+@mpl.rc_context(STYLE)
+def shift_scatter(distance: pd.DataFrame, performance: pd.DataFrame, metric: Metric) -> bytes:
+    """Performance against distance: a point per pair, its colour the auxiliary dataset and its marker the target."""
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    ax = figure.subplots()
+    for i, auxiliary in enumerate(distance.index):
+        for j in range(distance.shape[1]):
+            x, y = (table.to_numpy(dtype=float)[i, j] for table in (distance, performance))
+            ax.plot([x], [y], MARKERS[j % len(MARKERS)], color=COLORS[i % len(COLORS)], markersize=7)
+        ax.plot([], [], "-", lw=5, color=COLORS[i % len(COLORS)], label=f"from {_short(str(auxiliary))}")
+    for j, target in enumerate(distance.columns):
+        ax.plot([], [], MARKERS[j % len(MARKERS)], color="0.4", label=f"to {_short(str(target))}")
+    ax.set_xlabel(f"Fréchet distance of {'images' if metric[0] == 'image' else 'patches'} (unit features)")
+    ax.set_ylabel(f"{metric_name(metric)} (%)")
+    ax.grid(color="0.92", lw=0.8)
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return _svg(figure)
 
 
-def latents(record: HealthRecord) -> bytes:
+@mpl.rc_context(STYLE)
+def latents(content: Mapping[str, Any]) -> bytes:
     """Left: posterior means of images in the plane of their principal components, and the prior. Right: KL spectrum."""
-    projection: Mapping[str, Sequence[Sequence[float]]] = record.content["projection"]["points"]
-    explained = [100 * share for share in record.content["projection"]["explained"]]
-    kl = np.array(record.content["kl"], dtype=float)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.9), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for number, (name, points) in enumerate(projection.items()):
-            x, y = np.array(points, dtype=float).T
-            left.plot(
-                x,
-                y,
-                MARKERS[number % len(MARKERS)],
-                color=COLORS[number % len(COLORS)],
-                alpha=0.6,
-                markersize=4,
-                mew=0,
-                label=f"{name} ({len(x)})",
-            )
-        radius = float(np.sqrt(stats.chi2.ppf(0.95, 2)))
-        left.add_patch(Circle((0, 0), radius, fill=False, ls="--", color="0.4", label="prior, 95 %"))
-        left.set_aspect("equal", adjustable="datalim")
-        left.autoscale_view()
-        left.set_xlabel(f"first component ({explained[0]:.0f} % of variance)")
-        left.set_ylabel(f"second component ({explained[1]:.0f} %)")
-        left.set_title("posterior means, a dot per image (n)", fontsize=10)
-        left.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
-        right.plot(np.arange(1, len(kl) + 1), kl, color=COLORS[0], lw=1.8)
-        right.set_ylim(0, max(1e-3, 1.05 * float(kl.max())))
-        right.set_xlabel(f"latent dimension, sorted (of {len(kl)})")
-        right.set_ylabel("KL (nats, mean over images)")
-        right.set_title(f"{kl.sum():.3g} nats in all, {record.content['active_units']} dimensions active", fontsize=10)
-        right.grid(color="0.92", lw=0.8)
-        return _svg(figure)
+    projection: Mapping[str, Sequence[Sequence[float]]] = content["projection"]["points"]
+    explained = [100 * share for share in content["projection"]["explained"]]
+    kl = np.array(content["kl"], dtype=float)
+    figure = Figure(figsize=(8.6, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for number, (name, points) in enumerate(projection.items()):
+        x, y = np.array(points, dtype=float).T
+        marker, color = MARKERS[number % len(MARKERS)], COLORS[number % len(COLORS)]
+        left.plot(x, y, marker, color=color, alpha=0.6, markersize=4, mew=0, label=f"{_short(name)} ({len(x)})")
+    radius = float(np.sqrt(stats.chi2.ppf(0.95, 2)))
+    left.add_patch(Circle((0, 0), radius, fill=False, ls="--", color="0.4", label="prior, 95 %"))
+    left.set_aspect("equal", adjustable="datalim")
+    left.autoscale_view()
+    left.set_xlabel(f"first component ({explained[0]:.0f} % of variance)")
+    left.set_ylabel(f"second component ({explained[1]:.0f} %)")
+    left.set_title("posterior means, a dot per image (n)", fontsize=10)
+    right.plot(np.arange(1, len(kl) + 1), kl, color=COLORS[0], lw=1.8)
+    right.set_ylim(0, max(1e-3, 1.05 * float(kl.max())))
+    right.set_xlabel(f"latent dimension, sorted (of {len(kl)})")
+    right.set_ylabel("KL (nats, mean over images)")
+    right.set_title(f"{kl.sum():.3g} nats in all", fontsize=10)
+    right.grid(color="0.92", lw=0.8)
+    figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside lower left", ncols=3)
+    return _svg(figure)
 
 
-def variance(records: Sequence[VarianceRecord]) -> bytes | None:
-    """Standard deviation that each source brings by itself, side by side. None without records."""
-    if not records:
-        return None
-    parts = ("seed", "interaction", "draw")
-    labels = {"seed": "seed", "interaction": "seed x dataset", "draw": "latent draw"}
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.2, 1.1 + 0.62 * len(records)))
-        ax: Axes = figure.subplots()
-        for number, part in enumerate(parts):
-            deviations = [np.sqrt(getattr(record.components, part) or 0.0) for record in records]
-            y = np.arange(len(records)) + 0.24 * (number - 1)
-            ax.barh(y, deviations, height=0.22, color=COLORS[number], label=labels[part])
-            for at, value, record in zip(y, deviations, records, strict=True):
-                text = "not measured" if getattr(record.components, part) is None else f"{value:.2f}"
-                ax.text(value, at, f" {text}", va="center", fontsize=8)
-        names = [
-            f"{r.method} ({r.auxiliary})\n{r.seeds} seeds, {r.datasets} datasets, {r.draws} draws" for r in records
-        ]
-        ax.set_yticks(range(len(records)), names)
-        ax.set_ylim(len(records) - 0.5, -0.5)
-        ax.margins(x=0.12)
-        ax.set_xlabel("standard deviation that each source brings by itself (points of image AUROC)")
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
-        return _svg(figure)
+@mpl.rc_context(STYLE)
+def variance(rows: pd.DataFrame, metric: Metric) -> bytes:
+    """Standard deviation that each source brings by itself, in points; a line per method and auxiliary dataset."""
+    rows = rows.head(MOST_METHODS)
+    figure = Figure(figsize=(7.4, 0.9 + 0.28 * len(rows)), layout="constrained")
+    ax = figure.subplots()
+    labels = {"seed": "seed", "interaction": "seed and dataset", "draw": "latent draw, on a sample"}
+    for number, (part, label) in enumerate(labels.items()):
+        ax.plot(rows[part].astype(float), range(len(rows)), MARKERS[number], color=COLORS[number], label=label)
+    ax.set_yticks(
+        range(len(rows)), [_short(f"{m}, on {a}") for m, a in zip(rows["method"], rows["auxiliary"], strict=True)]
+    )
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(left=0)
+    ax.set_xlabel(f"standard deviation (points of {metric_name(metric)})")
+    ax.tick_params(length=0)
+    ax.grid(color="0.92", lw=0.8)
+    ax.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return _svg(figure)

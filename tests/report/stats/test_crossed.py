@@ -93,7 +93,9 @@ def test_values_without_spread_are_known_exactly():
 @pytest.mark.parametrize("scope", ["new_datasets", "these_datasets"])
 def test_the_second_reading_agrees_where_the_data_are_clear(scope):
     for difference, place in ((-5, 0), (0, 1), (5, 2)):
-        found = probabilities([table(difference=difference, of_datasets=0.1, of_seeds=0.1, rest=0.1)], np.zeros(8), 1.0, scope)
+        found = probabilities(
+            [table(difference=difference, of_datasets=0.1, of_seeds=0.1, rest=0.1)], np.zeros(8), 1.0, scope
+        )
         assert found[place] > 0.99
         assert sum(found) == pytest.approx(1)
 

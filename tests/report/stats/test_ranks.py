@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import stats
 
-from cops_lightning.report.stats import compare_ranks, critical_difference
+from cops_lightning.report.stats.ranks import compare_ranks, critical_difference
 
 # Demsar (2006), table 6: AUC of four variants of C4.5 on 14 datasets. On the last but one he ranks two equal printed
 # values 2 and 3; a further digit stands for what he saw.
@@ -32,6 +33,15 @@ def test_mean_ranks_and_critical_difference_are_those_of_demsars_example():
     # He gives 9.28. Scipy corrects it for ties: one of all four methods and three of two, of t^3 - t each.
     assert result.friedman.statistic == pytest.approx(9.28 / (1 - (60 + 3 * 6) / (14 * 60)), abs=0.02)
     assert result.friedman.p < 0.05
+
+
+def test_iman_and_davenports_f_follows_from_friedmans_statistic():
+    # Demsar: F = (N - 1) chi2 / (N (k - 1) - chi2), with k - 1 and (k - 1)(N - 1) degrees of freedom.
+    result = compare_ranks(C45)
+    f = 13 * result.friedman.statistic / (14 * 3 - result.friedman.statistic)
+    assert result.iman_davenport.statistic == pytest.approx(f)
+    assert result.iman_davenport.p == pytest.approx(stats.f.sf(f, 3, 39))
+    assert result.iman_davenport.p < result.friedman.p
 
 
 def test_critical_values_are_those_of_demsars_table_5():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
-from cops_lightning.report.stats import compare_features, frechet_distance, mmd_test, rank_correlation
+from cops_lightning.report.stats.shift import compare_features, frechet_distance, mantel, mmd_test
 
 
 def test_the_frechet_distance_is_that_of_the_matrix_square_root():
@@ -58,21 +58,37 @@ def test_a_feature_without_direction_is_refused():
         compare_features(np.array([[0.0, 0], [1, 0], [0, 1]]), np.eye(2))
 
 
-def test_a_rank_correlation_is_spearmans_with_the_exact_p_value():
-    x = np.array([1.0, 2, 3, 4, 5])
-    result = rank_correlation(x, x**3)
-    assert result.statistic == pytest.approx(1)
-    assert result.p == pytest.approx(2 / 120)  # of 120 orders, two are as extreme
-    y = np.array([2.0, 1, 4, 3, 5])
-    assert rank_correlation(x, y).statistic == pytest.approx(stats.spearmanr(x, y).statistic)
+def test_the_floor_of_the_frechet_distance_is_what_equal_distributions_give():
+    rng = np.random.default_rng(6)
+    a, b = (rng.normal(size=(40, 5)) + 2 for _ in range(2))
+    same, shifted = compare_features(a, b, 50), compare_features(a, b - 3, 50)
+    assert same.frechet == pytest.approx(same.floor, rel=0.5)
+    assert shifted.frechet > 5 * shifted.floor
 
 
-def test_four_pairs_are_too_few_for_a_rank_correlation():
-    assert rank_correlation(np.arange(4.0), np.arange(4.0)).why == "needs 5 datasets, has 4"
-    assert rank_correlation(np.arange(5.0), np.zeros(5)).why == "one of the two does not vary"
+def test_with_one_auxiliary_dataset_mantels_test_permutes_spearmans_correlation():
+    distance, performance = np.array([[1.0, 2, 3, 4, 5]]), np.array([[2.0, 1, 4, 3, 5]])
+    found = mantel(distance, performance)
+    assert found.statistic == pytest.approx(stats.spearmanr(distance[0], performance[0]).statistic)
+    assert mantel(distance, -(distance**3)).statistic == pytest.approx(-1)
+    assert mantel(distance, -(distance**3)).p == pytest.approx(2 / 120)  # of 120 orders, two are as extreme
 
 
-def test_unrelated_values_are_called_correlated_at_the_nominal_rate():
-    rng, repeats = np.random.default_rng(5), 100
-    p = np.array([rank_correlation(rng.normal(size=6), rng.normal(size=6)).p for _ in range(repeats)])
-    assert (p < 0.05).mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / repeats)
+def test_three_datasets_are_too_few_to_permute():
+    found = mantel(np.arange(9.0).reshape(3, 3), np.arange(9.0).reshape(3, 3))
+    assert (found.p, found.statistic) == (None, pytest.approx(1))
+    assert found.why == "needs 4 datasets that change places, has 3"
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_crossed_pairs_without_a_relation_are_called_related_at_most_at_the_nominal_rate(missing):
+    # Auxiliaries and targets bring levels of their own, to distance and to performance: pairs are not independent.
+    rng, repeats, p = np.random.default_rng(5), 200, []
+    for _ in range(repeats):
+        distance, performance = (
+            rng.normal(0, 2, (4, 1)) + rng.normal(0, 2, 6) + rng.normal(0, 1, (4, 6)) for _ in range(2)
+        )
+        if missing:  # a dataset is no target of itself
+            performance[np.arange(4), np.arange(4)] = np.nan
+        p.append(mantel(distance, performance).p)
+    assert np.mean(np.array(p) < 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats)

@@ -1,1 +1,1 @@
-"""Whether differences are real: plain functions over arrays, which say so where the data do not suffice."""
+"""Estimates and tests as plain functions over arrays, which say so where the data do not suffice."""

@@ -67,7 +67,7 @@ class Estimate:
         x = excess / self.error
         if len(self.sources) == 1:
             return float(special.stdtr(self.sources[0].df, -x))
-        bound = -600.0
+        bound = -300.0  # of smaller tails than e^-300 scipy has no quantiles
         if self.quantile(np.exp(bound)) <= x:
             return 0.0
         return float(np.exp(optimize.brentq(lambda log: self.quantile(np.exp(log)) - x, bound, np.log(0.5))))
@@ -120,7 +120,7 @@ def _variance(values: Float[np.ndarray, " n"]) -> float:
 def interaction(group: Table) -> float:
     """Mean square of what neither the dataset nor the seed explains."""
     rest = group - group.mean(axis=1, keepdims=True) - group.mean(axis=0) + group.mean()
-    return float(np.sum(rest**2)) / ((group.shape[0] - 1) * (group.shape[1] - 1))
+    return float(np.sum(rest**2) / ((group.shape[0] - 1) * (group.shape[1] - 1)))
 
 
 def probabilities(
@@ -135,7 +135,7 @@ def probabilities(
 
     For new datasets Benavoli's signed-rank test with a region of practical equivalence; for these, of their mean.
     Seeds are drawn as datasets are, by Dirichlet weights and one set of them for all datasets, since the test on
-    datasets alone would take the luck of shared checkpoints for evidence. With few seeds it is bolder than the interval.
+    datasets alone would take the luck of shared checkpoints for evidence. With few seeds it is bolder than an interval.
 
     Source: A. Benavoli et al., Time for a change, JMLR 18 (2017).
     """

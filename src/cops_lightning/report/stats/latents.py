@@ -1,4 +1,8 @@
-"""Has the VAE of the class tokens collapsed? Figures of its health, and a verdict with the evidence."""
+"""What the VAE of the class tokens does: how far the posterior uses the image, and how much draws from the prior vary.
+
+These are two questions. A posterior that ignores the image (posterior collapse) may still be sampled to tokens that
+vary; a decoder that ignores the latent (mode collapse) gives one token whatever is drawn.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +12,6 @@ from jaxtyping import Float
 
 # A latent dimension is active if its posterior mean varies over images by more than this (arXiv 1509.00519).
 ACTIVE = 0.01
-# Shares below which the VAE counts as collapsed: of active dimensions, and of a token's length that varies.
-FEW_ACTIVE = 0.01
-LITTLE_SPREAD = 0.01
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class VaeHealth:
     `reconstruction` per dataset: squared error of decoding the posterior mean over the variance of the features; 0 is
     perfect, 1 no better than their mean. `kl` nats per dimension, mean over images. `gap` nats per dimension between
     the aggregate posterior (all images, as a normal distribution) and the prior N(0, 1). `token_spread`: standard
-    deviation of class tokens over prior draws, over their root mean square length. `score_spread`: standard deviation
-    of an image's score over draws, mean over images of a dataset; empty where scores were not drawn repeatedly.
+    deviation of class tokens over prior draws, over their root mean square length. `text_spread` and `score_spread`:
+    standard deviation of an image's text features (of length 1) and of its score over draws, mean over images of a
+    dataset; empty where these were not drawn repeatedly.
     """
 
     n: int
@@ -30,21 +32,8 @@ class VaeHealth:
     active_units: int
     gap: Float[np.ndarray, " d"]
     token_spread: float
+    text_spread: dict[str, float]
     score_spread: dict[str, float]
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether the posterior ignores the image, or the decoder ignores the latent."""
-        return self.active_units < max(1, FEW_ACTIVE * len(self.kl)) or self.token_spread < LITTLE_SPREAD
-
-    @property
-    def verdict(self) -> str:
-        """One sentence: collapsed or not, and why."""
-        evidence = (
-            f"{self.active_units} of {len(self.kl)} latent dimensions are active, KL {self.kl.sum():.3g} nats, class "
-            f"tokens vary by {100 * self.token_spread:.2g} % of their length over draws"
-        )
-        return f"{'The VAE has collapsed' if self.collapsed else 'The VAE has not collapsed'}: {evidence}."
 
 
 def vae_health(
@@ -53,10 +42,12 @@ def vae_health(
     means: Float[np.ndarray, "n d"],
     log_vars: Float[np.ndarray, "n d"],
     tokens: Float[np.ndarray, "draws d"],
+    texts: Mapping[str, Float[np.ndarray, "_ repeats states d"]] | None = None,
     scores: Mapping[str, Float[np.ndarray, "_ repeats"]] | None = None,
 ) -> VaeHealth:
     """Health from arrays: per dataset the features and the decodings of their posterior means; for all images together
-    the posterior; class tokens of prior draws; and per dataset the scores of images over repeated draws.
+    the posterior; class tokens of prior draws; and per dataset the text features and scores of images over repeated
+    draws.
 
     Raises ValueError for fewer than 2 images or draws.
     """
@@ -80,6 +71,9 @@ def vae_health(
         active_units=int((means.var(axis=0, ddof=1) > ACTIVE).sum()),
         gap=gap,
         token_spread=spread / length if length > 0 else 0.0,
+        text_spread={
+            name: float(np.sqrt(drawn.var(axis=1, ddof=1).sum(axis=-1)).mean()) for name, drawn in (texts or {}).items()
+        },
         score_spread={name: float(drawn.std(axis=1, ddof=1).mean()) for name, drawn in (scores or {}).items()},
     )
 

@@ -1,6 +1,15 @@
-"""What a significance test says, or why it says nothing."""
+"""What an estimate or a test says, or why it says nothing."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the bounds of its 95 % interval, None where the data do not suffice for one."""
+
+    mean: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)

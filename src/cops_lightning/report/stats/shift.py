@@ -3,7 +3,9 @@
 Features are compared by direction, as the method compares them: every row is scaled to unit length first.
 """
 
-from dataclasses import dataclass
+import itertools
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -12,11 +14,14 @@ from scipy.spatial.distance import cdist
 
 from cops_lightning.report.stats.outcome import Outcome, too_few
 
-# Of n pairs the smallest two-sided p of a rank correlation is 2 / n!, which 4 pairs cannot bring below 0.05.
-NEEDS_PAIRS = 5
+# Of n datasets in every order the smallest p is 1 / n!, which 3 cannot bring below 0.05.
+NEEDS_PERMUTED = 4
 NEEDS_FEATURES = 10
+# Random divisions that the floor of the Frechet distance is the mean of.
+DIVISIONS = 5
 
 Set = Float[np.ndarray, "n d"]
+Pairs = Float[np.ndarray, "auxiliaries targets"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Shift:
     """Distances between two sets of unit features.
 
     `frechet`: squared Frechet distance of the fitted normal distributions, >= 0; biased upwards where n is not far
-    above d, so compare equal n only. `mmd`: squared maximum mean discrepancy (unbiased, Gaussian kernel, median
+    above d, so compare it with `floor`, what the features of both give when they are divided at random into sets of
+    these sizes. `mmd`: squared maximum mean discrepancy (unbiased, Gaussian kernel, median
     bandwidth), `test` its permutation test of equal distributions. `centroid_cosine`: of the two mean directions.
     """
 
@@ -32,6 +38,7 @@ class Shift:
     n_b: int
     d: int
     frechet: float
+    floor: float
     mmd: float
     test: Outcome
     centroid_cosine: float
@@ -43,7 +50,10 @@ def compare_features(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], p
     mmd, test = mmd_test(a, b, permutations)
     centre_a, centre_b = a.mean(axis=0), b.mean(axis=0)
     cosine = float(centre_a @ centre_b / (np.linalg.norm(centre_a) * np.linalg.norm(centre_b)))
-    return Shift(len(a), len(b), a.shape[1], frechet_distance(a, b), mmd, test, cosine)
+    rng, both = np.random.default_rng(0), np.concatenate([a, b])
+    divided = [np.split(both[rng.permutation(len(both))], [len(a)]) for _ in range(DIVISIONS)]
+    floor = float(np.mean([frechet_distance(*halves) for halves in divided]))
+    return Shift(len(a), len(b), a.shape[1], frechet_distance(a, b), floor, mmd, test, cosine)
 
 
 def unit_rows(features: Set) -> Set:
@@ -106,27 +116,30 @@ def _mmd(kernel: np.ndarray, in_a: np.ndarray) -> np.ndarray:
     return np.asarray(within_a / (n * (n - 1)) + within_b / (m * (m - 1)) - 2 * across / (n * m))
 
 
-def rank_correlation(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], unit: str = "datasets") -> Outcome:
-    """Spearman's rank correlation (the statistic) with its permutation p-value, exact up to 7 pairs."""
-    name, n = "Spearman", len(x)
-    if n < NEEDS_PAIRS:
-        return too_few(name, unit, n, NEEDS_PAIRS)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Outcome(name, unit, n, NEEDS_PAIRS, why="one of the two does not vary")
-    ranks_x, ranks_y = stats.rankdata(x), stats.rankdata(y)
+def mantel(distance: Pairs, performance: Pairs, most: int = 2000, seed: int = 0) -> Outcome:
+    """Rank correlation over pairs of auxiliary (rows) and target (columns), and its two-sided permutation p-value.
 
-    centred = ranks_y - ranks_y.mean()
-    scale = n * np.std(ranks_x) * np.std(ranks_y)
-
-    def statistic(shuffled: np.ndarray, axis: int = -1) -> np.ndarray:
-        return np.asarray(np.moveaxis(shuffled, axis, -1) @ centred / scale)
-
-    result = stats.permutation_test(
-        (ranks_x,),
-        statistic,
-        permutation_type="pairings",
-        vectorized=True,
-        n_resamples=5040,
-        rng=np.random.default_rng(0),
-    )
-    return Outcome(name, unit, n, NEEDS_PAIRS, float(result.statistic), min(1.0, float(result.pvalue)))
+    Pairs that share a row or a column are not independent, so whole datasets change places, as in Mantel's test: all
+    columns of the longer side in every order, or in `most` random ones. Pairs that are NaN on either side do not count.
+    """
+    if distance.shape[0] > distance.shape[1]:
+        distance, performance = distance.T, performance.T
+    name, unit, n = "Mantel", "datasets that change places", distance.shape[1]
+    x, y = (stats.rankdata(side, nan_policy="omit", axis=None).reshape(side.shape) for side in (distance, performance))
+    rng = np.random.default_rng(seed)
+    if n < NEEDS_PERMUTED:
+        orders = np.arange(n)[None]
+    elif math.factorial(n) <= most:
+        orders = np.array(list(itertools.permutations(range(n))))
+    else:
+        orders = np.array([np.arange(n), *(rng.permutation(n) for _ in range(most - 1))])
+    moved = y[:, orders].swapaxes(0, 1).reshape(len(orders), -1)
+    still = np.where(np.isfinite(moved), x.ravel(), np.nan)
+    moved = np.where(np.isfinite(still), moved, np.nan)
+    a, b = (side - np.nanmean(side, axis=1, keepdims=True) for side in (still, moved))
+    scale = np.sqrt(np.nansum(a**2, axis=1) * np.nansum(b**2, axis=1))
+    found = np.divide(np.nansum(a * b, axis=1), scale, out=np.zeros(len(orders)), where=scale > 0)
+    if n < NEEDS_PERMUTED:
+        return replace(too_few(name, unit, n, NEEDS_PERMUTED), statistic=float(found[0]))
+    p = float(np.mean(np.abs(found) >= abs(found[0]) - 1e-12))
+    return Outcome(name, unit, n, NEEDS_PERMUTED, float(found[0]), p)

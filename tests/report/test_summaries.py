@@ -6,12 +6,12 @@ import pandas as pd
 from rich.console import Console
 
 from cops_lightning.core.types import MEAN
-from cops_lightning.report.comparison import comparison_table
+from cops_lightning.report.summaries import comparison_table
 
 
 def row(method, seed, target, value, level="image", category=MEAN, metric="auroc", auxiliary="parts"):
-    """A row as `analysis.prepare` gives it: the value in percent."""
-    return {"method": method, "seed": seed, "target": target, "value": value, "level": level, "category": category,
+    """A row as `percent` gives it."""
+    return {"method": method, "seed": seed, "dataset": target, "value": value, "level": level, "category": category,
             "metric": metric, "auxiliary": auxiliary, "seen": auxiliary == target}  # fmt: skip
 
 

@@ -1,9 +1,11 @@
-"""Methods beside each other on the console: mean and standard deviation over seeds."""
+"""Methods beside each other: mean, standard deviation and interval over seeds. Values are in percent."""
 
+import numpy as np
 import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
+from scipy import stats
 
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.tables import NOT_AVAILABLE, NOTHING
@@ -12,11 +14,28 @@ MOST_TARGETS = 6
 ALL_TARGETS = "mean of targets"
 
 
+def percent(results: pd.DataFrame) -> pd.DataFrame:
+    """Collected results with their values in percent."""
+    return results.assign(value=100 * results["value"])
+
+
+def summarise(frame: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Mean, standard deviation and Student-t interval over seeds of every metric, per category and per dataset.
+
+    `n` is the number of seeds with a value; `sd`, `low` and `high` are NaN for fewer than 2.
+    """
+    keys = ["method", "auxiliary", "dataset", "seen", "category", "level", "metric"]
+    grouped = frame.dropna(subset=["value"]).groupby(keys, sort=False, observed=True)["value"]
+    table = grouped.agg(n="count", mean="mean", sd="std").reset_index()
+    half = stats.t.ppf((1 + confidence) / 2, np.maximum(table["n"] - 1, 1)) * table["sd"] / np.sqrt(table["n"])
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half)
+
+
 def comparison_table(frame: pd.DataFrame, title: str, metric: str = "auroc") -> Table:
     """A line per method, and per auxiliary dataset where there are several, the best last; columns per target and
     level, in percent. Of several targets there is the mean too, and of more than `MOST_TARGETS` the mean alone.
 
-    `frame` is what `analysis.prepare` gives. A cell is "mean ± standard deviation" over seeds (n - 1 in the
+    `frame` is what `percent` gives. A cell is "mean ± standard deviation" over seeds (n - 1 in the
     denominator), the value alone where there is one seed. Zero-shot only: a target that was trained on has no value.
     The mean is that of all targets in each seed; there is none where one of them is missing.
     """
@@ -24,12 +43,12 @@ def comparison_table(frame: pd.DataFrame, title: str, metric: str = "auroc") -> 
     learnt = chosen["auxiliary"] != NOTHING
     several = chosen.loc[learnt, "auxiliary"].nunique() > 1
     chosen = chosen.assign(line=chosen["method"] + (", on " + chosen["auxiliary"]).where(learnt & several, ""))
-    by_seed = chosen.groupby(["line", "target", "level", "seed"], sort=False)["value"].mean()
+    by_seed = chosen.groupby(["line", "dataset", "level", "seed"], sort=False)["value"].mean()
     order = by_seed.groupby("line").mean().sort_values().index
-    if (n_targets := chosen["target"].nunique()) > 1:
+    if (n_targets := chosen["dataset"].nunique()) > 1:
         means = _over_targets(by_seed)
         by_seed = means if n_targets > MOST_TARGETS and not means.empty else pd.concat([by_seed, means])
-    spread = by_seed.groupby(["line", "target", "level"], sort=False).agg(["mean", "std", "count"])
+    spread = by_seed.groupby(["line", "dataset", "level"], sort=False).agg(["mean", "std", "count"])
     found = {key: tuple(values) for key, values in zip(spread.index, spread.to_numpy(), strict=True)}
     table = Table(
         title=Text(f"{title}: {metric.upper()} in %"),
@@ -53,13 +72,13 @@ def comparison_table(frame: pd.DataFrame, title: str, metric: str = "auroc") -> 
 
 def _over_targets(by_seed: "pd.Series[float]") -> "pd.Series[float]":
     """The mean over targets of every line, level and seed that has all of them."""
-    table = by_seed.unstack("target")
+    table = by_seed.unstack("dataset")
     complete = [
         of_level.dropna(axis="columns", how="all").dropna().mean(axis="columns")
         for _, of_level in table.groupby("level", sort=False)
     ]
-    means = pd.concat(complete).to_frame("value").assign(target=ALL_TARGETS)
-    reordered: pd.Series[float] = means.set_index("target", append=True).reorder_levels(by_seed.index.names)["value"]
+    means = pd.concat(complete).to_frame("value").assign(dataset=ALL_TARGETS)
+    reordered: pd.Series[float] = means.set_index("dataset", append=True).reorder_levels(by_seed.index.names)["value"]
     return reordered
 
 

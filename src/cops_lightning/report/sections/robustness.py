@@ -1,0 +1,159 @@
+"""Other readings of the same results: interquartile means, probability of improvement, profiles, ranks, images."""
+
+import numpy as np
+import pandas as pd
+
+from cops_lightning.report import plots
+from cops_lightning.report.claims import ALPHA, Contrast
+from cops_lightning.report.metric_names import metric_name
+from cops_lightning.report.page import (
+    MINUS,
+    MISSING,
+    Plot,
+    Section,
+    Table,
+    interval,
+    number,
+    plural,
+    slug,
+    upper_first,
+)
+from cops_lightning.report.sections.claims import show_intervals
+from cops_lightning.report.stats.aggregates import NEEDS_SEEDS, aggregate
+from cops_lightning.report.stats.images import AurocComparison, compare_aurocs
+from cops_lightning.report.stats.ranks import NEEDS_METHODS, compare_ranks
+from cops_lightning.report.study import Study
+
+
+def aggregates(study: Study) -> Section:
+    """What rliable reports."""
+    rows = []
+    for c in (c.comparison for c in study.claims):
+        if not c.contrast.datasets:
+            continue
+        found = aggregate(c.contrast.of_a, c.contrast.of_b, c.contrast.paired)
+        of = found.improvement
+        rows.append(
+            {"B": c.b, "metric": metric_name((c.level, c.metric)), "iqm": found.iqm.mean, "iqm_low": found.iqm.low,
+             "iqm_high": found.iqm.high, "improvement": of.mean, "improvement_low": of.low, "improvement_high": of.high}
+        )  # fmt: skip
+    title = "Interquartile means, probability of improvement, profiles"
+    if not rows:
+        return Section("aggregates", title, ("Nothing is compared.",))
+    raw = pd.DataFrame(rows)
+    shown = pd.DataFrame(
+        {
+            "B": raw["B"],
+            "metric": raw["metric"],
+            "IQM Δ": raw["iqm"].map(number(2, sign=True)),
+            "95 %, IQM": [interval(*b, 2, sign=True) for b in zip(raw["iqm_low"], raw["iqm_high"], strict=True)],
+            "P(improvement)": raw["improvement"].map(number(2)),
+            "95 %, P": [interval(*b, 2) for b in zip(raw["improvement_low"], raw["improvement_high"], strict=True)],
+        }
+    )
+    text = (
+        f"IQM Δ: mean of the middle half of all differences {study.first} {MINUS} B over seeds and datasets, in "
+        f"points. P(improvement): how often a run of {study.first} scores above one of B on the same dataset. "
+        f"Intervals by a bootstrap of whole seeds, from {NEEDS_SEEDS} seeds on; they speak of these datasets.",
+    )
+    drawn = []
+    for metric in study.asked.metrics:
+        tables = study.tables(metric)
+        if tables:
+            caption = f"Performance profiles in {metric_name(metric)}: the higher the curve, the more runs score above."
+            drawn.append(Plot(slug("profile", *metric), caption, plots.profiles(tables, metric)))
+    table = Table("aggregates", "By claim", shown, raw)
+    return Section("aggregates", title, text, tables=(table,), plots=tuple(drawn))
+
+
+def ranks(study: Study) -> Section:
+    """All methods ranked over datasets."""
+    title, rows, text, drawn = "All methods ranked", [], [], []
+    for metric in study.asked.metrics:
+        table = pd.DataFrame({name: of.mean(axis=1) for name, of in study.tables(metric).items()}).dropna()
+        if table.shape[1] < NEEDS_METHODS or table.empty:
+            continue
+        found = compare_ranks(np.round(table.to_numpy(dtype=float), 10))
+        name = metric_name(metric)
+        rows += [{"method": method, "metric": name, "rank": rank}
+                 for method, rank in zip(table.columns, found.mean_ranks.tolist(), strict=True)]  # fmt: skip
+        p = found.iman_davenport.p
+        tests = f"{found.friedman}" + ("" if p is None else f"; {found.iman_davenport}")
+        text.append(upper_first(f"{name} over {plural(len(table), 'dataset')}: {tests}."))
+        if p is not None and p < ALPHA:
+            svg = plots.critical_difference_diagram(found, list(table.columns), f"{name}, {len(table)} datasets")
+            caption = f"Mean ranks in {name}; methods joined by a bar are not told apart by Nemenyi's test."
+            drawn.append(Plot(slug("ranks", *metric), caption, svg))
+    if not rows:
+        return Section("ranks", title, (f"Ranks need {NEEDS_METHODS} methods on the same datasets.",))
+    raw = pd.DataFrame(rows)
+    wide = raw.pivot_table(index="method", columns="metric", values="rank", sort=False).map(number(2))
+    intro = (
+        "Do the methods differ at all over datasets (Friedman; Iman and Davenport), and which pairs do (Nemenyi; drawn "
+        "only where the former rejects)? Blocks are datasets, each with its mean over seeds: this asks of the trained "
+        "weights at hand, not of other seeds."
+    )
+    table_of = Table("ranks", "Mean rank over datasets, 1 is best", wide.rename_axis(None, axis=1).reset_index(), raw)
+    return Section("ranks", title, (intro, *text), tables=(table_of,), plots=tuple(drawn))
+
+
+def images(study: Study) -> Section:
+    """The claims in image AUROC with images as a source of chance, dataset by dataset."""
+    title = "Claims over new images"
+    rows = []
+    for c in (c.comparison.contrast for c in study.claims if c.comparison.level == "image"):
+        if c.metric == "auroc":
+            rows += _over_images(study, c)
+    if not rows:
+        return Section("images", title, ("No two methods left scores.csv of the same images in image AUROC.",))
+    raw = pd.DataFrame(rows)
+    several = raw["auxiliary"].nunique() > 1
+    column = raw["auxiliary"] + " → " + raw["dataset"] if several else raw["dataset"]
+    wide = raw.assign(cell=show_intervals(raw), column=column).pivot(index="B", columns="column", values="cell")
+    shown = wide.loc[raw["B"].unique(), column.unique()].fillna(MISSING).rename_axis(None, axis=1).reset_index()
+    missing = sorted(set(raw["why"]) - {""})
+    text = (
+        "Would a difference hold for other images of these categories and other seeds? Image AUROC of equal seeds over "
+        "the same images; the variance over images (DeLong's) and that over seeds are added. With one seed it speaks "
+        "of these two sets of weights alone. Each interval by itself.",
+        *(f"Where there is no interval: {why}." for why in missing),
+    )
+    caption = f"{study.first} {MINUS} B in points of image AUROC, with the 95 % interval over images and seeds"
+    return Section("images", title, text, tables=(Table("images", caption, shown, raw),))
+
+
+def _over_images(study: Study, of: Contrast) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    means = study.means[~study.means["seen"] & study.means["method"].isin([of.a, of.b])]
+    runs = means.drop_duplicates(["method", "auxiliary", "dataset", "seed"])
+    for (auxiliary, dataset), part in runs.groupby(["auxiliary", "dataset"], sort=False):
+        jobs = part.pivot_table(index="seed", columns="method", values="job", aggfunc="last").dropna()
+        if jobs.shape[1] < 2 or jobs.empty:
+            continue
+        target = str(part["target"].iloc[0])
+        found = _same_images([[study.scores(int(job), target) for job in jobs[method]] for method in (of.a, of.b)])
+        if found is None:
+            continue
+        bounds = (None, None) if found.estimate is None else found.estimate.interval(1 - ALPHA)
+        low, high = (None if bound is None else 100 * bound for bound in bounds)
+        rows.append(
+            {"A": of.a, "B": of.b, "auxiliary": auxiliary, "dataset": dataset, "seeds": len(jobs),
+             "auroc_a": 100 * found.a, "auroc_b": 100 * found.b, "difference": 100 * (found.a - found.b),
+             "low": low, "high": high, "why": found.why}
+        )  # fmt: skip
+    return rows
+
+
+def _same_images(scores: list[list[pd.DataFrame | None]]) -> AurocComparison | None:
+    """The scores of A and of B by seed compared; None where some lack, or are of other images or of one label."""
+    sides = [[one for one in side if one is not None] for side in scores]
+    first = sides[0][0] if sides[0] else None
+    if first is None or [*map(len, sides)] != [*map(len, scores)]:
+        return None
+    if not all(one.index.equals(first.index) for side in sides for one in side):
+        return None
+    mixed = first.groupby("category")["label"].transform("nunique").to_numpy() == 2
+    if not mixed.any():
+        return None
+    a, b = (np.stack([one["score"].to_numpy(dtype=float)[mixed] for one in side]) for side in sides)
+    return compare_aurocs(first["label"].to_numpy()[mixed] == 1, a, b, first["category"].to_numpy(dtype=str)[mixed])
