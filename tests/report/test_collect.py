@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 import pytest
-from cops_lightning.report.analysis import prepare, summarise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
 from cops_lightning.report.collect import collect
+from cops_lightning.report.summaries import percent, summarise
 from cops_lightning.report.tables import ResultRow, Run, write_results
 
 SETTINGS = {"backbone": {"name": "ViT-B-16"}, "optimizer": {"lr": 0.001}}
@@ -35,7 +35,7 @@ def run(folder, seed=0, variant="cops", status="done", value=0.5, images=9, star
 
 def rows_of(root) -> dict[tuple[str, str], tuple[int, float]]:
     """The rows that a report shows for dataset means: by method and auxiliary dataset the number of seeds, the mean."""
-    table = summarise(prepare(collect([root])))
+    table = summarise(percent(collect([root]).results))
     means = table[table["category"] == "mean"]
     return {(r.method, r.auxiliary): (r.n, r.mean) for r in means.itertuples()}
 

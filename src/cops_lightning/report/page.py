@@ -30,6 +30,7 @@ LATEX = {
     "≥": r"$\geq$",
     "²": "$^2$",
     "é": r"\'e",
+    "…": r"\ldots{}",
     "Δ": r"$\Delta$",
     "▲": r"$\blacktriangle$",
     "▼": r"$\blacktriangledown$",

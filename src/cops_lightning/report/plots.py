@@ -45,7 +45,8 @@ LONGEST = 34  # characters of a name beside an axis
 def _svg(figure: Figure) -> bytes:
     FigureCanvasSVG(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    bounds = None if figure.get_layout_engine() else "tight"  # which draws everything once more
+    figure.savefig(buffer, format="svg", bbox_inches=bounds, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -96,12 +97,21 @@ def strips(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
     figure = Figure(figsize=(1.9 + 2.5 * columns, rows * (0.8 + 0.2 * len(shown))), layout="constrained")
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for ax, dataset in zip(axes.flat, datasets, strict=False):
-        for y, table in enumerate(shown.values()):
-            if dataset not in table.index:
-                continue
-            values, color = table.loc[dataset].dropna().to_numpy(), COLORS[0] if y else COLORS[1]
-            ax.plot(values, np.full(len(values), y), "o", color=color, alpha=0.5, markersize=4.5, mew=0)
-            ax.plot([values.mean()], [y], "|", color=color, markersize=10, mew=2)
+        found = [
+            (y, table.loc[dataset].dropna().to_numpy())
+            for y, table in enumerate(shown.values())
+            if dataset in table.index
+        ]
+        for color, part in (
+            (COLORS[1], [of for of in found if of[0] == 0]),
+            (COLORS[0], [of for of in found if of[0]]),
+        ):
+            if part:
+                at = np.repeat([y for y, _ in part], [len(values) for _, values in part])
+                values = np.concatenate([values for _, values in part])
+                ax.plot(values, at, "o", color=color, alpha=0.5, markersize=4.5, mew=0)
+                means = [values.mean() for _, values in part]
+                ax.plot(means, [y for y, _ in part], "|", color=color, markersize=10, mew=2)
         ax.set_title(_short(str(dataset)), fontsize=10, loc="left")
         ax.set_yticks(range(len(shown)), map(_short, shown), fontsize=9)
         ax.set_ylim(len(shown) - 0.4, -0.6)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cops_lightning.report import plots
-from cops_lightning.report.claims import ALPHA, Contrast
+from cops_lightning.report.claims import ALPHA
 from cops_lightning.report.metric_names import metric_name
 from cops_lightning.report.page import (
     MINUS,
@@ -23,6 +23,8 @@ from cops_lightning.report.stats.aggregates import NEEDS_SEEDS, aggregate
 from cops_lightning.report.stats.images import AurocComparison, compare_aurocs
 from cops_lightning.report.stats.ranks import NEEDS_METHODS, compare_ranks
 from cops_lightning.report.study import Study
+
+MOST_METHODS = 20
 
 
 def aggregates(study: Study) -> Section:
@@ -100,10 +102,30 @@ def ranks(study: Study) -> Section:
 def images(study: Study) -> Section:
     """The claims in image AUROC with images as a source of chance, dataset by dataset."""
     title = "Claims over new images"
-    rows = []
-    for c in (c.comparison.contrast for c in study.claims if c.comparison.level == "image"):
-        if c.metric == "auroc":
-            rows += _over_images(study, c)
+    jobs: dict[tuple[str, str, str], dict[int, int]] = {}
+    known = study.means[~study.means["seen"]].drop_duplicates(["job", "dataset"])
+    columns = ["method", "auxiliary", "dataset", "target", "seed", "job"]
+    targets: dict[str, str] = {}
+    for method, auxiliary, dataset, target, seed, job in known[columns].to_numpy().tolist():
+        jobs.setdefault((method, auxiliary, dataset), {})[seed] = job
+        targets[dataset] = target
+    rows: list[dict[str, object]] = []
+    others = [b for b in study.methods[1:] if ("image", "auroc") in study.asked.metrics]
+    for b in others[:MOST_METHODS]:
+        for (method, auxiliary, dataset), of_a in jobs.items():
+            of_b = jobs.get((b, auxiliary, dataset), {})
+            seeds = [seed for seed in of_a if seed in of_b] if method == study.first else []
+            pairs = [[study.scores(of[seed], targets[dataset]) for seed in seeds] for of in (of_a, of_b)]
+            found = _same_images(pairs) if seeds else None
+            if found is None:
+                continue
+            bounds = (None, None) if found.estimate is None else found.estimate.interval(1 - ALPHA)
+            low, high = (None if bound is None else 100 * bound for bound in bounds)
+            rows.append(
+                {"A": study.first, "B": b, "auxiliary": auxiliary, "dataset": dataset, "seeds": len(seeds),
+                 "auroc_a": 100 * found.a, "auroc_b": 100 * found.b, "difference": 100 * (found.a - found.b),
+                 "low": low, "high": high, "why": found.why}
+            )  # fmt: skip
     if not rows:
         return Section("images", title, ("No two methods left scores.csv of the same images in image AUROC.",))
     raw = pd.DataFrame(rows)
@@ -117,31 +139,10 @@ def images(study: Study) -> Section:
         "the same images; the variance over images (DeLong's) and that over seeds are added. With one seed it speaks "
         "of these two sets of weights alone. Each interval by itself.",
         *(f"Where there is no interval: {why}." for why in missing),
+        *([f"Of {len(others)} methods the first {MOST_METHODS}."] if len(others) > MOST_METHODS else []),
     )
     caption = f"{study.first} {MINUS} B in points of image AUROC, with the 95 % interval over images and seeds"
     return Section("images", title, text, tables=(Table("images", caption, shown, raw),))
-
-
-def _over_images(study: Study, of: Contrast) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    means = study.means[~study.means["seen"] & study.means["method"].isin([of.a, of.b])]
-    runs = means.drop_duplicates(["method", "auxiliary", "dataset", "seed"])
-    for (auxiliary, dataset), part in runs.groupby(["auxiliary", "dataset"], sort=False):
-        jobs = part.pivot_table(index="seed", columns="method", values="job", aggfunc="last").dropna()
-        if jobs.shape[1] < 2 or jobs.empty:
-            continue
-        target = str(part["target"].iloc[0])
-        found = _same_images([[study.scores(int(job), target) for job in jobs[method]] for method in (of.a, of.b)])
-        if found is None:
-            continue
-        bounds = (None, None) if found.estimate is None else found.estimate.interval(1 - ALPHA)
-        low, high = (None if bound is None else 100 * bound for bound in bounds)
-        rows.append(
-            {"A": of.a, "B": of.b, "auxiliary": auxiliary, "dataset": dataset, "seeds": len(jobs),
-             "auroc_a": 100 * found.a, "auroc_b": 100 * found.b, "difference": 100 * (found.a - found.b),
-             "low": low, "high": high, "why": found.why}
-        )  # fmt: skip
-    return rows
 
 
 def _same_images(scores: list[list[pd.DataFrame | None]]) -> AurocComparison | None:

@@ -42,7 +42,7 @@ def vae_health(
     means: Float[np.ndarray, "n d"],
     log_vars: Float[np.ndarray, "n d"],
     tokens: Float[np.ndarray, "draws d"],
-    texts: Mapping[str, Float[np.ndarray, "_ repeats states d"]] | None = None,
+    texts: Mapping[str, Float[np.ndarray, "_ repeats states joint"]] | None = None,
     scores: Mapping[str, Float[np.ndarray, "_ repeats"]] | None = None,
 ) -> VaeHealth:
     """Health from arrays: per dataset the features and the decodings of their posterior means; for all images together
