@@ -62,7 +62,7 @@ studies: setup  ## four studies over the packaged backbone and their report: som
 	$(STUDY)=auxiliary_choice seed=0,1,2
 	$(STUDY)=static_prompts callbacks.diagnostics=null
 	$(STUDY)=ablations seed=0,1,2 callbacks.diagnostics=null
-	$(BIN)/cops-report runs/studies --out runs/studies/report --title 'Four studies over the demonstration backbone'
+	$(BIN)/cops-report runs/studies --out runs/studies/report --title 'Four studies over the demonstration backbone' --published 1.4
 
 # In one folder, so that what two studies share is computed once.
 STUDY = OMP_NUM_THREADS=1 $(BIN)/cops-train -m study=studies hydra/launcher=processes callbacks.heat_maps.count=0 \

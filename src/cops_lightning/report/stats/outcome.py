@@ -38,8 +38,8 @@ def too_few(test: str, unit: str, n: int, needs: int) -> Outcome:
 
 
 def format_p(p: float) -> str:
-    """A p-value for reading: two significant digits, never 0."""
-    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+    """A p-value for reading: two significant digits, three just below 0.05, never 0."""
+    return "< 0.001" if p < 0.001 else f"{p:.{3 if 0.0495 <= p < 0.05 else 2}g}"
 
 
 def state_p(p: float) -> str:
