@@ -1,9 +1,12 @@
 """What a store gives back is what was written, or an error; never anything else."""
 
+import errno
 import multiprocessing
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,6 +90,39 @@ def test_no_flipped_bit_goes_unnoticed(place, bit, make_store):
     with pytest.raises(CacheError, match=f"{NAMES[0]}.safetensors is damaged.*start the run again"):
         store.read(NAMES[0])
     assert not store.holds(NAMES[0]), "it is computed anew"
+
+
+def test_an_entry_in_anothers_place_is_noticed(make_store):
+    store, other = make_store(NAMES[:2]), make_store(NAMES[:1], preprocessing=2)
+    shutil.copyfile(store.path(NAMES[1]), store.path(NAMES[0]))
+    shutil.copyfile(store.path(NAMES[1]), other.path(NAMES[0]))
+    for place in (store, other):
+        with pytest.raises(CacheError, match=f"{NAMES[0]}.safetensors is damaged.*start the run again"):
+            place.read(NAMES[0])
+    for name, bit in zip(NAMES, (0, 1), strict=False):
+        store.write_mask(name, torch.tensor([bit], dtype=torch.uint8))
+    shutil.copyfile(store.mask_path(NAMES[1]), store.mask_path(NAMES[0]))
+    with pytest.raises(CacheError, match="is damaged"):
+        store.read_mask(NAMES[0])
+
+
+def test_a_cache_may_be_moved_as_a_whole(make_store, tmp_path):
+    store = make_store(NAMES[:1])
+    shutil.move(store.root, tmp_path / "elsewhere")
+    FeatureStore(tmp_path / "elsewhere", KEY).read(NAMES[0])
+
+
+def test_an_entry_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(make_store, monkeypatch):
+    store = make_store(NAMES[:1])
+
+    def refuse(*_args, **_kwargs):  # permissions would not stop a test that runs as root
+        raise PermissionError(errno.EACCES, "Permission denied", str(store.path(NAMES[0])))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(CacheError, match="Permission denied. Change its permissions"):
+            store.read(NAMES[0])
+    store.read(NAMES[0])
 
 
 def test_an_entry_that_was_removed_meanwhile_is_named(make_store):

@@ -1,7 +1,9 @@
 """Space is counted, checked and given back, least recently used first, never under a living process."""
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,6 +77,31 @@ def test_pruning_spares_a_store_that_a_living_process_reads(store):
     with store.in_use():
         assert prune(store.root, everything=True).spared == (store.folder,)
     assert held(store) == [0, 1, 2, 3]
+
+
+def test_pruning_spares_a_store_that_is_added_to_although_nothing_reads_it_yet(store):
+    with store.building():
+        assert prune(store.root, everything=True).spared == (store.folder,)
+    assert held(store) == [0, 1, 2, 3]
+    assert prune(store.root, everything=True).files == 4
+
+
+def test_nobody_adds_to_a_store_while_it_is_pruned(store, make_store, monkeypatch):
+    removing, order = threading.Event(), []
+
+    def slowly(chosen):
+        removing.set()
+        time.sleep(0.2)
+        order.append("removed")
+
+    monkeypatch.setattr("cops_lightning.features.upkeep._remove", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        pruning = pool.submit(prune, store.root, to_bytes=0)
+        assert removing.wait(60)
+        with make_store().building():
+            order.append("added")
+        pruning.result()
+    assert order == ["removed", "added"]
 
 
 def test_room_is_made_by_giving_back_the_least_recently_used(store, size):

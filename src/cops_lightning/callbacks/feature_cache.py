@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -324,14 +324,20 @@ class FeatureCaching(Callback):
         self._key = cache.store.key
         if self._kept is not None and self._kept[0] is data and self._kept[1] == self._key:
             data.cached.update(self._kept[2])
-        for index in wanted:
-            if index is not None and index.name not in data.cached:
-                try:
-                    data.cached[index.name] = cache.dataset(index, data.mask_threshold, pl_module.count)
-                except CacheError as error:
-                    _say(f"The features of {index.name} are not cached: {error}")
-        if data.cached and rank() == 0:
-            self._leases.enter_context(cache.store.in_use())
+        lacking = [index for index in wanted if index is not None and index.name not in data.cached]
+        if rank() == 0 and (lacking or data.cached):
+            # Before the first is looked up, so that nobody gives back what this run counts on.
+            with suppress(OSError):  # which the cache says itself, and goes without
+                self._leases.enter_context(cache.store.in_use())
+        for index in lacking:
+            try:
+                data.cached[index.name] = cache.dataset(index, data.mask_threshold, pl_module.count)
+            except CacheError as error:
+                _say(f"The features of {index.name} are not cached: {error}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """A run that failed reads nothing any more."""
+        self._leases.close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Others may give back the store's space now, and another encoder may get the data module."""

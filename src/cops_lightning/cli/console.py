@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from cops_lightning.core.errors import CopsError
+from cops_lightning.core.errors import CopsError, of_system
 
 
 def command(name: str, description: str, more: str) -> argparse.ArgumentParser:
@@ -24,4 +24,6 @@ def exit_code(run: Callable[[], int], interrupted: str = "interrupted.") -> int:
         print(f"error: {interrupted}", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"error: {of_system(error)}", file=sys.stderr)
     return 1

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cops_lightning.config.help import groups, help_lines, known_settings
 from cops_lightning.config.options import register
 from cops_lightning.config.settings import Settings
-from cops_lightning.core.errors import CopsError
+from cops_lightning.core.errors import CopsError, of_system
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.near_miss import did_you_mean
 
@@ -88,8 +88,11 @@ def one_sentence() -> Iterator[None]:
     """An error that stems from the input ends the program with its one sentence and exit code 1."""
     try:
         yield
-    except (CopsError, HydraException, OmegaConfBaseException) as error:
-        sentence = str(error) if isinstance(error, CopsError) else explained(error)
+    except (CopsError, HydraException, OmegaConfBaseException, OSError) as error:
+        if isinstance(error, OSError):
+            sentence = of_system(error)
+        else:
+            sentence = str(error) if isinstance(error, CopsError) else explained(error)
         if logging.getLogger().handlers:  # else the line below would stand twice
             log.error("%s", sentence)
         print(f"error: {sentence}", file=sys.stderr)

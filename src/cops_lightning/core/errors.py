@@ -1,5 +1,6 @@
 """The family of errors a user can meet. Each message says what was found, what was expected and what to do."""
 
+import errno
 import pickle
 import re
 import reprlib
@@ -13,7 +14,7 @@ _values.maxlevel, _values.maxstring, _values.maxother, _values.maxlong = 2, 80, 
 
 def excerpt(text: object, limit: int = 200, kept: str = "") -> str:
     """What a message quotes of an input: its two ends, with what is not printable spelt out, but `kept`."""
-    whole, half = str(text), limit // 2
+    whole, half = str(text), max(1, limit // 2 - 15)  # less what says how much is left out
     if len(whole) > limit:
         whole = f"{whole[:half]} [{len(whole) - 2 * half} characters] {whole[-half:]}"
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in whole)
@@ -69,7 +70,7 @@ def told(error: type[CopsError], what: str, way_out: str) -> Iterator[None]:
     except CopsError:
         raise
     except Exception as failure:
-        raise error(f"{what} ({reason(failure)}). {way_out}") from None
+        raise error(f"{what} ({reason(failure)}). {way_out}".rstrip()) from None
 
 
 def reason(failure: BaseException) -> str:
@@ -87,3 +88,16 @@ def reason(failure: BaseException) -> str:
             return "it is damaged, or holds more than tensors and plain values"
         return f"it names {excerpt(named[1], 80)}, and only tensors and plain values are read"
     return excerpt(lines[0].strip()) if lines else type(failure).__name__
+
+
+def of_system(failure: OSError) -> str:
+    """A sentence on what the system refused, with the path it is about and a way out."""
+    ways_out = {
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "Free some space, or name a place on another disk",
+        (errno.EACCES, errno.EPERM, errno.EROFS): "Change its permissions, or name another place",
+        (errno.ENAMETOOLONG,): "Use shorter names",
+        (errno.ENOENT,): "Give the path of something that exists",
+    }
+    way_out = next((way for numbers, way in ways_out.items() if failure.errno in numbers), "Look at that disk")
+    where = f"{failure.filename}: " if failure.filename else ""
+    return f"{excerpt(where, 1000)}{reason(failure)}. {way_out}, and run the same command again."

@@ -3,13 +3,15 @@
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
 PACKAGED = Path(__file__).parents[1] / "conf"
+PARTIAL = ".partial"
 CHECKOUT = Path(__file__).parents[3] / "conf"
 # What every run leaves in its folder.
 RECORD, RESULTS = "run.json", "results.csv"
@@ -38,16 +40,16 @@ def cache_folder(given: str | Path | None = None) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, whose folder is made; its file takes the place of `path` if the block succeeds.
 
-    If the block raises, the temporary file is removed and `path` stays as it was.
+    If the block raises, the temporary file is removed and `path` stays as it was; an OSError then names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the process's number: threads share it, and so do processes of several machines that share a folder.
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(path, Path.touch) as partial:
+            yield partial
+            partial.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # writing itself names none
+        raise
 
 
 @contextmanager
@@ -58,10 +60,52 @@ def new_folder(destination: Path) -> Iterator[Path]:
     holds something by then.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    with _beside(destination, lambda partial: partial.mkdir(exist_ok=True)) as partial:
+        yield partial
+        partial.replace(destination)
+
+
+@contextmanager
+def _beside(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A file or folder beside `path` that is locked as long as its process lives, and removed with the block."""
+    _clear(path.parent.absolute())
+    # Not the process's number: threads share it, and so do processes of several machines that share a folder.
+    partial = path.with_name(f".{path.name[:40]}.{uuid4().hex}{PARTIAL}")
+    locked = _lock(partial, make)
     try:
         yield partial
-        partial.chmod(0o755)
-        partial.replace(destination)
     finally:
+        _remove(partial)
+        os.close(locked)
+
+
+def _lock(partial: Path, make: Callable[[Path], object]) -> int:
+    while True:
+        make(partial)
+        with suppress(FileNotFoundError):  # taken for litter in the moment before it is locked
+            opened = os.open(partial, os.O_RDONLY)
+            with suppress(OSError):  # where the file system has no locks nothing is taken for litter either
+                flock(opened, LOCK_EX)
+            if os.fstat(opened).st_nlink:
+                return opened
+            os.close(opened)
+
+
+@cache
+def _clear(folder: Path) -> None:
+    """Remove temporary files and folders whose process is gone, killed while it wrote; once for each folder."""
+    for partial in folder.glob(f".*{PARTIAL}"):
+        with suppress(OSError):
+            opened = os.open(partial, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                flock(opened, LOCK_EX | LOCK_NB)
+                _remove(partial)
+            finally:
+                os.close(opened)
+
+
+def _remove(partial: Path) -> None:
+    if partial.is_dir():
         shutil.rmtree(partial, ignore_errors=True)
+    else:
+        partial.unlink(missing_ok=True)

@@ -50,7 +50,8 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
     That of each part, which torch leaves unread, takes three times as long to compare.
     """
     with replacing(path) as partial:
-        torch.save(content, partial)
+        with partial.open("wb") as file:  # Python says what is wrong with a disk, torch's own writer does not
+            torch.save(content, file)
         with zipfile.ZipFile(partial, "a") as archive:
             archive.comment = bytes(SEAL)
         digest = _digest(partial)

@@ -8,7 +8,7 @@ without a copy, knows bfloat16, and holds no code.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +24,15 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from cops_lightning.core.choices import Precision, require_choice
-from cops_lightning.core.errors import CacheError
+from cops_lightning.core.errors import CacheError, of_system, told
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import DTYPES
 
 FOLDER = "features"  # below the folder of the cache, which other things share
-LAYOUT = 2  # raised when files written before can no longer be read
+LAYOUT = 3  # raised when files written before can no longer be read
 NO_NAME = "0" * 32  # as long as every name
 SUFFIX = ".safetensors"
+BUILDING = "build.lock"
 MASK_SUFFIX = ".mask.safetensors"
 DESCRIPTION = "store.json"
 CHECKSUM, NAME = "xxh3_128", "name"  # of a file's metadata
@@ -104,7 +105,7 @@ class FeatureStore:
             "image": torch.zeros(self.key.width, dtype=DTYPES[self.key.dtype]),
             "patches": torch.zeros(self.key.patches, self.key.width, dtype=DTYPES[self.key.dtype]),
         }
-        return len(save(empty, metadata=_metadata(empty, NO_NAME)))
+        return len(save(empty, metadata=_metadata(empty, NO_NAME, self.folder)))
 
     def create(self) -> None:
         """Make the folder and describe it. Raises CacheError where it cannot be made."""
@@ -168,6 +169,8 @@ class FeatureStore:
             raise CacheError(
                 f"{path} is gone: something removed features while they were in use. Start the run again."
             ) from None
+        except OSError as error:  # which says nothing about its content
+            raise CacheError(of_system(error)) from None
         except CacheError as error:
             # The next run computes it anew.
             path.unlink(missing_ok=True)
@@ -179,7 +182,7 @@ class FeatureStore:
 
         The right ends with the process that has it, however that ends.
         """
-        lock = FileLock(self.folder / "build.lock")
+        lock = FileLock(self.folder / BUILDING)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -218,9 +221,19 @@ def is_used(folder: Path, own: Path | None = None) -> bool:
         try:
             with FileLock(path, blocking=False):
                 path.unlink(missing_ok=True)
-        except Timeout:
+        except (Timeout, OSError):
             return True
     return False
+
+
+def claim(folder: Path, until: ExitStack) -> bool:
+    """Keep others from adding to the store in this folder; False if a living process adds to it or reads from it."""
+    lock = FileLock(folder / BUILDING, blocking=False)
+    try:
+        until.enter_context(lock)
+    except (Timeout, OSError):
+        return False
+    return not is_used(folder)
 
 
 def write_entry(path: Path, tensors: Mapping[str, Tensor], name: str = "") -> None:
@@ -228,7 +241,7 @@ def write_entry(path: Path, tensors: Mapping[str, Tensor], name: str = "") -> No
     try:
         with replacing(path) as partial:
             whole = {part: tensor.contiguous() for part, tensor in tensors.items()}
-            save_file(whole, partial, metadata=_metadata(whole, name))
+            save_file(whole, partial, metadata=_metadata(whole, name, path))
     except (OSError, SafetensorError) as error:
         raise CacheError(
             f"{path} cannot be written ({error}). Make room by cops-cache prune, or go without by "
@@ -239,29 +252,27 @@ def write_entry(path: Path, tensors: Mapping[str, Tensor], name: str = "") -> No
 def read_entry(path: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of a file, mapped into memory, and their name.
 
-    Raises CacheError if the file is not, byte by byte, what was written.
+    Raises CacheError if the file is not, byte by byte, what was written there, and OSError if it cannot be read.
     """
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    try:
+    with path.open("rb"):  # safetensors does not tell the one from the other
+        pass
+    with told(CacheError, f"{path} is damaged", ""):
         with safe_open(path, framework="pt") as file:
             tensors = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118 (it is no mapping)
             metadata = file.metadata() or {}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CacheError(f"{path} is damaged: {error}.") from error
-    name = metadata.get(NAME, "")
-    if metadata.get(CHECKSUM) != checksum(tensors, name):
-        raise CacheError(f"{path} is damaged: its content does not have the checksum it was written with.")
+        name = metadata.get(NAME, "")
+        if metadata.get(CHECKSUM) != checksum(tensors, name, path):
+            raise CacheError(f"{path} is damaged: its content does not have the checksum it was written with.")
     return tensors, name
 
 
-def _metadata(tensors: Mapping[str, Tensor], name: str) -> dict[str, str]:
-    return {CHECKSUM: checksum(tensors, name), NAME: name}
+def _metadata(tensors: Mapping[str, Tensor], name: str, path: Path) -> dict[str, str]:
+    return {CHECKSUM: checksum(tensors, name, path), NAME: name}
 
 
-def checksum(tensors: Mapping[str, Tensor], name: str) -> str:
-    """A hash of the name, and of the parts' names, types, shapes and bytes."""
-    state = xxhash.xxh3_128(f"{name}\n".encode())
+def checksum(tensors: Mapping[str, Tensor], name: str, path: Path) -> str:
+    """A hash of the name, of the parts' names, types, shapes and bytes, and of which file of which store it is."""
+    state = xxhash.xxh3_128(json.dumps([name, *path.parts[-3::2]]).encode())
     for part in sorted(tensors):
         tensor = tensors[part]
         state.update(f"{part} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -4,12 +4,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cops_lightning.core.errors import CacheError
-from cops_lightning.features.store import MASK_SUFFIX, SUFFIX, FeatureStore, is_used, read_description, read_entry
+from cops_lightning.core.errors import CacheError, of_system
+from cops_lightning.features.store import MASK_SUFFIX, SUFFIX, FeatureStore, claim, read_description, read_entry
 
 GB = 10**9
 RESERVE = 10**9  # bytes of the disk that are always left free
@@ -95,6 +96,8 @@ def verify(files: Sequence[Path], tick: Callable[[], object] = lambda: None) -> 
             read_entry(path)
         except FileNotFoundError:
             pass  # given back by another process since it was listed
+        except OSError as error:
+            raise CacheError(of_system(error)) from None
         except CacheError as error:
             damaged.append(Damage(path, str(error)))
         tick()
@@ -111,30 +114,31 @@ def prune(
 ) -> Pruned:
     """Give back what was not used for so many days, or, least recently used first, until `to_bytes` are left; or all.
 
-    Stores that a living process reads from are spared.
+    Stores that a living process adds to or reads from are spared.
     """
     free, spared = [], []
     total = 0
-    for folder in stores(root):
-        found = list(entries(folder))
-        total += sum(entry.size for entry in found)
-        if is_used(folder):
-            spared.append(folder)
-        else:
-            free += found
-    oldest_first = sorted(free, key=lambda entry: entry.used)
-    now, chosen = time.time(), []
-    for entry in oldest_first:
-        too_old = older_than_days is not None and now - entry.used > older_than_days * DAY
-        too_many = to_bytes is not None and total > to_bytes
-        if everything or too_old or too_many:
-            chosen.append(entry)
-            total -= entry.size
-    if not dry_run:
-        _remove(chosen)
+    with ExitStack() as claims:
         for folder in stores(root):
-            if folder not in spared and next(entries(folder), None) is None:
-                shutil.rmtree(folder, ignore_errors=True)
+            found = list(entries(folder))
+            total += sum(entry.size for entry in found)
+            if claim(folder, claims):
+                free += found
+            else:
+                spared.append(folder)
+        oldest_first = sorted(free, key=lambda entry: entry.used)
+        now, chosen = time.time(), []
+        for entry in oldest_first:
+            too_old = older_than_days is not None and now - entry.used > older_than_days * DAY
+            too_many = to_bytes is not None and total > to_bytes
+            if everything or too_old or too_many:
+                chosen.append(entry)
+                total -= entry.size
+        if not dry_run:
+            _remove(chosen)
+            for folder in stores(root):
+                if folder not in spared and next(entries(folder), None) is None:
+                    shutil.rmtree(folder, ignore_errors=True)
     return Pruned(len(chosen), sum(entry.size for entry in chosen), tuple(spared))
 
 
@@ -146,30 +150,32 @@ def make_room(store: FeatureStore, needed: int, keep: Collection[str], budget: i
     """
     free_on_disk = shutil.disk_usage(store.root).free - RESERVE
     in_all, removable = 0, []
-    for folder in stores(store.root):
-        own = folder == store.folder
-        found = list(entries(folder))
-        in_all += sum(entry.size for entry in found)
-        if store.used_by_others() if own else is_used(folder):
-            continue
-        removable += [entry for entry in found if not (own and entry.path.name.partition(".")[0] in keep)]
-    excess = max(in_all + needed - budget, needed - free_on_disk)
-    if excess <= 0:
-        return 0
-    chosen, freed = [], 0
-    for entry in sorted(removable, key=lambda entry: entry.used):
-        if freed >= excess:
-            break
-        chosen.append(entry)
-        freed += entry.size
-    if freed < excess:
-        raise CacheError(
-            f"The feature cache in {store.root} needs {needed / GB:.2f} GB more, but has no room: the budget is "
-            f"{budget / GB:g} GB, {(in_all - freed) / GB:.2f} GB are in use, and {free_on_disk / GB:.1f} GB of the "
-            "disk are free. Raise callbacks.feature_cache.budget_gb, name a larger disk by paths.cache=FOLDER"
-            f"{', or halve the space by callbacks.feature_cache.dtype=bf16' if store.key.dtype == 'fp32' else ''}."
-        )
-    _remove(chosen)
+    with ExitStack() as claims:
+        for folder in stores(store.root):
+            own = folder == store.folder
+            found = list(entries(folder))
+            in_all += sum(entry.size for entry in found)
+            if store.used_by_others() if own else not claim(folder, claims):
+                continue
+            removable += [entry for entry in found if not (own and entry.path.name.partition(".")[0] in keep)]
+        excess = max(in_all + needed - budget, needed - free_on_disk)
+        if excess <= 0:
+            return 0
+        chosen, freed = [], 0
+        for entry in sorted(removable, key=lambda entry: entry.used):
+            if freed >= excess:
+                break
+            chosen.append(entry)
+            freed += entry.size
+        if freed < excess:
+            halve = ", or halve the space by callbacks.feature_cache.dtype=bf16" if store.key.dtype == "fp32" else ""
+            raise CacheError(
+                f"The feature cache in {store.root} needs {needed / GB:.2f} GB more, but has no room: the budget is "
+                f"{budget / GB:g} GB, {(in_all - freed) / GB:.2f} GB are in use, and {free_on_disk / GB:.1f} GB of the "
+                "disk are free. Raise callbacks.feature_cache.budget_gb, name a larger disk by paths.cache=FOLDER"
+                f"{halve}."
+            )
+        _remove(chosen)
     return freed
 
 
