@@ -192,6 +192,35 @@ def test_another_mask_rule_reads_masks_anew_and_encodes_nothing(tiny_model, inde
     assert strict[1].mask.sum() == 0 < released[1].mask.sum()
 
 
+def test_the_two_readings_of_a_turned_photo_are_kept_apart(tiny_model, index, options):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(index.test[0].image).save(index.test[0].image, exif=exif)
+    (viewer, _), (released, count) = (
+        cached(tiny_model, replace(index, orientation=reading), options) for reading in ("viewer", "released")
+    )
+    assert count == EncoderCount(6, 0)
+    assert not torch.equal(viewer[0].features[1], released[0].features[1])
+    again, count = cached(tiny_model, index, options)
+    assert count == EncoderCount(0, 6)
+    assert torch.equal(again[0].features[1], viewer[0].features[1])
+
+
+def test_a_mask_in_several_files_is_their_union_and_changes_with_any_of_them(tiny_model, index, options):
+    sample = index.test[1]
+    folder = sample.image.with_suffix("")
+    folder.mkdir()
+    sample.mask.rename(folder / "0.png")
+    second = np.zeros((40, 40), np.uint8)
+    several = replace(index, test=(replace(sample, mask=folder),))
+    areas = []
+    for rows in (0, 4, 8):
+        second[30 : 30 + rows] = 200
+        Image.fromarray(second).save(folder / "1.png")
+        areas.append(cached(tiny_model, several, options)[0][0].mask.sum())
+    assert areas[0] < areas[1] < areas[2]
+
+
 def test_a_dataset_without_masks_has_none_in_the_cache(tiny_model, index, options):
     assert cached(tiny_model, replace(index, has_masks=False), options)[0][1].mask is None
 

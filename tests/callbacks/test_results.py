@@ -11,6 +11,7 @@ from cops_lightning.callbacks.evaluation import LogEvaluation
 from cops_lightning.callbacks.heat_maps import HeatMaps
 from cops_lightning.callbacks.results import SCORE_COLUMNS, Results
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.report.tables import read_results
 from tiny import quiet_trainer
 
@@ -84,6 +85,14 @@ def test_heat_maps_are_a_third_of_normal_images_beside_a_sheet(module, tiles, tm
     assert len(drawn) == 6
     assert sum("good" in name for name in drawn) == 2
     assert (tmp_path / "heatmaps" / "tiles.png").is_file()
+
+
+def test_heat_maps_lie_in_the_run_whatever_a_dataset_calls_itself(module, tiles, tmp_path):
+    data = Folder(load_index(tiles).renamed("../../../outside"))
+    quiet_trainer(tmp_path / "a/b/run", callbacks=[HeatMaps(count=3)]).test(module, datamodule=data, verbose=False)
+    drawn = list(tmp_path.rglob("*.png"))
+    assert len(drawn) == 4
+    assert all(path.is_relative_to(tmp_path / "a/b/run/heatmaps") for path in drawn)
 
 
 def test_no_heat_map_is_drawn_where_none_is_wanted(module, tiles, tmp_path):

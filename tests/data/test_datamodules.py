@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import albumentations
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
@@ -27,9 +28,10 @@ from cops_lightning.data.datamodules import (
     held_out,
     thinned,
 )
+from cops_lightning.data.protocol import categories_of, require_unseen
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.samplers import EpochShuffle
-from data.conftest import MakeTree
+from data.conftest import MakeTree, write_image
 
 # Lightning advises more worker processes, which images of 4 x 4 pixels do not need, and uses what torch will remove.
 pytestmark = pytest.mark.filterwarnings(
@@ -379,6 +381,35 @@ def test_categories_of_the_whole_restrict_the_targets_alone(make_tree: MakeTree)
 def test_a_target_that_occurs_twice_is_refused(parts: Path):
     with pytest.raises(ConfigError, match="targets holds parts twice"):
         CopsDataModule(None, [Folder(parts), Folder(parts)]).find()
+
+
+def parts_of(root: Path, value: int) -> Folder:
+    """A folder called parts, of images that are all of one grey value; equal values make equal datasets."""
+    for number, place in enumerate(places("nut", 2, 2)):
+        write_image(root / "parts" / place, np.full((4, 4), value + number, np.uint8))
+    return Folder(root / "parts")
+
+
+def test_different_datasets_of_one_name_are_told_apart_by_their_content(tmp_path: Path):
+    auxiliary, *targets = (parts_of(tmp_path / site, value) for site, value in (("a", 0), ("b", 100), ("c", 200)))
+    whole = CopsDataModule(auxiliary, targets)
+    whole.find()
+    names = ["parts", *(f"parts-{target.targets[0].fingerprint()[:8]}" for target in targets)]
+    assert len(set(names)) == 3
+    assert [whole.auxiliary.name, *(target.name for target in whole.targets)] == names
+    for target in whole.targets:
+        assert {sample.dataset for sample in target.test} == {target.name}
+        assert all(sample.key.startswith(f"{target.name}/nut/nut/test/") for sample in target.test)
+    tested = [(target.name, target.test) for target in whole.targets]
+    require_unseen(tested, categories_of(whole.auxiliary.test), whole.auxiliary.test)
+
+
+def test_a_copy_of_what_is_trained_on_keeps_its_name_and_is_refused(tmp_path: Path):
+    whole = CopsDataModule(parts_of(tmp_path / "a", 0), [parts_of(tmp_path / "b", 0)])
+    whole.find()
+    (target,) = whole.targets
+    with pytest.raises(ProtocolError, match="parts is not zero-shot: its categories parts/nut were trained on"):
+        require_unseen([(target.name, target.test)], categories_of(whole.auxiliary.test))
 
 
 def test_training_without_an_auxiliary_dataset_is_refused():

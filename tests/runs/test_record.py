@@ -5,6 +5,8 @@ import json
 import pytest
 
 from cops_lightning.data.datamodules import Folder
+from cops_lightning.data.readers.index_file import read_index
+from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.models.module import EncoderCount
 from cops_lightning.report.tables import Run
 from cops_lightning.runs.record import RunRecord
@@ -41,6 +43,18 @@ def test_it_names_data_backbone_and_what_the_encoder_saw(tmp_path, parts, tiny_m
     assert (tmp_path / auxiliary["manifest"]).read_text().count("bolt/test") >= 8
     assert found["backbone"]["fingerprint"] == tiny_model.backbone.record.fingerprint
     assert found["image_encoder"] == {"images_encoded": 16, "images_from_cache": 2}
+
+
+@pytest.mark.parametrize("name", ["../../../outside", "/tmp/outside", "nul", "a\\b", "n" * 200])
+def test_the_manifest_lies_in_the_run_whatever_a_dataset_calls_itself(tmp_path, parts, name):
+    run = tmp_path / "a" / "b" / "run"
+    record = RunRecord(run, CONFIG, RUN)
+    record.add_data("target", load_index(parts).renamed(name))
+    (target,) = read(run)["data"]
+    assert target["name"] == name
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(written) == sorted([run / "run.json", run / target["manifest"]])
+    assert read_index(run / target["manifest"]).name == name
 
 
 @pytest.mark.parametrize("status", ["done", "failed"])

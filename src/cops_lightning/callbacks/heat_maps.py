@@ -1,6 +1,7 @@
 """Heat maps of the tested images, as pictures in the run folder."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.names import file_name
 from cops_lightning.core.types import category_key
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.dataset import AnomalyDataset
-from cops_lightning.data.readers.images import read_image
+from cops_lightning.data.readers.images import Orientation, read_image
 from cops_lightning.models.module import CopsModule, ScoredImage
 from cops_lightning.report.figures import Example, choose_examples, save_contact_sheet, save_heat_map
 
@@ -56,7 +58,7 @@ class HeatMaps(RunCallback, Callback):
         if not trainer.is_global_zero or self.count == 0 or not isinstance(data, AnomalyDataModule):
             return
         for target, scored in zip(data.targets, images, strict=True):
-            folder = self.drawn(trainer) / target.name
+            folder = self.drawn(trainer) / file_name(target.name)
             try:
                 self.examples[target.name] = self._draw(folder, data.dataset(target), scored, pl_module)
             except Exception:
@@ -73,17 +75,19 @@ class HeatMaps(RunCallback, Callback):
         normal = self.count // 3
         chosen = choose_examples([bool(image.sample.anomalous) for image in images], normal, self.count - normal)
         # The ground truth that is shown is the one that was scored: the same threshold and size.
-        examples = [_example(images[i], dataset[i].mask, module) for i in chosen]
+        examples = [_example(images[i], dataset[i].mask, dataset.preprocess.orientation, module) for i in chosen]
         low, high = self.scale
+        flat = Counter(example.name.replace("/", "_") for example in examples)
         for example in examples:
-            save_heat_map(folder / f"{example.name.replace('/', '_')}.png", example, low, high)
-        save_contact_sheet(folder.with_name(f"{folder.name}.png"), examples, folder.name, low, high)
+            name = example.name.replace("/", "_")
+            save_heat_map(folder / f"{file_name(name if flat[name] == 1 else example.name)}.png", example, low, high)
+        save_contact_sheet(folder.with_name(f"{folder.name}.png"), examples, dataset.name, low, high)
         return examples
 
 
-def _example(image: ScoredImage, mask: Tensor | None, module: CopsModule) -> Example:
+def _example(image: ScoredImage, mask: Tensor | None, orientation: Orientation, module: CopsModule) -> Example:
     sample = image.sample
-    shown = read_image(sample.image)
+    shown = read_image(sample.image, orientation)
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     with torch.no_grad():
         pixels = module.model.expand(image.patches[None])[0].numpy()

@@ -66,6 +66,13 @@ class FileHashes:
         known |= {path: digest for path, (_, digest, _) in new.items()}
         return [known[path] for path in paths]
 
+    def found(self, paths: Sequence[Path]) -> list[str]:
+        """`of`, where a memory that cannot be used costs time alone."""
+        try:
+            return self.of(paths) if paths else []
+        except CacheError:
+            return [self._hash(path)[1] for path in paths]
+
     def _connect(self) -> sqlite3.Connection:
         try:
             self.database.parent.mkdir(parents=True, exist_ok=True)
@@ -131,8 +138,4 @@ def sha256_of(path: Path, error: type[CopsError] = DatasetError) -> str:
 
     Raises `error` where the file cannot be read, naming it.
     """
-    hashes = FileHashes(cache_folder() / DATABASE, hashlib.sha256, error)
-    try:
-        return hashes.of([path])[0]
-    except CacheError:  # a memory that cannot be used costs time alone
-        return hashes._hash(path.absolute())[1]
+    return FileHashes(cache_folder() / DATABASE, hashlib.sha256, error).found([path])[0]

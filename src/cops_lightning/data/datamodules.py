@@ -444,10 +444,7 @@ class CopsDataModule(AnomalyDataModule):
         auxiliary = None if self.auxiliary_module is None else self.auxiliary_module.auxiliary
         if auxiliary is not None:
             auxiliary = thinned(auxiliary, self.limit)
-        targets = [target for member in self.target_modules for target in member.targets]
-        names = [target.name for target in targets]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError(f"targets holds {', '.join(twice)} twice; name each dataset once.")
+        targets = told_apart(auxiliary, [target for member in self.target_modules for target in member.targets])
         if self.categories is not None:
             targets = only(targets, self.categories)
         return auxiliary, [thinned(target, self.limit) for target in targets]
@@ -503,6 +500,27 @@ class NoLoaders(CombinedLoader):
     @flattened.setter
     def flattened(self, flattened: list[Any]) -> None:
         """Lightning sets the loaders again, once it has looked at each of them."""
+
+
+def told_apart(auxiliary: DatasetIndex | None, targets: Sequence[DatasetIndex]) -> list[DatasetIndex]:
+    """The targets, each of another name: one that is called as another dataset before it gets its fingerprint added.
+
+    A target with images of the auxiliary dataset of its name is that dataset, and keeps the name. Raises ConfigError
+    where a dataset is among the targets twice.
+    """
+    known: dict[str, list[DatasetIndex]] = {}
+    if auxiliary is not None:
+        known[auxiliary.name.casefold()] = [auxiliary]
+    named = []
+    for target in targets:
+        others = known.setdefault(target.name.casefold(), [])
+        same = next((other for other in others if other is target or other.shares_images(target)), None)
+        if same is not None and same is not auxiliary:
+            raise ConfigError(f"targets holds {target.name} twice; name each dataset once.")
+        others.append(target)
+        is_new = same is None and len(others) > 1
+        named.append(target.renamed(f"{target.name}-{target.fingerprint()[:8]}") if is_new else target)
+    return named
 
 
 def thinned(index: DatasetIndex, limit: int | None) -> DatasetIndex:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.core.files import RECORD, RESULTS, digest, replacing
+from cops_lightning.core.names import file_name
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.index_file import write_index
 from cops_lightning.models.module import EncoderCount
@@ -77,7 +78,7 @@ class RunRecord:
         """
         if not self._written:
             return
-        manifest = self.path.parent / "manifests" / f"{index.name}.jsonl"
+        manifest = self.path.parent / "manifests" / f"{file_name(index.name)}.jsonl"
         fingerprint = write_index(index, manifest)
         counts = {
             category: {split: {"normal": normal, "anomalous": anomalous} for split, (normal, anomalous) in of.items()}

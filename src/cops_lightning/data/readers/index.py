@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from operator import eq
 from pathlib import Path
 
 from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.files import cache_folder
+from cops_lightning.core.hashes import DATABASE, FileHashes
 from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.types import MEAN, Sample, category_key
 from cops_lightning.data.readers.images import Orientation, mask_files
@@ -16,6 +20,8 @@ from cops_lightning.data.readers.layouts import Entry
 from cops_lightning.data.readers.spec import BlankMask
 
 LONGEST = 200  # characters of the name of a dataset, a category or a defect
+# Control characters, and halves of a character other than those that stand for bytes of a name that is not UTF-8.
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]").match
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,23 @@ class DatasetIndex:
                 lines.append([self.relative(path), str(_size(path)), *part])
         return hashlib.blake2b(json.dumps(sorted(lines)).encode(), digest_size=16).hexdigest()
 
+    def shares_images(self, other: "DatasetIndex") -> bool:
+        """Whether an image of equal content has one place in both."""
+        places = {self.relative(sample.image): sample.image for sample in self.train + self.test}
+        pairs = [(places.get(other.relative(sample.image)), sample.image) for sample in other.train + other.test]
+        alike = [(own, theirs) for own, theirs in pairs if own is not None and _size(own) == _size(theirs)]
+        memory = FileHashes(cache_folder() / DATABASE)
+        return any(map(eq, *(memory.found([pair[side] for pair in alike]) for side in (0, 1))))
+
+    def renamed(self, name: str) -> "DatasetIndex":
+        """The same dataset under another name."""
+        old, new = (category_key(text, "") for text in (self.name, name))
+        train, test = (
+            tuple(replace(sample, dataset=name, key=new + sample.key.removeprefix(old)) for sample in part)
+            for part in (self.train, self.test)
+        )
+        return replace(self, name=name, train=train, test=test)
+
     def relative(self, path: Path) -> str:
         """A path of the dataset as seen from its root, with slashes; as it is where it lies outside."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
@@ -101,7 +124,7 @@ def make_samples(name: str, root: Path, entries: Iterable[Entry]) -> list[Sample
         if not known.issuperset(words := (name, entry.category, entry.defect)):
             known.update(words)
             for word in words:
-                if not word.strip() or len(word) > LONGEST or any(ord(c) < 32 or ord(c) == 127 for c in word):
+                if not word.strip() or len(word) > LONGEST or any(map(_UNSHOWN, word)):
                     raise DatasetError(
                         f"{name} in {root} has a name that is empty, longer than {LONGEST} characters or not "
                         f"printable: '{word}', of {entry.image}. Rename it."

@@ -256,6 +256,8 @@ def _text(value: object) -> str:
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The rows of a table with their line numbers, read one by one."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")
         with path.open(encoding="utf-8-sig", newline="") as lines:
             yield from _json_lines(path, lines) if "json" in path.suffix.lower() else _csv_lines(path, lines)
     except (OSError, UnicodeError, csv.Error) as error:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cops_lightning.core.errors import CacheError, DatasetError
+from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.files import cache_folder
 from cops_lightning.core.hashes import DATABASE, FileHashes, Stamp
 from cops_lightning.core.types import Sample
@@ -118,12 +118,7 @@ def require_marked(index: DatasetIndex, rule: MaskThreshold = "dataset") -> Data
 def _summaries(samples: Sequence[Sample]) -> list[list[_Summary]]:
     """What the masks hold, of each sample's file or files."""
     files = [mask_files(sample.mask) for sample in samples if sample.mask is not None]
-    listed = [file for own in files for file in own]
-    memory = _Summaries(cache_folder() / DATABASE)
-    try:
-        texts = memory.of(listed) if listed else []
-    except CacheError:  # a memory that cannot be used costs time alone
-        texts = [memory._hash(file)[1] for file in listed]
+    texts = _Summaries(cache_folder() / DATABASE).found([file for own in files for file in own])
     found = iter(
         _Summary(int(largest), lossy == "1", classes == "1") for largest, lossy, classes in map(str.split, texts)
     )
