@@ -16,7 +16,7 @@ from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Sample
 from cops_lightning.data.datamodules import CopsDataModule, Folder
 from cops_lightning.data.readers.index import DatasetIndex
-from cops_lightning.features import GB
+from cops_lightning.features import FOLDER, GB, FeatureStore, prune
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsModule, EncoderCount
 from released import released_cops
@@ -262,6 +262,23 @@ def test_augmentation_turns_the_cache_off_for_training_and_says_so(model_of, ind
     module, _ = run(model_of(), index, target, options, tmp_path, augment=lambda image, mask: locals())
     assert "Training images are augmented" in caplog.text
     assert module.count == EncoderCount(2 * 6 + 6, 0)
+
+
+def test_pruning_while_a_run_encodes_gives_back_nothing_that_it_counts_on(
+    model_of, index, options, tmp_path, monkeypatch
+):
+    pruned, write, touch = [], FeatureStore.write, FeatureStore.touch
+
+    def prune_all(*_) -> None:
+        pruned.append(prune(options.folder / FOLDER, everything=True))
+
+    monkeypatch.setattr(FeatureStore, "write", lambda *a: prune_all(write(*a)))
+    monkeypatch.setattr(FeatureStore, "touch", lambda *a: prune_all(touch(*a)))
+    module, _ = run(model_of(), index, make_index(tmp_path, "tiles", seed=1), options, tmp_path)
+    assert module.count == EncoderCount(12, 0)
+    assert len(pruned) == 12 + 2
+    assert {(found.files, len(found.spared)) for found in pruned} == {(0, 1)}
+    assert prune(options.folder / FOLDER, everything=True).files > 12, "once it is over, all may go"
 
 
 def test_damage_is_found_when_read_and_healed_by_the_next_run(tiny_model, index, options):

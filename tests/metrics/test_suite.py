@@ -1,4 +1,5 @@
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,15 @@ def test_an_image_seen_again_counts_once():
     assert evaluate(images(), take(images(), [3, 3, 0])) == evaluate(images())
 
 
+@pytest.mark.parametrize("name", ["", "a\0b", "bolt\0", "a\nb", '"', "caf\udce9", "\u2028"])
+def test_a_category_is_called_what_it_is_called(name):
+    batch = images()
+    batch["categories"] = [name if category == "nut" else category for category in batch["categories"]]
+    batch["keys"] = [f"{name}/{key}" for key in batch["keys"]]
+    renamed = {replace(row, category=name) if row.category == "nut" else row for row in evaluate(images())}
+    assert set(evaluate(batch)) == renamed
+
+
 def test_images_without_keys_all_count():
     batch = images() | {"keys": None}
     rows = evaluate(batch, batch)
@@ -177,7 +187,7 @@ def test_an_image_takes_its_scores_and_a_bit_per_pixel():
     suite = MetricSuite("parts", expand)
     suite.update(**images())
     kept = sum(part.numel() * part.element_size() for state in suite.metric_state.values() for part in state)
-    names = sum(len(category) + 1 for category in images()["categories"])
+    names = sum(len(f'"{category}"\n') for category in images()["categories"])
     assert kept == N * (4 * GRID**2 + SIDE**2 // 8 + 8 + 8 + 1 + 1) + names  # + image score, key, label, has mask
 
 

@@ -1,4 +1,5 @@
 import io
+import random
 
 import pytest
 from hypothesis import given
@@ -70,6 +71,28 @@ def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path):
         write_results(path, rows())
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_damaged_file_gives_rows_or_one_sentence(tmp_path):
+    path, draw = tmp_path / "results.csv", random.Random(0)
+    write_results(path, [ResultRow(RUN, measured(0.1 * number, category=f"c{number}")) for number in range(6)])
+    whole = path.read_bytes()
+    for _ in range(400):
+        damaged = bytearray(whole)
+        if draw.random() < 0.2:
+            damaged[draw.randrange(len(whole)) :] = draw.randbytes(draw.randrange(9))
+        for _ in range(draw.randrange(3)):
+            at = draw.randrange(len(damaged) + 1)
+            damaged[at : at + 1] = draw.choice([b"\0", b"\xff", b'"', b",", b"\n", b"\r", bytes([draw.randrange(256)])])
+        path.write_bytes(damaged)
+        try:
+            read_results(path)
+        except CopsError as error:
+            found = str(error)
+        else:
+            continue
+        assert found.startswith(str(path))
+        assert "\n" not in found
 
 
 def test_a_further_column_is_ignored(tmp_path):

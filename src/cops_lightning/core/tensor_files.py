@@ -33,7 +33,7 @@ def read_tensors(path: Path, error: type[CopsError]) -> dict[str, Any]:
     """
     way_out = (
         "Expected tensors and plain values saved by torch.save, safetensors, or a TorchScript archive of weights; if "
-        "the file is damaged, get it anew or go back to an earlier one."
+        "the file is damaged, get it anew, go back to an earlier one, or remove it and train again."
     )
     with told(error, f"{path} cannot be read as weights", way_out):
         if not path.is_file():
@@ -88,7 +88,10 @@ def names_of(content: Mapping[str, Any]) -> str:
 
 def require_whole(path: Path, error: type[CopsError]) -> None:
     """Compare the checksums of a file saved by torch.save. Raises `error` where one is another."""
-    with told(error, f"{path} is not what was written", "Go back to an earlier one."), zipfile.ZipFile(path) as archive:
+    with (
+        told(error, f"{path} is not what was written", "Go back to an earlier one, or remove it and train again."),
+        zipfile.ZipFile(path) as archive,
+    ):
         _require_whole(archive, path)
 
 

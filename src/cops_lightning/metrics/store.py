@@ -1,6 +1,7 @@
 """What is kept of each evaluated image, and how several processes put theirs together."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ _STATES = {
     "masked": torch.bool,
     "anomalous": torch.bool,
     "keys": torch.int64,
-    "categories": torch.uint8,  # UTF-8, each name ended by a zero byte
+    "categories": torch.uint8,  # each name as JSON on a line of its own, whatever it holds
 }
 
 
@@ -57,8 +58,9 @@ class StoredImages:
 
     def by_category(self) -> Iterator[tuple[str, "StoredImages"]]:
         """The images of each category, categories in alphabetical order."""
-        for category in np.unique(self.categories).tolist():
-            yield category, self.only(np.flatnonzero(self.categories == category))
+        names, places = np.unique(self.categories, return_inverse=True)
+        for place, category in enumerate(names.tolist()):
+            yield category, self.only(np.flatnonzero(places == place))
 
 
 class ImageStore(Metric):
@@ -119,7 +121,7 @@ class ImageStore(Metric):
         self._append("patch_scores", patch_scores)
         self._append("anomalous", labels.cpu() == 1)
         self._append("keys", torch.tensor([_UNKEYED] * n if keys is None else [_hash(key) for key in keys]))
-        names = b"".join(category.encode() + b"\0" for category in categories)
+        names = "".join(json.dumps(category) + "\n" for category in categories).encode()
         self._append("categories", torch.tensor(list(names)))
 
     def images(self) -> StoredImages:
@@ -141,7 +143,8 @@ class ImageStore(Metric):
             masks=states["masks"].numpy().reshape((masked.sum(), -1) if masked.any() else (0, 0)),
             masked=masked,
             anomalous=states["anomalous"].numpy(),
-            categories=np.array(bytes(states["categories"].numpy()).decode().split("\0")[:-1]),
+            # Objects, as texts of NumPy's own lose zeros at their end.
+            categories=np.array(list(map(json.loads, bytes(states["categories"].numpy()).splitlines())), dtype=object),
         ).only(kept)
 
     def _append(self, name: str, values: Tensor) -> None:
@@ -163,7 +166,7 @@ def _distinct(keys: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " kept"]:
 
 def _hash(key: str) -> int:
     """63 bits of a key: among 10,000 images, two collide with a probability of 5e-12."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=8).digest(), "big") >> 1
 
 
 def _gather(state: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cops_lightning.core.errors import CopsError
+from cops_lightning.core.errors import CopsError, excerpt, told
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import MEAN, Level, MetricRow
 from cops_lightning.report.metric_names import METRICS, NAMES, Metric, metric_name
@@ -80,13 +80,15 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
 
     Raises CopsError if the file is absent, lacks a column, or holds a cell that its column does not allow.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            head = next(reader, [])
-            lines = [(reader.line_num, cells) for cells in reader if cells]
-    except FileNotFoundError:
-        raise CopsError(f"{path} does not exist. Evaluate first, or give the path of a results.csv.") from None
+    if not path.is_file():
+        raise CopsError(f"{path} does not exist. Evaluate first, or give the path of a results.csv.")
+    with (
+        told(CopsError, f"{path} cannot be read", "Expected the results.csv of a run; score again if it is damaged."),
+        path.open(newline="", encoding="utf-8") as file,
+    ):
+        reader = csv.reader(file)
+        head = next(reader, [])
+        lines = [(reader.line_num, cells) for cells in reader if cells]
     missing = [column for column in COLUMNS if column not in head]
     if missing:
         raise CopsError(
@@ -103,7 +105,7 @@ def _cells(path: Path, lines: Iterable[tuple[int, list[str]]], place: int, colum
             yield parse(cells[place])
         except (ValueError, IndexError):
             cell = cells[place] if place < len(cells) else None
-            raise CopsError(f"{path}, line {number}: {column} is {cell!r}, expected {expected}.") from None
+            raise CopsError(f"{path}, line {number}: {column} is {excerpt(repr(cell))}, expected {expected}.") from None
 
 
 def summary_table(rows: Iterable[MetricRow], title: str) -> Table:
