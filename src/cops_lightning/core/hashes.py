@@ -18,6 +18,7 @@ from cops_lightning.core.files import cache_folder
 
 DATABASE = "hashes.sqlite"
 BLOCK = 2**20
+AT_ONCE = 500  # rows that are asked for
 # A file system's clock ticks coarsely: what changed so shortly ago may change again without a trace.
 SETTLED_NS = 2 * 10**9
 TABLE = """CREATE TABLE IF NOT EXISTS contents (
@@ -81,13 +82,17 @@ class FileHashes:
         return sqlite3.connect(self.database, timeout=60)
 
     def _known(self, connection: sqlite3.Connection, stamps: dict[Path, Stamp]) -> dict[Path, str]:
-        found = {}
-        for path, stamp in stamps.items():
-            key = (os.fsencode(os.path.abspath(path)), self.kind)
-            row = connection.execute("SELECT * FROM contents WHERE path = ? AND kind = ?", key).fetchone()
-            if row is not None and row == _checked(*key, *stamp, row[6]):
-                found[path] = row[6]
-        return found
+        keys = [os.fsencode(os.path.abspath(path)) for path in stamps]
+        rows: dict[bytes, tuple[Any, ...]] = {}
+        for start in range(0, len(keys), AT_ONCE):
+            asked = keys[start : start + AT_ONCE]
+            query = f"SELECT * FROM contents WHERE kind = ? AND path IN ({', '.join('?' * len(asked))})"
+            rows |= {row[0]: row for row in connection.execute(query, (self.kind, *asked))}
+        return {
+            path: row[6]
+            for key, (path, stamp) in zip(keys, stamps.items(), strict=True)
+            if (row := rows.get(key)) is not None and row == _checked(key, self.kind, *stamp, row[6])
+        }
 
     def _stamp(self, path: Path) -> Stamp:
         try:

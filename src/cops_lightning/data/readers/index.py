@@ -111,7 +111,7 @@ class DatasetIndex:
 
     def relative(self, path: Path) -> str:
         """A path of the dataset as seen from its root, with slashes; as it is where it lies outside."""
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
+        return path.as_posix().removeprefix(f"{self.root.as_posix().rstrip('/')}/")
 
 
 def make_samples(name: str, root: Path, entries: Iterable[Entry]) -> list[Sample]:

@@ -65,14 +65,15 @@ def examined(index: DatasetIndex, rule: MaskThreshold = "dataset") -> tuple[Data
     meaning = index.blank_masks
     samples = index.test + index.train if meaning == "normal" else index.test
     masked = [sample for sample in samples if sample.anomalous and sample.mask is not None] if index.has_masks else []
-    marking = {
-        sample: [part for part in parts if part.marks] for sample, parts in zip(masked, _summaries(masked), strict=True)
-    }
+    marking = [
+        (sample, [part for part in parts if part.marks])
+        for sample, parts in zip(masked, _summaries(masked), strict=True)
+    ]
     problems, notes = list[str](), list(index.notes)
     threshold = 0 if rule == "released" else index.mask_threshold
     if threshold is None:
-        low = [sample for sample, parts in marking.items() if any(part.is_low for part in parts)]
-        high = [sample for sample, parts in marking.items() if parts and not any(part.is_low for part in parts)]
+        low = [sample for sample, parts in marking if any(part.is_low for part in parts)]
+        high = [sample for sample, parts in marking if parts and not any(part.is_low for part in parts)]
         threshold = 0 if low else 127
         if low and high:
             problems.append(
@@ -80,13 +81,13 @@ def examined(index: DatasetIndex, rule: MaskThreshold = "dataset") -> tuple[Data
                 f"{low[0].mask}; those of {len(high)} by values above, first {high[0].mask}. {_THRESHOLD_CURE}"
             )
     above = threshold
-    faint = [sample for sample, parts in marking.items() if parts and all(part.largest <= above for part in parts)]
+    faint = [sample for sample, parts in marking if parts and all(part.largest <= above for part in parts)]
     if faint:
         problems.append(
             f"masks that mark only by values up to {threshold}, where those above are anomalous: {len(faint)} of "
             f"{len(masked)}, first {faint[0].mask}. {_THRESHOLD_CURE}"
         )
-    blank = [sample for sample, parts in marking.items() if not parts]
+    blank = [sample for sample, parts in marking if not parts]
     if blank and (meaning == "error" or len(blank) == len(masked)):
         problems.append(
             f"masks without a marked pixel, of images that are taken for anomalous: {len(blank)} of {len(masked)}, "
