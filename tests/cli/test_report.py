@@ -335,23 +335,21 @@ def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, call
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_studies_without_a_difference_seldom_find_one_on_the_console(share, tmp_path, call_main):
-    # 40 studies: at a true rate of .05 the binomial standard error is .034. `share` of the variance over seeds is
-    # common to all targets; a test that takes targets for independent finds something in .44 of them at .5.
-    rng, studies, found = np.random.default_rng(0), 40, 0
+def test_studies_without_a_difference_seldom_find_one_on_the_console(tmp_path, call_main):
+    # 20 studies: at a true rate of .05 the binomial standard error is .049. Half of the variance over seeds is common
+    # to all targets; a test that takes targets for independent finds something in .44 of them.
+    rng, studies, found = np.random.default_rng(0), 20, 0
     for number in range(studies):
-        root = tmp_path / str(number)
         for variant in ("cops", "other"):
             of_targets = rng.normal(0, 0.003, len(TARGETS))
             for seed in range(5):
-                luck = rng.normal(0, np.sqrt(share) * 0.01) + rng.normal(0, np.sqrt(1 - share) * 0.01, len(TARGETS))
+                luck = rng.normal(0, np.sqrt(0.5) * 0.01) + rng.normal(0, np.sqrt(0.5) * 0.01, len(TARGETS))
                 values = {target: 0.8 + x for target, x in zip(TARGETS, of_targets + luck, strict=True)}
-                write_run(root / f"{variant}{seed}", values, variant, seed)
+                write_run(tmp_path / str(number) / f"{variant}{seed}", values, variant, seed)
         printed = call_main("cops-report", str(number), "--metric", "image/auroc", cwd=tmp_path).stdout
         verdict = re.search(r"- cops - other, image AUROC: (\w+),", printed).group(1)
         found += verdict in ("better", "worse")
-    assert found / studies <= 0.05 + 3 * 0.034
+    assert found / studies <= 0.05 + 3 * 0.049
 
 
 def test_help_teaches_by_example(call_main):

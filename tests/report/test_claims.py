@@ -260,7 +260,7 @@ def test_a_notebook_shows_the_verdict_and_names_are_escaped():
 # 250 studies a cell: at a true rate of .05 the binomial standard error is .014, so .05 + 3 x .014 bounds it at .0914;
 # the rule's own rates, from 100,000 simulated studies a cell, are .01 to .06.
 STUDIES, MOST = 250, 0.0914
-CELLS = [(8, 3), (12, 3), (6, 5), (8, 5), (13, 10)]
+CELLS = [(12, 3), (6, 5), (13, 10)]
 
 
 def rejections(difference=0.0, scope="new_datasets", **sizes):
@@ -273,9 +273,14 @@ def rejections(difference=0.0, scope="new_datasets", **sizes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unpaired", [False, True])
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8])
-@pytest.mark.parametrize(("n_datasets", "n_seeds"), CELLS)
+@pytest.mark.parametrize(
+    ("n_datasets", "n_seeds", "share", "unpaired"),
+    [
+        *((*cell, share, False) for cell in CELLS for share in (0.0, 0.5)),
+        *((12, 3, share, False) for share in (0.2, 0.8)),
+        *((12, 3, share, True) for share in (0.2, 0.8)),
+    ],
+)
 def test_studies_without_a_difference_seldom_find_one(n_datasets, n_seeds, share, unpaired):
     found, covered = rejections(n_datasets=n_datasets, n_seeds=n_seeds, share=share, unpaired=unpaired)
     assert found <= MOST
