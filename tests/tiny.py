@@ -36,6 +36,15 @@ def tiny_clip_state() -> dict[str, torch.Tensor]:
         return CLIP(**TINY).state_dict()
 
 
+@pytest.fixture(scope="session")
+def wordy_clip_state() -> dict[str, torch.Tensor]:
+    """The same with CLIP's whole vocabulary and four layers in either tower: prompts can be spelt for it."""
+    vision, text = {**TINY["vision_cfg"], "layers": 4}, {**TINY["text_cfg"], "vocab_size": 49408}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return CLIP(**{**TINY, "vision_cfg": vision, "text_cfg": text}).state_dict()
+
+
 @pytest.fixture
 def tiny_model(tiny_clip_state: dict[str, torch.Tensor]) -> CoPS:
     """CoPS with fresh weights over the tiny CLIP, for images of 48 px (a 6 x 6 patch grid)."""

@@ -22,7 +22,7 @@ from torchmetrics import Metric
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.types import Features
 from cops_lightning.data.datamodules import AnomalyDataModule, CopsDataModule
-from cops_lightning.models.anomaly_map import Scores
+from cops_lightning.models.anomaly_map import Scores, pool_neighbours
 from cops_lightning.models.detector import FeatureDetector
 
 
@@ -38,8 +38,12 @@ class OddPatch(FeatureDetector):
     """
 
     def __init__(self, backbone: FrozenClip, worst: int = 1, pool: int = 1) -> None:
-        super().__init__(backbone, pool=pool)
-        self.worst = worst
+        super().__init__(backbone)
+        self.worst, self.pool = worst, pool
+
+    def prepared(self, raw: Features) -> Features:
+        """The backbone's features, patches averaged over their neighbourhood."""
+        return Features(raw.image, pool_neighbours(raw.patches, self.pool))
 
     def score_features(
         self, features: Features, *, names: Sequence[str], categories: Sequence[str] | None = None

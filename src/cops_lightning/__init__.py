@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from cops_lightning.data.dataset import preprocess
     from cops_lightning.demo.datamodules import Rendered
+    from cops_lightning.models.anomalyclip.model import AnomalyCLIP
     from cops_lightning.models.cops.model import CoPS
     from cops_lightning.models.detector import Detector
     from cops_lightning.models.load import load
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 # Where public names are that are not among the data modules.
 _HOMES = {
     "Rendered": "cops_lightning.demo.datamodules",
+    "AnomalyCLIP": "cops_lightning.models.anomalyclip.model",
     "CoPS": "cops_lightning.models.cops.model",
     "CopsModule": "cops_lightning.models.module",
     "Detector": "cops_lightning.models.detector",
@@ -56,6 +58,7 @@ __all__ = [
     "BTAD",
     "ISIC",
     "MPDD",
+    "AnomalyCLIP",
     "AnomalyDataModule",
     "Br35H",
     "BrainMRI",

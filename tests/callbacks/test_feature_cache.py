@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
 from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
+from cops_lightning.clip.request import DEFAULT, FeatureRequest
 from cops_lightning.core.errors import CacheError, DatasetError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Sample
@@ -145,16 +146,39 @@ def test_equal_files_are_encoded_once(tiny_model, index, options):
     assert (len(dataset), count) == (12, EncoderCount(6, 0))
 
 
-def test_an_interrupted_build_goes_on_with_what_is_missing(tiny_model, index, options, monkeypatch):
-    encode, calls = tiny_model.backbone.encode_image, []
+def test_two_detectors_features_come_of_one_pass_and_each_is_served_its_own(tiny_model, index, options, monkeypatch):
+    encode, seen = tiny_model.backbone.encode_images, []
+    monkeypatch.setattr(
+        tiny_model.backbone, "encode_images", lambda images, asked: seen.append(len(images)) or encode(images, asked)
+    )
+    peer, count = FeatureRequest((2,), values_from=1), EncoderCount()
+    both = FeatureCache(options, tiny_model.backbone, 48, CPU, [DEFAULT, peer])
+    both.dataset(index, "dataset", count)
+    assert (sum(seen), count) == (6, EncoderCount(6, 0))
+    for request in (DEFAULT, peer):
+        count = EncoderCount()
+        cache = FeatureCache(options, tiny_model.backbone, 48, CPU, [request])
+        dataset = cache.dataset(index, "dataset", count)
+        assert count == EncoderCount(0, 6)
+        images = torch.stack([item.image for item in Folder(index, image_size=48).dataset(index)])
+        expected = encode(images, [request])[0]
+        for item, patches in zip(dataset, expected.patches, strict=True):
+            torch.testing.assert_close(item.features[1], patches, atol=1e-6, rtol=0)
+    other = FeatureCache(options, tiny_model.backbone, 48, CPU, [FeatureRequest((1,), values_from=1)])
+    other.dataset(index, "dataset", count := EncoderCount())
+    assert count == EncoderCount(6, 0), "another layer is another's"
 
-    def interrupted(images):
+
+def test_an_interrupted_build_goes_on_with_what_is_missing(tiny_model, index, options, monkeypatch):
+    encode, calls = tiny_model.backbone.encode_images, []
+
+    def interrupted(images, requests):
         calls.append(len(images))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return encode(images)
+        return encode(images, requests)
 
-    monkeypatch.setattr(tiny_model.backbone, "encode_image", interrupted)
+    monkeypatch.setattr(tiny_model.backbone, "encode_images", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cached(tiny_model, index, options)
     assert cached(tiny_model, index, options)[1] == EncoderCount(2, 4)
@@ -162,8 +186,8 @@ def test_an_interrupted_build_goes_on_with_what_is_missing(tiny_model, index, op
 
 def test_a_batch_that_was_cut_off_ends_with_the_bytes_of_one_that_was_not(tiny_model, index, options, monkeypatch):
     whole = [entry.features for entry in cached(tiny_model, index, options)[0]]
-    encode, seen = tiny_model.backbone.encode_image, []
-    monkeypatch.setattr(tiny_model.backbone, "encode_image", lambda images: seen.append(images) or encode(images))
+    encode, seen = tiny_model.backbone.encode_images, []
+    monkeypatch.setattr(tiny_model.backbone, "encode_images", lambda i, requests: seen.append(i) or encode(i, requests))
     dataset, _ = cached(tiny_model, index, options)
     dataset.store.path(dataset.names[3].image).unlink()
     again = [entry.features for entry in cached(tiny_model, index, options)[0]]

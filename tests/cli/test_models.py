@@ -47,6 +47,7 @@ def scores(folder) -> list[str]:
     ("choice", "variant", "absent"),
     [
         ("model=static_prompts", "static_prompts", ("t_n", "extractor.", "vae_")),
+        ("model=anomalyclip", "anomalyclip", ("t_n", "extractor.", "vae_")),
         ("ablation=without_deep_prompts", "without_deep_prompts", ("compound_prompts_text",)),
     ],
 )
@@ -65,6 +66,27 @@ def test_a_choice_names_its_variant_and_its_checkpoint_evaluates_to_the_same_sco
     assert result.returncode == 0, result.stderr
     assert variants(folder / "again") == {variant}
     assert scores(folder / "again") == scores(folder)
+
+    counts = [json.loads((run / "run.json").read_text())["image_encoder"] for run in (folder, folder / "again")]
+    assert counts[1] == {"images_encoded": 0, "images_from_cache": 6}, "what the training run kept is served"
+
+
+@pytest.mark.parametrize(("model", "preset"), [("cops", "visa"), ("anomalyclip", "anomalyclip")])
+def test_a_released_file_is_evaluated_to_the_scores_of_the_run_that_wrote_it(model, preset, here, run_command):
+    folder = here / f"{model}_released"
+    arguments = (f"model={model}", f"preset={preset}", *TRAINING)
+    assert run_command("cops-train", *arguments, f"hydra.run.dir={folder}", cwd=here).returncode == 0
+    released = folder / "checkpoints" / "released.pth"
+    given = ("auxiliary=visa", "backbone=tiny_random", "backbone.image_size=64", "targets=[tiles]", *QUIET)
+    result = run_command("cops-eval", f"checkpoint={released}", *given, f"hydra.run.dir={folder / 'again'}", cwd=here)
+    assert result.returncode == 0, result.stderr
+    assert scores(folder / "again") == scores(folder)
+
+
+@pytest.mark.parametrize(("model", "preset"), [("cops", "anomalyclip"), ("anomalyclip", "visa")])
+def test_the_preset_of_another_method_is_refused_before_anything_is_done(model, preset, here, run_command):
+    result = run_command("cops-train", f"model={model}", f"preset={preset}", *TRAINING, cwd=here)
+    assert "model.preset is a cops_lightning.models." in only_error(result)
 
 
 @pytest.mark.parametrize(

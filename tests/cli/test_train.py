@@ -222,7 +222,7 @@ def test_missing_clip_weights_are_one_sentence(trained, tmp_path, run_command):
 def test_a_wrong_checkpoint_says_what_it_holds(tmp_path, run_command):
     torch.save({"weights": torch.ones(1)}, tmp_path / "other.ckpt")
     result = run_command("cops-eval", f"checkpoint={tmp_path / 'other.ckpt'}", "targets=[mvtec]")
-    assert "is no CoPS checkpoint: its top-level keys are weights" in only_error(result)
+    assert "is no checkpoint: its top-level keys are weights" in only_error(result)
 
 
 def test_a_checkpoint_of_another_backbone_is_refused(trained, run_command):

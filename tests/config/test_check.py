@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge, Lt
 
-from cops_lightning.config.check import check
+from cops_lightning.config.check import check, check_node
 from cops_lightning.core.errors import ConfigError
 
 HERE = __name__
@@ -32,6 +32,10 @@ class Part:
     """A component within another."""
 
     size: int = 1
+
+
+class Finer(Part):
+    """A kind of that component."""
 
 
 class Open:
@@ -115,6 +119,18 @@ def test_what_it_does_not_take_is_said_with_its_key_and_the_nearest_known_one(gi
     import re
 
     assert re.search(said, sentence(node(**given)))
+
+
+@pytest.mark.parametrize(("target", "fits"), [("Part", True), ("Finer", True), ("Open", False)])
+def test_a_part_is_of_the_class_that_the_component_takes_or_refused(target, fits):
+    node = {"_target_": f"{HERE}.Engine", "rate": 1.0, "part": {"_target_": f"{HERE}.{target}"}}
+    if fits:
+        check_node("engine", node)
+    else:
+        with pytest.raises(
+            ConfigError, match=rf"engine.part is a {HERE}.Open, which .*Engine does not take.*{HERE}.Part"
+        ):
+            check_node("engine", node)
 
 
 def test_keys_at_the_top_are_checked_like_any_other():

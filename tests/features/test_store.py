@@ -1,6 +1,7 @@
 """What a store gives back is what was written, or an error; never anything else."""
 
 import errno
+import json
 import multiprocessing
 import os
 import shutil
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.types import DTYPES
 from cops_lightning.features import Entry, FeatureStore
+from cops_lightning.features.store import LAYOUT
 
 from .conftest import KEY, NAMES
 
@@ -26,6 +29,7 @@ CHANGES = {
     "preprocessing": 2,
     "precision": "bf16",
     "dtype": "bf16",
+    "patch_shape": (2, 3, 4),
 }
 
 
@@ -52,6 +56,19 @@ def test_whatever_changes_features_leads_to_another_store(part, make_store):
     make_store(NAMES)
     assert not make_store(**{part: CHANGES[part]}).holds(NAMES[0])
     assert make_store().holds(NAMES[0])
+
+
+def test_the_store_of_one_layer_in_the_joint_space_is_named_by_that_alone(make_store):
+    fields = ("backbone", "encoder", "image_size", "preprocessing", "precision", "dtype", "patches", "width")
+    described = [LAYOUT, {name: getattr(KEY, name) for name in fields}]
+    digest = xxhash.xxh3_64_hexdigest(json.dumps(described, sort_keys=True).encode())
+    assert make_store().folder.name == f"{'0' * 8}-48px-fp32-{digest}"
+
+
+def test_features_of_several_layers_come_back_in_their_shape(make_store):
+    store, patches = make_store(patch_shape=(2, 6, 3)), torch.randn(2, 6, 3)
+    store.write(NAMES[0], Entry(torch.randn(4), patches, NAMES[0]))
+    assert torch.equal(store.read(NAMES[0]).patches, patches)
 
 
 def test_masks_come_back_bit_by_bit(make_store):

@@ -312,7 +312,7 @@ def test_going_on_from_a_checkpoint_keeps_what_it_was_trained_on(checkpoint, tin
 
 
 def test_the_state_is_what_trains_under_its_released_names_behind_a_prefix(module):
-    names = [name for name, _ in module.model.trained_parameters()]
+    names = [name for name, _ in module.model.released_parameters()]
     assert list(module.state_dict()) == names
     outer = torch.nn.ModuleDict({"inner": module})
     assert list(outer.state_dict()) == [f"inner.{name}" for name in names]
@@ -539,12 +539,12 @@ def test_a_released_file_is_opened_by_load_alone(checkpoint, module, tmp_path):
         load(tmp_path / "released.pth")
     loaded = load(tmp_path / "released.pth", auxiliary="mvtec", backbone=module.saved.backbone_node)
     assert loaded.preset.pool == 3
-    assert torch.equal(dict(loaded.trained_parameters())["t_n"], module.state_dict()["t_n"])
+    assert torch.equal(dict(loaded.released_parameters())["t_n"], module.state_dict()["t_n"])
 
 
 def test_other_files_are_refused_with_what_they_hold(tmp_path):
     torch.save({"weights": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(CheckpointError, match="is no CoPS checkpoint: its top-level keys are weights"):
+    with pytest.raises(CheckpointError, match="is no checkpoint: its top-level keys are weights"):
         CopsModule.load_from_checkpoint(tmp_path / "other.ckpt")
 
 

@@ -82,7 +82,7 @@ def steps(model, features, masks, labels, noise):
         model.zero_grad()
         found["total"].backward()
         losses.append(mean_over_processes({name: value.detach() for name, value in found.items()}))
-        gradients.append({name: None if p.grad is None else p.grad.clone() for name, p in model.trained_parameters()})
+        gradients.append({name: None if p.grad is None else p.grad.clone() for name, p in model.released_parameters()})
     return losses, gradients
 
 

@@ -108,7 +108,7 @@ def train_epoch(setting: Setting, batch: int) -> Ways:
     draws = {NOISE: setting.random("noise", shape=(batch, setting.backbone.width))}
 
     def step(model: CoPS, losses: Callable[[], dict[str, Tensor]]) -> Callable[[], Outputs]:
-        adam = torch.optim.Adam([p for _, p in model.trained_parameters()], lr=LEARNING_RATE, betas=BETAS)
+        adam = torch.optim.Adam([p for _, p in model.released_parameters()], lr=LEARNING_RATE, betas=BETAS)
 
         def run() -> Outputs:
             adam.zero_grad()

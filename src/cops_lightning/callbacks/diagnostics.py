@@ -130,7 +130,7 @@ def observe(model: CoPS, data: AnomalyDataModule, index: DatasetIndex, extent: E
 
 def _encoded(model: CoPS, batch: Batch) -> Features:
     if batch.features is not None:
-        return model.pooled(Features(batch.features.image.float(), batch.features.patches.float()))
+        return model.prepared(Features(batch.features.image.float(), batch.features.patches.float()))
     assert batch.images is not None
     return model.encode(batch.images)
 

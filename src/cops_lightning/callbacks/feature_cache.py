@@ -2,11 +2,11 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.clip.request import DEFAULT, FeatureRequest
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.distributed import from_all, from_first, rank, world_size
 from cops_lightning.core.errors import CacheError, CopsError
@@ -105,24 +106,42 @@ class CachedDataset(Dataset[Item]):
 
 
 class FeatureCache:
-    """Features of one frozen encoder at one image size, for any dataset.
+    """Features of one frozen encoder at one image size, for any dataset, as one or several detectors read them.
+
+    Each request has a store of its own; what several lack of an image is encoded for all of them at once. The first
+    request's store is the one that is read here.
 
     With several processes all must make the same calls; they share the work.
     """
 
-    def __init__(self, options: CacheOptions, backbone: FrozenClip, image_size: int, encoding: Encoding) -> None:
-        key = FeatureKey(
-            backbone.record.fingerprint,
-            backbone.image_encoder,
-            image_size,
-            PREPROCESSING_VERSION,
-            backbone.precision,
-            options.dtype,
-            (image_size // backbone.patch_size) ** 2,
-            backbone.width,
-        )
+    def __init__(
+        self,
+        options: CacheOptions,
+        backbone: FrozenClip,
+        image_size: int,
+        encoding: Encoding,
+        requests: Sequence[FeatureRequest] = (DEFAULT,),
+    ) -> None:
         self.options, self.backbone, self.encoding = options, backbone, encoding
-        self.store = FeatureStore(options.folder / FOLDER, key)
+        tower = backbone.tower(image_size)
+        self.stores = {
+            request: FeatureStore(
+                options.folder / FOLDER,
+                FeatureKey(
+                    backbone.record.fingerprint,
+                    backbone.image_encoder(request),
+                    image_size,
+                    PREPROCESSING_VERSION,
+                    backbone.precision,
+                    options.dtype,
+                    tower.patches,
+                    tower.joint,
+                    request.patch_shape(tower),
+                ),
+            )
+            for request in requests
+        }
+        self.store = self.stores[requests[0]]
         self.hashes = FileHashes(options.folder / FOLDER / DATABASE)
 
     def dataset(self, index: DatasetIndex, mask_threshold: MaskThreshold, count: EncoderCount) -> CachedDataset:
@@ -137,8 +156,10 @@ class FeatureCache:
             failure, plan = None, Plan([], [], [])
             if first:
                 try:
-                    self.store.create()
-                    stack.enter_context(self.store.building(lambda: _say_waiting(index.name)))
+                    # In one order everywhere, so that two processes never wait for each other.
+                    for store in sorted(self.stores.values(), key=lambda store: store.key.name):
+                        store.create()
+                        stack.enter_context(store.building(lambda: _say_waiting(index.name)))
                     plan = self._plan(decoded)
                 except CacheError as error:
                     failure = str(error)
@@ -165,19 +186,26 @@ class FeatureCache:
         unmasked: dict[str, int] = {}
         for place, (image, mask) in enumerate(names):
             images.setdefault(image, place)
-            if mask is not None and not self.store.holds_mask(mask):
+            if mask is not None and not self._hold_mask(mask):
                 unmasked.setdefault(mask, place)
-        missing = {place for image, place in images.items() if not self.store.holds(image)}
+        lacking = {
+            store: {place for image, place in images.items() if not store.holds(image)}
+            for store in self.stores.values()
+        }
+        missing = set(chain.from_iterable(lacking.values()))
         # Whole batches, always the same: an encoder rounds an image by its place in its batch, and a build that was
         # cut off in the midst of a batch has to end with the bytes of one that was not.
         places, size = tuple(images.values()), self.encoding.batch_size
         batches = [places[start : start + size] for start in range(0, len(places), size)]
         unencoded = [batch for batch in batches if not missing.isdisjoint(batch)]
-        key = self.store.key
-        needed = len(missing) * (key.entry_bytes + HEADER) + len(unmasked) * (key.image_size**2 // 8 + HEADER)
         keep = {name for pair in names for name in pair if name is not None}
-        make_room(self.store, needed, keep, self.options.budget)
-        self.store.touch([pair.image for pair in names], [pair.mask for pair in names if pair.mask is not None])
+        needed = 0
+        for store, of_store in lacking.items():
+            key = store.key
+            needed += len(of_store) * (key.entry_bytes + HEADER)
+            needed += len(unmasked) * (key.image_size**2 // 8 + HEADER)
+            make_room(store, needed, keep, self.options.budget)
+            store.touch([pair.image for pair in names], [pair.mask for pair in names if pair.mask is not None])
         encoded = set(chain.from_iterable(unencoded))
         return Plan(names, unencoded, sorted(set(unmasked.values()) - encoded))
 
@@ -224,9 +252,15 @@ class FeatureCache:
             for places, batch in zip(own_batches, self._batches(dataset, share), strict=True):
                 assert batch.images is not None
                 images = batch.images.to(self.encoding.device, non_blocking=True)
-                raw = self.backbone.encode_image(images)
                 own = [names[place] for place in places]
-                pending.append(writer.submit(self._write, own, self._kept(raw), batch))
+                lacking = [
+                    request
+                    for request, store in self.stores.items()
+                    if not all(store.holds(of_image.image) for of_image in own)
+                ]
+                found = dict(zip(lacking, self.backbone.encode_images(images, lacking), strict=True))
+                kept = {self.stores[request]: self._kept(raw) for request, raw in found.items()}
+                pending.append(writer.submit(self._write, own, kept, batch))
                 if len(pending) > WRITES_AHEAD:
                     pending.popleft().result()
                 tick(len(batch))
@@ -254,24 +288,30 @@ class FeatureCache:
         dtype = DTYPES[self.store.key.dtype]
         return Features(raw.image.to(dtype).cpu(), raw.patches.to(dtype).cpu())
 
-    def _write(self, names: Sequence[Names], features: Features, batch: Batch) -> None:
-        for place, (own, sample) in enumerate(zip(names, batch.samples, strict=True)):
+    def _write(self, names: Sequence[Names], kept: Mapping[FeatureStore, Features], batch: Batch) -> None:
+        for (store, features), (place, (own, sample)) in product(
+            kept.items(), enumerate(zip(names, batch.samples, strict=True))
+        ):
             image, patches = features.image[place], features.patches[place]
             if not (image.isfinite().all() and patches.isfinite().all()):
                 raise CacheError(
                     f"The features of {sample.image} are not finite in {self.store.key.dtype}, computed in "
                     f"{self.store.key.precision}. Use callbacks.feature_cache.dtype=fp32 and backbone.precision=fp32."
                 )
-            if not self.store.holds(own.image):
-                self.store.write(own.image, Entry(image, patches, batch.names[place]))
+            if not store.holds(own.image):
+                store.write(own.image, Entry(image, patches, batch.names[place]))
         self._write_masks(names, batch)
 
     def _write_masks(self, names: Sequence[Names], batch: Batch) -> None:
         if batch.masks is None:
             return
         for own, mask in zip(names, batch.masks, strict=True):
-            if own.mask is not None and not self.store.holds_mask(own.mask):
-                self.store.write_mask(own.mask, torch.from_numpy(np.packbits(mask.numpy() > 0.5)))
+            if own.mask is not None and not self._hold_mask(own.mask):
+                for store in self.stores.values():
+                    store.write_mask(own.mask, torch.from_numpy(np.packbits(mask.numpy() > 0.5)))
+
+    def _hold_mask(self, name: str) -> bool:
+        return all(store.holds_mask(name) for store in self.stores.values())
 
 
 class FeatureCaching(Callback):
@@ -320,6 +360,7 @@ class FeatureCaching(Callback):
                 data.num_workers,
                 trainer.progress_bar_callback is not None,
             ),
+            [pl_module.model.request],
         )
         self._key = cache.store.key
         if self._kept is not None and self._kept[0] is data and self._kept[1] == self._key:

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ EXAMPLES = """\
 examples:
   cops-cache build mvtec visa                     encode both now, for ViT-L/14@336 at 518 px
   cops-cache build btad --backbone vit_b16        for another backbone of conf/backbone
+  cops-cache build visa --model cops anomalyclip  for two detectors, by one pass over the images
   cops-cache build /data/parts --dtype bf16       a set of one's own, in half the space
   cops-cache list                                 what is kept, how large it is, when it was last used
   cops-cache verify                               compare all checksums; --remove deletes what is damaged
@@ -59,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     building.add_argument("--data-root", metavar="DIR", help="holds the datasets (default: COPS_DATA_ROOT)")
     building.add_argument("--backbone", default="vit_l14_336", help="a file of conf/backbone (default: vit_l14_336)")
+    building.add_argument(
+        "--model",
+        metavar="NAME",
+        nargs="+",
+        default=["cops"],
+        help="files of conf/model whose features are wanted; an image is encoded once for all of them (default: cops)",
+    )
     building.add_argument("--weights", metavar="FILE", help="CLIP's weights (default: as in cops-train)")
     building.add_argument("--image-size", metavar="PX", type=int, help="side of the images (default: the backbone's)")
     building.add_argument("--precision", help="in which the encoder computes: fp32, bf16, fp16 (default: fp32)")
@@ -104,7 +113,8 @@ def _build(arguments: argparse.Namespace) -> int:
     from cops_lightning.config.check import check_node
     from cops_lightning.core.devices import find_device
     from cops_lightning.features import GB
-    from cops_lightning.models.build import build_backbone, find_node
+    from cops_lightning.models.build import build_backbone, build_detector, find_node
+    from cops_lightning.models.detector import FeatureDetector
     from cops_lightning.models.module import EncoderCount
     from cops_lightning.runs.build import find_targets
 
@@ -117,20 +127,30 @@ def _build(arguments: argparse.Namespace) -> int:
     paths = {"data": arguments.data_root, "cache": arguments.cache, "datasets": {}}
     targets = find_targets(arguments.names, paths)
     backbone = build_backbone(node)
+    detectors = {name: build_detector(find_node("model", name), backbone) for name in arguments.model}
+    requests = [detector.request for detector in detectors.values() if isinstance(detector, FeatureDetector)]
+    if len(requests) < len(detectors):
+        without = [name for name, detector in detectors.items() if not isinstance(detector, FeatureDetector)]
+        raise CacheError(f"{' and '.join(without)} reads no features that could be kept; leave it out of --model.")
     device = find_device(arguments.device)
     cache = FeatureCache(
         CacheOptions(Path(arguments.cache).expanduser(), arguments.dtype, round(arguments.budget_gb * GB)),
         backbone,
         backbone.image_size,
         Encoding(device, arguments.batch_size, arguments.workers, progress=True),
+        requests,
     )
-    with cache.store.in_use():  # what was built for one dataset is not given back for the next
+    stores = cache.stores.values()
+    with ExitStack() as leases:  # what was built for one dataset is not given back for the next
+        for store in stores:
+            leases.enter_context(store.in_use())
         for index in (index for target in targets for index in target.targets):
             count = EncoderCount()
             cache.dataset(index, arguments.mask_threshold, count)
-            size = (count.encoded + count.from_cache) * cache.store.key.entry_bytes / GB
+            size = (count.encoded + count.from_cache) * sum(store.key.entry_bytes for store in stores) / GB
             print(f"{index.name}: {count.encoded} images encoded, {count.from_cache} were there, {size:.3f} GB in all")
-    print(f"Features: {cache.store.folder}")
+    for store in stores:
+        print(f"Features: {store.folder}")
     return 0
 
 

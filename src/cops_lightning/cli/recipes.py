@@ -12,6 +12,7 @@ from rich.console import Console
 from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.clip.weight_files import PACKAGED
+from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.types import MetricRow
@@ -76,7 +77,7 @@ def score(job: Job, record: RunRecord) -> None:
     module = CopsModule(model, backbone, metrics=job.settings["metrics"], saved=saved.as_plain())
     assert isinstance(module.model, TrainableDetector)
     if checkpoint.saved is None:
-        module.model.load_released(checkpoint.weights)
+        module.model.load_released(checkpoint.path)
     else:
         module.model.load_trained(checkpoint.weights)
     _evaluate(job, record, module, data, fit=False)
@@ -140,11 +141,12 @@ def _saved(job: Job, checkpoint: Checkpoint) -> Saved:
         )
     auxiliary = build_auxiliary(job.config)
     spec = find_spec(getattr(auxiliary, "catalog_name", ""))
-    model = default_nodes("model=cops")["model"]
-    return Saved(
-        trained_on=tuple(f"{spec.name}/{category}" for category in spec.categories),
-        model_node={**model, "preset": job.settings["preset"] or default_nodes("preset=visa")["preset"]},
-    )
+    # VisA brings no preset, so that the model has its own.
+    model = default_nodes(f"model={checkpoint.method}", "auxiliary=visa")["model"]
+    preset = job.settings["preset"]
+    if preset and preset[TARGET] == model["preset"][TARGET]:  # that of an auxiliary dataset is CoPS's
+        model = {**model, "preset": preset}
+    return Saved(trained_on=tuple(f"{spec.name}/{category}" for category in spec.categories), model_node=model)
 
 
 def register_data(record: RunRecord, role: str, indices: Sequence[DatasetIndex]) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from open_clip.model import CLIP
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from cops_lightning.clip.image_encoder import ENCODER_VERSION, ImageEncoder
+from cops_lightning.clip.request import DEFAULT, FeatureRequest, TowerActivation, TowerSizes
 from cops_lightning.clip.text_encoder import encode_prompts
 from cops_lightning.clip.weight_files import RANDOM
 from cops_lightning.core.choices import Precision, require_choice
@@ -76,7 +77,7 @@ class FrozenClip(nn.Module):
         self.deep_layers = deep_layers
         self.precision: Precision = precision
         self.compiled = compile
-        self._encoder: ImageEncoder | None = None
+        self._encoders: dict[TowerActivation, ImageEncoder] = {}
         self.require_side(self.image_size)
 
     def require_side(self, side: int) -> None:
@@ -90,7 +91,7 @@ class FrozenClip(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and other processes get: they arrange the weights anew."""
-        return {**self.__dict__, "_encoder": None}
+        return {**self.__dict__, "_encoders": {}}
 
     def train(self, mode: bool = True) -> "FrozenClip":
         """A frozen tower never trains: the mode stays `eval`."""
@@ -111,28 +112,52 @@ class FrozenClip(nn.Module):
         """Attention heads of the prototype extractor at this width."""
         return extractor_heads(self.width) or 1
 
-    @property
-    def image_encoder(self) -> str:
-        """What is computed with the weights, in words: two encoders that differ here give different features."""
+    def tower(self, image_size: int) -> TowerSizes:
+        """Sizes of the image tower for images of this side."""
+        visual = self.clip.visual
+        width = int(visual.conv1.weight.shape[0])
+        patches = (image_size // self.patch_size) ** 2
+        return TowerSizes(len(visual.transformer.resblocks), patches, width, self.width)
+
+    def image_encoder(self, request: FeatureRequest = DEFAULT) -> str:
+        """What is computed with the weights, in words: two encodings that differ here give different features."""
         block = self.clip.visual.transformer.resblocks[0]
         activation = type(block.mlp.gelu).__name__
-        return f"version {ENCODER_VERSION}, {activation}, {block.attn.num_heads} heads, patch {self.patch_size}"
+        own = f"version {ENCODER_VERSION}, {activation}, {block.attn.num_heads} heads, patch {self.patch_size}"
+        return own + request.words()
 
-    def encode_image(self, images: Images) -> Features:
+    def encode_image(self, images: Images, request: FeatureRequest = DEFAULT) -> Features:
         """Global and patch features in fp32, without gradient; see `clip.image_encoder`."""
-        visual = self.clip.visual
-        if self._encoder is None or self._encoder.device != visual.conv1.weight.device:
-            self._encoder = ImageEncoder(visual, self.precision, self.compiled)
-        return self._encoder(images)
+        return self.encode_images(images, [request])[0]
+
+    def encode_images(self, images: Images, requests: Sequence[FeatureRequest]) -> list[Features]:
+        """The same for several requests, by one pass through the tower for all that agree about what it computes."""
+        found: dict[FeatureRequest, Features] = {}
+        passes: dict[tuple[TowerActivation, str, bool], list[FeatureRequest]] = {}
+        for request in dict.fromkeys(requests):
+            # Alone or in company, a request gets the same bits: who needs the whole last block is served apart.
+            whole = request.reads_original(len(self.clip.visual.transformer.resblocks))
+            passes.setdefault((request.activation, request.positions, whole), []).append(request)
+        for (activation, *_), agreed in passes.items():
+            found |= zip(agreed, self._encoder(activation).encode(images, agreed), strict=True)
+        return [found[request] for request in requests]
+
+    def _encoder(self, activation: TowerActivation) -> ImageEncoder:
+        visual, known = self.clip.visual, self._encoders.get(activation)
+        if known is None or known.device != visual.conv1.weight.device:
+            known = self._encoders[activation] = ImageEncoder(visual, self.precision, self.compiled, activation)
+        return known
 
     def encode_prompts(
         self,
         prefix: Float[Tensor, "n t1 d"],
         suffix: Float[Tensor, "n m t2 d"],
         deep: Sequence[Float[Tensor, "n c d"]],
+        ends: Int[Tensor, "n m"] | None = None,
+        exact_gelu: bool = False,
     ) -> Float[Tensor, "n m d"]:
         """Features of prompts given as embeddings; see `text_encoder.encode_prompts`."""
-        return encode_prompts(self.clip, prefix, suffix, deep)
+        return encode_prompts(self.clip, prefix, suffix, deep, ends, exact_gelu)
 
     def frame_tokens(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"], Float[Tensor, " d"]]:
         """Embeddings of SOT, "." and EOT, the fixed tokens of every prompt."""

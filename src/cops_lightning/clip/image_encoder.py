@@ -1,13 +1,13 @@
 """The image tower as a frozen encoder: two paths through the same weights, arranged once per device.
 
 The original path is CLIP's own pre-norm transformer. The value path (CLIP Surgery, arXiv 2304.05653) starts from the
-same tokens and adds, in every layer, attention in which the original path's values serve as queries, keys and values;
-it has no MLP. The global feature is the class token of the original path without `ln_post`, unlike CLIP's own; patch
-features come from the value path, with `ln_post`. Neither is pooled or normalised. `benchmark.baseline.encode_image`
-writes this out.
+tokens that enter a layer and adds, in it and in every later one, attention in which the original path's values serve as
+queries, keys and values; it has no MLP. What is read of both is a `FeatureRequest`; one pass serves several. Nothing is
+pooled or normalised. `benchmark.baseline.encode_image` writes out the default request.
 
-What is saved here, none of it an approximation in fp32: the last block's original path is computed at the class token,
-the only one that is read; the value path leaves the class token out, as nobody reads it; residuals are added in place;
+What is saved here, none of it an approximation in fp32: the last block's original path is computed at the class token
+where no request reads more; value paths leave the class token out, as nobody reads it, and share each layer's value
+attention, which layers that no request reads go without; residuals are added in place;
 and the activation is applied inside the matrix product where oneDNN can do so. QuickGELU, x * sigmoid(1.702 x), is
 SiLU(1.702 x) / 1.702: the factor moves into the LayerNorm before the product and into the residual after it.
 
@@ -16,7 +16,7 @@ the residual streams stay in fp32.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from jaxtyping import Float
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 
+from cops_lightning.clip.request import DEFAULT, FeatureRequest, Positions, TowerActivation
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.types import DTYPES, Features, Images
 
@@ -38,14 +39,15 @@ CPU_TOKENS = 2048
 QUICK_GELU_SLOPE = 1.702
 
 
-def resize_positions(positions: Float[Tensor, "t w"], side: int) -> Float[Tensor, "u w"]:
-    """Position embeddings for a patch grid of `side` x `side`: bilinear, the class position kept; a new tensor."""
+def resize_positions(positions: Float[Tensor, "t w"], side: int, how: Positions = "bilinear") -> Float[Tensor, "u w"]:
+    """Position embeddings for a patch grid of `side` x `side`, the class position kept; a new tensor."""
     count, width = positions.shape
     old = round((count - 1) ** 0.5)
     if old == side:
         return positions
     grid = positions[1:].T.reshape(1, width, old, old)
-    grid = F.interpolate(grid, size=(side, side), mode="bilinear", align_corners=False)
+    mode, _, antialias = how.partition(" ")
+    grid = F.interpolate(grid, size=(side, side), mode=mode, align_corners=False, antialias=bool(antialias))
     return torch.cat([positions[:1], grid.reshape(width, side * side).T])
 
 
@@ -62,12 +64,14 @@ def mix_heads(
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def patch_tokens(visual: VisionTransformer, images: Images) -> Float[Tensor, "b t w"]:
+def patch_tokens(
+    visual: VisionTransformer, images: Images, positions: Positions = "bilinear"
+) -> Float[Tensor, "b t w"]:
     """What both paths start from: class token and patches with their positions, normalised by `ln_pre`."""
     patches = visual.conv1(images).flatten(2).transpose(1, 2)
     side = images.shape[-1] // visual.patch_size[0]
     tokens = torch.cat([visual.class_embedding.expand(len(images), 1, -1), patches], dim=1)
-    normed: Tensor = visual.ln_pre(tokens + resize_positions(visual.positional_embedding, side))
+    normed: Tensor = visual.ln_pre(tokens + resize_positions(visual.positional_embedding, side, positions))
     return normed
 
 
@@ -142,14 +146,14 @@ def pack(weight: Float[Tensor, "o i"]) -> Tensor:
 
 def advance(
     original: Float[Tensor, "b t w"],
-    values: Float[Tensor, "b p w"],
+    values: Sequence[Float[Tensor, "b p w"]],
     block: BlockWeights,
     heads: int,
     activation: Activation,
     product: Product,
     dtype: torch.dtype,
 ) -> None:
-    """One block, both streams changed in place. A block with its projections apart keeps the class token alone."""
+    """One block, all streams changed in place. A block with its projections apart keeps the class token alone."""
     normed = _norm(original, block.norm_1).to(dtype)
     if len(block.qkv) == 1:
         q, k, v = product(normed, block.qkv[0], None).chunk(3, dim=-1)
@@ -158,7 +162,10 @@ def advance(
         q = product(normed[:, :1], block.qkv[0], None)
         k, v = product(normed, block.qkv[1], None).chunk(2, dim=-1)
     q, k, v = (split_heads(part, heads) for part in (q, k, v))
-    values.add_(product(mix_heads(v[:, :, 1:], v, v), block.out, None))
+    if values:
+        mixed = product(mix_heads(v[:, :, 1:], v, v), block.out, None)
+        for path in values:
+            path.add_(mixed)
     original.add_(product(mix_heads(q, k, v), block.out, None))
     hidden = product(_norm(original, block.norm_2).to(dtype), block.widen, activation)
     original.add_(product(hidden, block.narrow, None), alpha=1 / activation.factor)
@@ -176,52 +183,82 @@ class ImageEncoder:
         precision: of the operands of matrix products and attention.
         compiled: run blocks through torch.compile. Where that is not possible a warning says why, and they run as
             they are.
+        activation: in the MLPs: the tower's own, or the exact GELU.
     """
 
-    def __init__(self, visual: VisionTransformer, precision: Precision = "fp32", compiled: bool = False) -> None:
+    def __init__(
+        self,
+        visual: VisionTransformer,
+        precision: Precision = "fp32",
+        compiled: bool = False,
+        activation: TowerActivation = "own",
+    ) -> None:
         self.visual = visual
         self.device = visual.conv1.weight.device
         self.dtype = DTYPES[precision]
         self._fused = self.device.type == "cpu" and not compiled and onednn_takes(self.dtype)
         blocks = list(visual.transformer.resblocks)
         self._heads: int = blocks[0].attn.num_heads
-        self._activation = _activation(blocks[0].mlp.gelu)
+        self._activation = _activation(nn.GELU() if activation == "gelu" else blocks[0].mlp.gelu)
         with torch.no_grad():
             self._blocks = [self._arrange(block, last=block is blocks[-1]) for block in blocks]
+        self._whole_last: BlockWeights | None = None
         self._advance: Callable[..., None] = torch.compile(advance) if compiled else advance
 
-    @torch.no_grad()
-    def __call__(self, images: Images) -> Features:
+    def __call__(self, images: Images, request: FeatureRequest = DEFAULT) -> Features:
         """Features of images on the encoder's device, in fp32."""
+        return self.encode(images, [request])[0]
+
+    @torch.no_grad()
+    def encode(self, images: Images, requests: Sequence[FeatureRequest]) -> list[Features]:
+        """The features of each request, by one pass. The requests agree about positions, the activation is set."""
         # A trainer's autocast would change the types that were chosen here.
         with torch.autocast(self.device.type, enabled=False):
             try:
-                return self._encode(images)
+                return self._encode(images, requests)
             except Exception as reason:
                 # Whatever a compiler raises, the blocks run without it.
                 if self._advance is advance:
                     raise
                 log.warning("torch.compile failed, so the image encoder runs without it: %s", _first_line(reason))
                 self._advance = advance
-                return self._encode(images)
+                return self._encode(images, requests)
 
-    def _encode(self, images: Images) -> Features:
+    def _encode(self, images: Images, requests: Sequence[FeatureRequest]) -> list[Features]:
         if self.device.type != "cpu":
-            return self._encode_part(images)
+            return self._encode_part(images, requests)
         tokens = (images.shape[-1] // self.visual.patch_size[0]) ** 2 + 1
-        parts = [self._encode_part(part) for part in torch.split(images, max(1, CPU_TOKENS // tokens))]
-        return Features(
-            image=torch.cat([part.image for part in parts]), patches=torch.cat([part.patches for part in parts])
-        )
+        parts = [self._encode_part(part, requests) for part in torch.split(images, max(1, CPU_TOKENS // tokens))]
+        return [
+            Features(torch.cat([part.image for part in of_request]), torch.cat([part.patches for part in of_request]))
+            for of_request in zip(*parts, strict=True)
+        ]
 
-    def _encode_part(self, images: Images) -> Features:
-        visual = self.visual
-        original = patch_tokens(visual, images.float())
-        values = original[:, 1:].clone()
+    def _encode_part(self, images: Images, requests: Sequence[FeatureRequest]) -> list[Features]:
+        visual, depth = self.visual, len(self._blocks)
+        original = patch_tokens(visual, images.float(), requests[0].positions)
         product = onednn_product if self._fused else plain_product
-        for block in self._blocks:
+        reads = [_Reading(request, depth) for request in requests]
+        for at, block in enumerate(self._blocks, start=1):
+            values = [path for read in reads if (path := read.values_at(at, original)) is not None]
+            if at == depth and any(request.reads_original(at) for request in requests):
+                block = self._last_of_all_tokens()
             self._advance(original, values, block, self._heads, self._activation, product, self.dtype)
-        return Features(image=original[:, 0] @ visual.proj, patches=visual.ln_post(values) @ visual.proj)
+            for read in reads:
+                read.note(at, original)
+        return [self._features(original[:, 0], read) for read in reads]
+
+    def _features(self, class_token: Float[Tensor, "b w"], read: "_Reading") -> Features:
+        visual, request = self.visual, read.request
+        seen = visual.ln_post(class_token) if request.global_norm else class_token
+        joint = request.patch_space == "joint"
+        patches = [visual.ln_post(tap) @ visual.proj if joint else tap for tap in read.taps]
+        return Features(seen @ visual.proj, patches[0] if request.layers is None else torch.stack(patches, dim=1))
+
+    def _last_of_all_tokens(self) -> BlockWeights:
+        if self._whole_last is None:
+            self._whole_last = self._arrange(self.visual.transformer.resblocks[-1], last=False)
+        return self._whole_last
 
     def _arrange(self, block: Any, last: bool) -> BlockWeights:
         attn, factor = block.attn, self._activation.factor
@@ -239,6 +276,31 @@ class ImageEncoder:
     def _layer(self, weight: Tensor, bias: Tensor) -> Linear:
         weight, bias = weight.detach().to(self.dtype), bias.detach().to(self.dtype)
         return Linear(pack(weight) if self._fused else weight, bias)
+
+
+class _Reading:
+    """What one request has read so far of a pass through a tower of `depth` blocks."""
+
+    def __init__(self, request: FeatureRequest, depth: int) -> None:
+        self.request, self.layers = request, request.read(depth)
+        self.start = depth if request.values_from is None else request.values_from
+        self.taps: list[Float[Tensor, "b p w"]] = []
+        self._values: Float[Tensor, "b p w"] | None = None
+
+    def values_at(self, block: int, original: Float[Tensor, "b t w"]) -> Float[Tensor, "b p w"] | None:
+        """The value path that enters a block, None before it starts and after all of it is read."""
+        if not self.layers or not self.start < block <= self.layers[-1]:
+            return None
+        if self._values is None:
+            self._values = original[:, 1:].clone()
+        return self._values
+
+    def note(self, block: int, original: Float[Tensor, "b t w"]) -> None:
+        """Read the patches after a block, if they are asked for."""
+        if block in self.layers:
+            path = original[:, 1:] if self._values is None else self._values
+            last = block == self.layers[-1] and self._values is not None
+            self.taps.append(path if last else path.clone())  # both paths go on in place
 
 
 def _first_line(error: Exception) -> str:

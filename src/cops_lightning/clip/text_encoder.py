@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from open_clip.model import CLIP
 from torch import Tensor
 
@@ -16,8 +16,13 @@ def encode_prompts(
     prefix: Float[Tensor, "n t1 d"],
     suffix: Float[Tensor, "n m t2 d"],
     deep: Sequence[Float[Tensor, "n c d"]],
+    ends: Int[Tensor, "n m"] | None = None,
+    exact_gelu: bool = False,
 ) -> Float[Tensor, "n m d"]:
-    """Joint-space feature, not normalised, of every prompt `prefix[i] + suffix[i, j]`, read at its last token (EOT).
+    """Joint-space feature, not normalised, of every prompt `prefix[i] + suffix[i, j]`, read at EOT.
+
+    EOT is at the positions `ends`, so that prompts may have unequal lengths: whatever fills the places after it has no
+    influence. None is the last position of all. `exact_gelu` puts the exact GELU in place of the tower's activation.
 
     `deep[i]` overwrites positions 1 to c at the input of block i + 1 (deep prompts), in each of the n prefixes by its
     own; those beyond the tower's depth go unused. Attention is causal, so the tokens after EOT cannot matter and are
@@ -42,8 +47,13 @@ def encode_prompts(
         k2, v2 = (torch.cat([shared.repeat_interleave(m, dim=0), own], dim=2) for shared, own in ((k1, k2), (v1, v2)))
         mixed = torch.cat([_mix(q1, k1, v1, allowed[:t1, :t1]), _mix(q2, k2, v2, allowed[t1:])])
         rows = rows + block.attn.out_proj(mixed)
-        rows = rows + block.mlp(block.ln_2(rows))
+        hidden = block.mlp.c_fc(block.ln_2(rows))
+        rows = rows + block.mlp.c_proj(F.gelu(hidden) if exact_gelu else block.mlp.gelu(hidden))
     last = rows[sizes[0] :].view(n, m, t2, d)[:, :, -1]
+    if ends is not None:
+        shared = rows[: sizes[0]].view(n, 1, t1, d).expand(n, m, t1, d)
+        whole = torch.cat([shared, rows[sizes[0] :].view(n, m, t2, d)], dim=2)
+        last = whole.gather(2, ends[:, :, None, None].expand(n, m, 1, d))[:, :, 0]
     features: Tensor = clip.ln_final(last) @ clip.text_projection
     return features
 

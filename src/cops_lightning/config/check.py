@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import textwrap
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -163,6 +164,8 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _value(path: str, value: Any, parameter: inspect.Parameter, name: str) -> None:
+    if kinds := _wrong_part(path, value, parameter.annotation):
+        raise ConfigError(f"{path} is a {value[TARGET]}, which {name} does not take; expected {kinds}.")
     if parameter.annotation in (parameter.empty, Any) or value == parameter.default or _holds_node(value):
         return
     adapter = _adapter(parameter.annotation)
@@ -195,6 +198,19 @@ def _adapter(annotation: Any) -> Any:
         return _adapter_of(annotation)
     except TypeError:  # an annotation that cannot be hashed
         return None
+
+
+def _wrong_part(path: str, value: Any, annotation: Any) -> str:
+    """The classes that a type spells out, if a node is of none of them; "" where it fits, or where nothing is said."""
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(annotation) if union else (annotation,)
+    if not isinstance(value, Mapping) or TARGET not in value or PARTIAL in value:
+        return ""
+    target = locate(value[TARGET], path)
+    known = all(isinstance(kind, type) and not getattr(kind, "_is_protocol", False) for kind in kinds)
+    if not known or not isinstance(target, type) or issubclass(target, kinds):
+        return ""
+    return " or ".join(f"{k.__module__}.{k.__qualname__}" for k in kinds if k.__module__ != "builtins")
 
 
 def _holds_node(value: Any) -> bool:

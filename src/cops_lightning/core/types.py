@@ -66,10 +66,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Features:
-    """What the frozen image encoder computes: `image` is the global feature g, `patches` the features f of patches."""
+    """What the frozen image encoder computes: `image` is the global feature g, `patches` the features f of patches.
+
+    Patches have an axis of layers where the detector's `FeatureRequest` lists layers, and width w where it reads them
+    in the tower.
+    """
 
     image: Float[Tensor, "b d"]
-    patches: Float[Tensor, "b p d"]
+    patches: Float[Tensor, "b *l p e"]
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Item:
     mask: Float[Tensor, "s s"] | None
     sample: Sample
     name: str
-    features: tuple[Float[Tensor, " d"], Float[Tensor, "p d"]] | None = None
+    features: tuple[Float[Tensor, " d"], Float[Tensor, "*l p e"]] | None = None
 
 
 @dataclass(frozen=True)

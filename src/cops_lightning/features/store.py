@@ -6,6 +6,7 @@ without a copy, knows bfloat16, and holds no code.
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -50,7 +51,8 @@ class FeatureKey:
         precision: in which the encoder computes.
         dtype: in which its features are kept.
         patches: number N of patches.
-        width: width D of the features.
+        width: width D of the joint space, and so of the global feature.
+        patch_shape: of the patch features of an image, where it is another than (patches, width).
     """
 
     backbone: str
@@ -61,20 +63,31 @@ class FeatureKey:
     dtype: Precision
     patches: int
     width: int
+    patch_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         require_choice("callbacks.feature_cache.dtype", self.dtype, Precision)
 
     @property
+    def description(self) -> dict[str, Any]:
+        """As plain values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
     def name(self) -> str:
         """A folder name that no other key has."""
-        content = json.dumps([LAYOUT, asdict(self)], sort_keys=True)
+        content = json.dumps([LAYOUT, self.description], sort_keys=True)
         return f"{self.backbone[:8]}-{self.image_size}px-{self.dtype}-{xxhash.xxh3_64_hexdigest(content.encode())}"
 
     @property
     def entry_bytes(self) -> int:
         """Bytes of the features of one image, without the few hundred of the file's header."""
-        return (self.patches + 1) * self.width * DTYPES[self.dtype].itemsize
+        return sum(map(math.prod, self.shapes.values())) * DTYPES[self.dtype].itemsize
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each tensor of an image's features."""
+        return {"image": (self.width,), "patches": self.patch_shape or (self.patches, self.width)}
 
 
 class Entry(NamedTuple):
@@ -84,7 +97,7 @@ class Entry(NamedTuple):
     """
 
     image: Float[Tensor, " d"]
-    patches: Float[Tensor, "p d"]
+    patches: Float[Tensor, "*l p e"]
     name: str
 
 
@@ -101,17 +114,15 @@ class FeatureStore:
     @cached_property
     def _size(self) -> int:
         """Size of an entry's file: the same for all, as their shapes and the lengths of their names are."""
-        empty = {
-            "image": torch.zeros(self.key.width, dtype=DTYPES[self.key.dtype]),
-            "patches": torch.zeros(self.key.patches, self.key.width, dtype=DTYPES[self.key.dtype]),
-        }
+        dtype = DTYPES[self.key.dtype]
+        empty = {name: torch.zeros(shape, dtype=dtype) for name, shape in self.key.shapes.items()}
         return len(save(empty, metadata=_metadata(empty, NO_NAME, self.folder)))
 
     def create(self) -> None:
         """Make the folder and describe it. Raises CacheError where it cannot be made."""
         try:
             with replacing(self.folder / DESCRIPTION) as partial:
-                partial.write_text(json.dumps({"layout": LAYOUT, **asdict(self.key)}, indent=2) + "\n")
+                partial.write_text(json.dumps({"layout": LAYOUT, **self.key.description}, indent=2) + "\n")
         except OSError as error:
             raise CacheError(
                 f"{self.folder} cannot be written ({error.strerror}). Name another folder by paths.cache=FOLDER or "

@@ -80,6 +80,13 @@ def gaussian_matrix(side: int, sigma: float = SIGMA) -> Float[Tensor, "s s"]:
     return torch.zeros(side, side, dtype=torch.float64).scatter_add_(1, source, kernel.expand(side, -1).contiguous())
 
 
+def upsampling_matrix(grid: int, side: int, upsampling: Upsampling) -> Float[Tensor, "s g"]:
+    """The linear map that lifts `grid` values to `side` pixels along one axis, in float64."""
+    options = {"align_corners": False} if upsampling == "bilinear" else {}
+    identity = torch.eye(grid, dtype=torch.float64)[None]
+    return F.interpolate(identity, size=side, mode="linear" if options else "nearest", **options)[0].T
+
+
 class SmoothUpsampler(nn.Module):
     """Patch scores to a smoothed pixel map: upsampling then Gaussian is one linear, separable map G M G^T."""
 
@@ -89,10 +96,8 @@ class SmoothUpsampler(nn.Module):
         super().__init__()
         self.grid = grid
         side = grid * patch_size
-        options = {"align_corners": False} if upsampling == "bilinear" else {}
-        identity = torch.eye(grid, dtype=torch.float64)[None]
-        lift = F.interpolate(identity, size=side, mode="linear" if options else "nearest", **options)[0].T
-        self.register_buffer("matrix", (gaussian_matrix(side) @ lift).float(), persistent=False)
+        matrix = gaussian_matrix(side) @ upsampling_matrix(grid, side, upsampling)
+        self.register_buffer("matrix", matrix.float(), persistent=False)
 
     def forward(self, patch: Float[Tensor, "b p"]) -> Float[Tensor, "b s s"]:
         """One value per pixel, in the range of the patch values."""

@@ -16,6 +16,7 @@ from cops_lightning.core.errors import CheckpointError, ConfigError, excerpt
 from cops_lightning.core.tensor_files import names_of, read_tensors, require_tensors, write_tensors
 from cops_lightning.core.types import StateDict
 from cops_lightning.models.detector import Detector
+from cops_lightning.models.released import METHODS, method_of
 
 HYPER_PARAMETERS = "hyper_parameters"  # Lightning's key: what it calls the constructor with
 PAST_PARAMETERS = ("hparams", "module_arguments")  # its keys of former versions, which it still reads
@@ -71,8 +72,9 @@ class Saved:
         saved = parameters.get(SAVED) if isinstance(parameters, Mapping) else None
         if not isinstance(saved, Mapping) or not isinstance(content.get("state_dict"), Mapping):
             raise CheckpointError(
-                f"{path} is no CoPS checkpoint: its top-level keys are {names_of(content)}. "
-                "Expected one of cops-train's checkpoints/*.ckpt, or a released .pth with the key prompt_learner."
+                f"{path} is no checkpoint: its top-level keys are {names_of(content)}. "
+                f"Expected one of cops-train's checkpoints/*.ckpt, or a .pth that {' or '.join(METHODS.values())} "
+                "published."
             )
         return cls.from_plain(saved)
 
@@ -156,11 +158,16 @@ def _is_setting(found: Any) -> bool:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Trained weights under their released names. `saved` is None for a file in the released format."""
+    """Trained weights under their released names, of a method that conf/model has by this name.
+
+    For a file in the released format `saved` is None and `weights` are empty: its method reads it by `load_released`.
+    `method` is "" for a model that only the checkpoint itself names.
+    """
 
     path: Path
     weights: StateDict
     saved: Saved | None
+    method: str = ""
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -185,8 +192,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises CheckpointError for anything else, saying what the file holds.
     """
     content = read_tensors(path, CheckpointError)
-    if "prompt_learner" in content:
-        return Checkpoint(path, require_tensors(content["prompt_learner"], str(path), CheckpointError), None)
+    if method := method_of(content):
+        return Checkpoint(path, {}, None, method)
     saved = Saved.of_checkpoint(content, path)
     further = [key for key in content[HYPER_PARAMETERS] if key != SAVED]
     further += [key for key in PAST_PARAMETERS if key in content]

@@ -1,10 +1,10 @@
 """What every detector is: a scorer of images, from their pixels or from the frozen encoder's features."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,11 +12,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.clip.request import DEFAULT, FeatureRequest
+from cops_lightning.clip.weights import clip_from_state
+from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.seeding import content_names
+from cops_lightning.core.tensor_files import read_tensors, require_tensors
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
+from cops_lightning.core.weights import mismatches
 from cops_lightning.data.dataset import preprocess
 from cops_lightning.data.readers.unlabelled import unlabelled
-from cops_lightning.models.anomaly_map import Scores, SmoothUpsampler, Upsampling, pool_neighbours
+from cops_lightning.models.anomaly_map import Scores, SmoothUpsampler, Upsampling
+from cops_lightning.models.released import describe
 
 
 class Prediction(NamedTuple):
@@ -79,30 +85,18 @@ class Detector(nn.Module, ABC):
 class FeatureDetector(Detector):
     """Scores images from features alone, so that an image needs to be encoded once in its life.
 
-    Args:
-        backbone: the frozen CLIP.
-        image_size: side of images in pixels; None is the backbone's.
-        upsampling: of patch scores to pixels.
-        pool: side of the neighbourhood, in patches and odd, over which patch features are averaged.
+    `request` says which features; a detector that reads others than CoPS sets it when it is built.
     """
 
-    def __init__(
-        self,
-        backbone: FrozenClip,
-        image_size: int | None = None,
-        upsampling: Upsampling = "nearest",
-        pool: int = 1,
-    ) -> None:
-        super().__init__(backbone, image_size, upsampling)
-        self.pool = pool
+    request: FeatureRequest = DEFAULT
 
     def encode(self, images: Images) -> Features:
-        """Features of the frozen backbone, patches averaged over their neighbourhood."""
-        return self.pooled(self.backbone.encode_image(images))
+        """Features of the frozen backbone, as `score_features` takes them."""
+        return self.prepared(self.backbone.encode_image(images, self.request))
 
-    def pooled(self, raw: Features) -> Features:
-        """The backbone's features with patches averaged over their neighbourhood."""
-        return Features(raw.image, pool_neighbours(raw.patches, self.pool))
+    def prepared(self, raw: Features) -> Features:
+        """What the detector makes of the backbone's features, which are kept as the backbone gives them: nothing."""
+        return raw
 
     @abstractmethod
     def score_features(
@@ -119,43 +113,109 @@ class FeatureDetector(Detector):
         return self.score_features(self.encode(images), names=named, categories=categories)
 
 
+Trainable = TypeVar("Trainable", bound="TrainableDetector")
+
+
 class TrainableDetector(FeatureDetector):
     """A detector with weights that are trained over the frozen backbone's features."""
 
-    @abstractmethod
-    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Everything that trains, under the names that checkpoints have."""
+    @classmethod
+    def from_released(
+        cls: type[Trainable],
+        clip: StateDict | str | Path,
+        weights: StateDict | str | Path | None,
+        image_size: int | None = None,
+        **options: Any,
+    ) -> Trainable:
+        """The detector of a released checkpoint.
+
+        Args:
+            clip: an OpenAI-format CLIP state dict, or a file with one.
+            weights: a released checkpoint file, a mapping of the released names, or None for fresh weights.
+            image_size: side of images in pixels; None is the one that the image tower was trained at.
+            options: further arguments of the class.
+
+        Raises WeightsError, CheckpointError or ConfigError, each saying what was found and what was expected.
+        """
+        model = cls(clip_from_state(clip), image_size=image_size, **options)
+        if weights is not None:
+            model.load_released(weights)
+        return model
 
     @abstractmethod
+    def released_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Everything that trains, under the names that checkpoints have."""
+
     def training_draws(self, names: Sequence[str], epoch: int) -> dict[str, Tensor]:
         """What is drawn at random for images of these names in an epoch, on the CPU; a function of the seed alone."""
+        return {}
 
     @abstractmethod
     def losses(
         self,
-        features: Features,
+        given: Images | Features,
         masks: Masks | None,
         labels: Labels,
-        draws: Mapping[str, Tensor],
+        draws: Mapping[str, Tensor] | None = None,
         share: Share | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Training losses from features, as `encode` gives them: "total" is what is minimised.
+        """Training losses of images, or of their features as `encode` gives them: "total" is what is minimised.
 
-        `draws` are those of `training_draws`, on the features' device. With `share` the losses are this process's
-        contributions to those of a batch that several processes have together.
+        `draws` are those of `training_draws`, on the features' device; without them they are those of the first epoch.
+        With `share` the losses are this process's contributions to those of a batch that several processes have
+        together.
         """
 
-    @abstractmethod
+    def features_of(self, given: Images | Features) -> Features:
+        """The features themselves, or those of images."""
+        return given if isinstance(given, Features) else self.encode(given)
+
     def load_trained(self, weights: StateDict) -> None:
-        """Take exactly the weights that `trained_parameters` names.
+        """Take exactly the weights that `released_parameters` names.
 
         Raises CheckpointError naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
+        self._fill(weights, "The checkpoint")
 
-    def load_released(self, weights: StateDict) -> None:
+    @abstractmethod
+    def load_released(self, weights: StateDict | str | Path) -> None:
         """Take weights in the authors' format, which may lack what inference does not need; see `load_trained`."""
-        self.load_trained(weights)
 
     @abstractmethod
     def save_released(self, path: str | Path) -> None:
         """Write the format in which the method's authors publish weights."""
+
+    def read_released(
+        self, weights: StateDict | str | Path, recognise: Callable[[Mapping[str, Any]], StateDict | None]
+    ) -> tuple[str, StateDict]:
+        """What to call released weights in errors, and their tensors by name, of a file or of a mapping.
+
+        `recognise` finds the method's tensors in the content of a file. Raises CheckpointError where it does not.
+        """
+        if not isinstance(weights, str | Path):
+            return "The mapping", recognise(weights) or weights
+        content = read_tensors(Path(weights), CheckpointError)
+        found = recognise(content)
+        if found is None:
+            raise CheckpointError(
+                f"{weights} is not a released checkpoint of {type(self).__name__}: it {describe(content)}. Give the "
+                ".pth that the authors publish or that save_released wrote."
+            )
+        return str(weights), require_tensors(found, str(weights), CheckpointError)
+
+    def _fill(self, weights: StateDict, origin: str, optional: Callable[[str], bool] = lambda _name: False) -> None:
+        given = {name: torch.as_tensor(value) for name, value in weights.items()}
+        own = dict(self.released_parameters())
+        if problems := mismatches(given, own, optional):
+            raise CheckpointError(
+                f"{origin} does not fit {type(self).__name__}: {problems}. Expected the released names for embedding "
+                f"width {self.backbone.width}; use the method, backbone and settings that it was made with."
+            )
+        if wrong := [name for name, value in given.items() if not value.isfinite().all()]:
+            raise CheckpointError(
+                f"{origin} holds values that are not finite in {wrong[0]}, so every score would be: its training went "
+                "wrong. Use an earlier checkpoint, or train anew at a lower learning rate."
+            )
+        with torch.no_grad():
+            for name, value in given.items():
+                own[name].copy_(value)

@@ -26,7 +26,7 @@ def load(
 
     Args:
         path: a checkpoint of cops-train or of Lightning's Trainer, or one in the authors' released format.
-        auxiliary: for the released format, what it was trained on: visa or mvtec, which decides the preset.
+        auxiliary: for the released format, what it was trained on: visa or mvtec, which decides CoPS's preset.
         backbone: the frozen CLIP, the name of one in conf/backbone, or a node; default: what the checkpoint says.
         model: a detector, the name of one in conf/model, or a node; default: what the checkpoint says.
         device: where to compute.
@@ -42,8 +42,8 @@ def load(
             'auxiliary="visa" or auxiliary="mvtec", and backbone="vit_l14_336".'
         )
     if not isinstance(model, Detector):
-        asked = [] if auxiliary is None else [f"preset={auxiliary}"]
-        node = saved.own_model() if saved and model is None else find_node("model", model or "cops", *asked)
+        asked = [] if auxiliary is None else [f"auxiliary={auxiliary}"]
+        node = saved.own_model() if saved and model is None else find_node("model", model or checkpoint.method, *asked)
         if not isinstance(backbone, FrozenClip):
             backbone = dict(
                 saved.own_backbone() if saved and backbone is None else find_node("backbone", backbone or "")
@@ -54,7 +54,7 @@ def load(
     if not isinstance(model, TrainableDetector):
         raise CheckpointError(f"{path} holds trained weights, and {type(model).__name__} has none to fill.")
     if saved is None:
-        model.load_released(checkpoint.weights)
+        model.load_released(path)
     else:
         model.load_trained(checkpoint.weights)
     return model.to(device).eval()

@@ -79,7 +79,7 @@ class CopsModule(LightningModule):
             default: what the checkpoint says, else cops.
         backbone: a FrozenClip, the name of one in conf/backbone, or a node; default: what the checkpoint says, else the
             packaged mini. Not looked at where `model` is a detector.
-        preset: the name of one in conf/preset, for a model that is given by name.
+        preset: the name of one in conf/preset, for a model that is given by name; default: the model's own.
         seed: of fresh weights, order and draws, for a model that is given by name.
         optimizer: takes the trained parameters and gives an optimiser, or such a node; default: conf/optimizer/adam.
         scheduler: takes the optimiser and gives a scheduler that steps once an epoch, or such a node; default: none.
@@ -94,7 +94,7 @@ class CopsModule(LightningModule):
         model: Detector | str | Node | None = None,
         backbone: FrozenClip | str | Node | None = None,
         *,
-        preset: str = "visa",
+        preset: str | None = None,
         seed: int = 0,
         optimizer: OptimizerFactory | Node | None = None,
         scheduler: Callable[..., Any] | Node | None = None,
@@ -107,7 +107,8 @@ class CopsModule(LightningModule):
             if saved is not None:
                 model = self.saved.own_model() if model is None else model
                 backbone = self.saved.own_backbone() if backbone is None else backbone
-            node = find_node("model", "cops" if model is None else model, f"preset={preset}", f"seed={seed}")
+            asked = [f"seed={seed}", *([] if preset is None else [f"preset={preset}"])]
+            node = find_node("model", "cops" if model is None else model, *asked)
             given = "mini" if backbone is None else backbone
             frozen = given if isinstance(given, FrozenClip) else find_node("backbone", given)
             self.saved = self.saved.with_nodes(node, None if isinstance(frozen, FrozenClip) else frozen)
@@ -165,7 +166,7 @@ class CopsModule(LightningModule):
         if not isinstance(self.model, TrainableDetector):
             raise ConfigError(f"{type(self.model).__name__} learns nothing, so it cannot be fitted; test it.")
         factory = self._optimizer if self._optimizer is not None else default_nodes()["optimizer"]
-        optimizer = build_partial(factory)([parameter for _, parameter in self.model.trained_parameters()])
+        optimizer = build_partial(factory)([parameter for _, parameter in self.model.released_parameters()])
         if self._scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": build_partial(self._scheduler)(optimizer)}
@@ -353,7 +354,7 @@ class CopsModule(LightningModule):
     def _features(self, model: FeatureDetector, batch: Batch) -> Features:
         """Features from the cache, or of images that the encoder sees now."""
         if batch.features is not None:
-            return model.pooled(Features(batch.features.image.float(), batch.features.patches.float()))
+            return model.prepared(Features(batch.features.image.float(), batch.features.patches.float()))
         assert batch.images is not None, "a batch has images or features"
         self.count.encoded += len(batch)
         return model.encode(batch.images)
@@ -389,7 +390,7 @@ class CopsModule(LightningModule):
         """Trained weights under their released names, behind `prefix`; the frozen backbone is left out."""
         state = {} if destination is None else destination
         if isinstance(self.model, TrainableDetector):
-            for name, parameter in self.model.trained_parameters():
+            for name, parameter in self.model.released_parameters():
                 state[prefix + name] = parameter if keep_vars else parameter.detach()
         return state
 

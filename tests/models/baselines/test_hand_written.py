@@ -107,7 +107,7 @@ def test_plain_clip_is_the_softmax_of_two_cosines(mini, photos):
 def test_plain_clip_scores_features_as_it_scores_the_images_they_come_from(mini, photos):
     detector = PlainClip(mini, 32)
     direct = detector.score(photos)
-    stored = detector.score_features(detector.pooled(mini.encode_image(photos)), names=["a", "b"])
+    stored = detector.score_features(detector.prepared(mini.encode_image(photos)), names=["a", "b"])
     assert torch.equal(direct.image, stored.image)
     assert torch.equal(direct.patch, stored.patch)
 

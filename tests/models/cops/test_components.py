@@ -16,7 +16,7 @@ def build(state, auxiliary="visa", seed=0, **components) -> CoPS:
 
 
 def names(model: CoPS) -> set[str]:
-    return {name for name, _ in model.trained_parameters()}
+    return {name for name, _ in model.released_parameters()}
 
 
 def starting_with(model: CoPS, *prefixes: str) -> set[str]:
@@ -51,15 +51,15 @@ def test_gradients_reach_the_declared_parameters_and_no_others(component, tiny_c
     model = build(tiny_clip_state, "mvtec", **{component: False})
     losses_of(model, images, masks, labels)["total"].backward()
     # Three blocks follow the first in this text tower of four: deep tokens beyond them go unused.
-    used = {id(p) for name, p in model.trained_parameters() if not name.startswith("compound")} | {
+    used = {id(p) for name, p in model.released_parameters() if not name.startswith("compound")} | {
         id(tokens) for tokens in model.prompt_learner.compound_prompts_text[:3]
     }
     assert {id(p) for p in model.parameters() if p.grad is not None} == used
 
 
 def test_components_that_stay_have_the_fresh_weights_of_the_whole_model(tiny_clip_state, tiny_model):
-    whole = dict(tiny_model.trained_parameters())
-    for name, parameter in build(tiny_clip_state, states=False).trained_parameters():
+    whole = dict(tiny_model.released_parameters())
+    for name, parameter in build(tiny_clip_state, states=False).released_parameters():
         assert torch.equal(parameter, whole[name]), name
 
 
@@ -102,7 +102,7 @@ def test_the_mixed_image_score_lies_between_the_global_and_the_local_one(tiny_cl
 
 def test_static_prompts_lower_their_loss_within_a_few_steps(tiny_clip_state, images, masks, labels):
     model = released_cops(tiny_clip_state, None, "visa", 48, components=STATIC)
-    adam = torch.optim.Adam([p for _, p in model.trained_parameters()], lr=1e-2)
+    adam = torch.optim.Adam([p for _, p in model.released_parameters()], lr=1e-2)
     history = []
     for _ in range(10):
         loss = losses_of(model, images, masks, labels)["total"]

@@ -1,10 +1,7 @@
 """The numbers are those of the authors' released program: tensors it produced on small random weights."""
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +9,7 @@ from torch import Tensor
 from conftest import SHARED
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.cops import CoPS
+from goldens import Golden, close, relative
 from released import released_cops
 
 HERE = Path(__file__).parents[2] / "golden"
@@ -21,22 +19,8 @@ KEYS_AND_MORE = "extractor.attn.in_proj_bias"
 TRAINED_ON = {"visa": "mvtec", "mvtec": "visa"}
 
 
-@dataclass
-class Golden:
-    """One case: sizes, and arrays as fp32 tensors."""
-
-    folder: Path
-
-    @property
-    def sizes(self) -> dict:
-        return json.loads((self.folder / "case.json").read_text())
-
-    def arrays(self, name: str) -> dict[str, Tensor]:
-        loaded = np.load(self.folder / f"{name}.npz")
-        return {
-            key: torch.from_numpy(value if value.dtype == np.int64 else value.astype(np.float32))
-            for key, value in loaded.items()
-        }
+class OfCops(Golden):
+    """A case of CoPS."""
 
     def model(self, weights: dict[str, Tensor] | Path, auxiliary: str) -> CoPS:
         return released_cops(self.arrays("clip"), weights, auxiliary, self.sizes["image_size"])
@@ -46,15 +30,11 @@ class Golden:
 
 
 @pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Golden:
+def case(request: pytest.FixtureRequest) -> OfCops:
     folder = CASES[request.param]
     if not folder.is_dir():
         pytest.skip(f"the large golden case {request.param} is not beside this checkout")
-    return Golden(folder)
-
-
-def close(got: Tensor, expected: Tensor, atol: float = 1e-4) -> None:
-    torch.testing.assert_close(got, expected, atol=atol, rtol=0)
+    return OfCops(folder)
 
 
 def score(model: CoPS, images: Tensor, latents: Tensor) -> Scores:
@@ -64,10 +44,6 @@ def score(model: CoPS, images: Tensor, latents: Tensor) -> Scores:
 def step_losses(model: CoPS, given: dict[str, Tensor], step: int) -> dict[str, Tensor]:
     images, masks, labels, noise = (given[name][step] for name in ("images", "masks", "labels", "noise"))
     return model.losses(model.encode(images), masks, labels, {"noise": noise})
-
-
-def relative(got: Tensor, expected: Tensor) -> float:
-    return float((got - expected).norm() / expected.norm())
 
 
 def test_features_prototypes_and_prompts_are_the_released_ones(case):
@@ -120,7 +96,7 @@ def test_losses_gradients_and_three_adam_steps_are_the_released_ones(case):
     start = case.arrays("learner")
     model = case.model(start, case.sizes["train_as"])
     given, expected = case.arrays("train_in"), case.arrays("train_out")
-    parameters = dict(model.trained_parameters())
+    parameters = dict(model.released_parameters())
     adam = torch.optim.Adam(parameters.values(), lr=1e-3, betas=(0.5, 0.999))
     for step in range(3):
         losses = step_losses(model, given, step)
@@ -164,5 +140,5 @@ def test_the_third_golden_batch_has_no_anomalous_pixel_and_leaves_the_anomalous_
 
 
 def test_every_released_parameter_was_compared(case):
-    names = {name for name, _ in case.model(case.arrays("learner"), "visa").trained_parameters()}
+    names = {name for name, _ in case.model(case.arrays("learner"), "visa").released_parameters()}
     assert {key.removeprefix("param/") for key in case.arrays("train_out") if key.startswith("param/")} == names

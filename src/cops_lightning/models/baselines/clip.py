@@ -33,7 +33,7 @@ class PlainClip(FeatureDetector):
         upsampling: Upsampling = "nearest",
         category_names: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(backbone, image_size, upsampling, pool=1)
+        super().__init__(backbone, image_size, upsampling)
         self.prompts = StatePrompts(backbone, PLAIN, category_names or {})
 
     @torch.no_grad()

@@ -9,12 +9,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.core.errors import CheckpointError
-from cops_lightning.core.seeding import image_latents, named_generator
-from cops_lightning.core.types import Features, Labels, Latents, Masks, Share, StateDict
-from cops_lightning.core.weights import mismatches
+from cops_lightning.core.seeding import content_names, image_latents, named_generator
+from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Share, StateDict
 from cops_lightning.models.alignment import image_logits, patch_probabilities, prompt_features
-from cops_lightning.models.anomaly_map import Distances, Prototypes, Scores, prototype_distances, spatial_weights
+from cops_lightning.models.anomaly_map import (
+    Distances,
+    Prototypes,
+    Scores,
+    pool_neighbours,
+    prototype_distances,
+    spatial_weights,
+)
 from cops_lightning.models.cops.class_tokens import ClassTokens
 from cops_lightning.models.cops.losses import (
     count_pixels,
@@ -25,7 +30,7 @@ from cops_lightning.models.cops.losses import (
     reconstruction_loss,
 )
 from cops_lightning.models.cops.prompt_learner import PromptLearner
-from cops_lightning.models.cops.released_format import VAE_ENCODER, read_released, write_released
+from cops_lightning.models.cops.released_format import VAE_ENCODER, recognise, write_released
 from cops_lightning.models.cops.settings import Components, Preset, Readings, Sizes, find_preset
 from cops_lightning.models.cops.state_tokens import StateTokens
 from cops_lightning.models.detector import TrainableDetector
@@ -76,7 +81,7 @@ class CoPS(TrainableDetector):
     ) -> None:
         preset = find_preset(preset) if isinstance(preset, str) else preset
         readings = readings or Readings()
-        super().__init__(backbone, image_size, readings.upsampling, preset.pool)
+        super().__init__(backbone, image_size, readings.upsampling)
         self.preset, self.readings, self.seed = preset, readings, seed
         self.components, self.sizes = components or Components(), sizes or Sizes()
         size, parts, width = self.sizes, self.components, backbone.width
@@ -101,7 +106,7 @@ class CoPS(TrainableDetector):
         Every tensor has a generator of its own name, so it depends neither on the backbone nor on other sizes.
         """
         with torch.no_grad():
-            for name, parameter in self.trained_parameters():
+            for name, parameter in self.released_parameters():
                 generator = named_generator(self.seed, "init", name)
                 if name.endswith("bias"):
                     parameter.zero_()
@@ -112,48 +117,30 @@ class CoPS(TrainableDetector):
                 else:
                     parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
 
-    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+    def released_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Everything that trains, under its released name."""
         for part in (self.prompt_learner, self.states, self.classes):
             if part is not None:
                 yield from part.named_parameters()
 
-    def load_trained(self, weights: StateDict) -> None:
-        """Take exactly the weights that `trained_parameters` names; see `TrainableDetector`."""
-        self._load(weights, "The checkpoint", optional="")
-
     def load_released(self, weights: StateDict | str | Path) -> None:
         """Take weights in the released format: a file, or a mapping of released names; vae_encoder.* may be absent.
 
-        Raises CheckpointError naming missing and unexpected keys and wrong shapes; then nothing was loaded.
+        Raises CheckpointError for another method's file, and naming missing and unexpected keys and wrong shapes; then
+        nothing was loaded.
         """
-        if isinstance(weights, str | Path):
-            self._load(read_released(Path(weights)), str(weights), optional=VAE_ENCODER)
-        else:
-            self._load(weights, "The mapping", optional=VAE_ENCODER)
+        origin, given = self.read_released(weights, recognise)
+        self._fill(given, origin, lambda name: name.startswith(VAE_ENCODER))
 
     def save_released(self, path: str | Path) -> None:
         """Write the released checkpoint format; see `released_format`."""
-        write_released(Path(path), self.trained_parameters())
-
-    def _load(self, weights: StateDict, origin: str, optional: str) -> None:
-        given = {name: torch.as_tensor(value) for name, value in weights.items()}
-        own = dict(self.trained_parameters())
-        if problems := mismatches(given, own, lambda name: bool(optional) and name.startswith(optional)):
-            raise CheckpointError(
-                f"{origin} does not fit this model: {problems}. Expected the released names for embedding width "
-                f"{self.backbone.width}; use the backbone, components and sizes that the checkpoint was made with."
-            )
-        if wrong := [name for name, value in given.items() if not value.isfinite().all()]:
-            raise CheckpointError(
-                f"{origin} holds values that are not finite in {wrong[0]}, so every score would be: its training went "
-                "wrong. Use an earlier checkpoint, or train anew at a lower learning rate."
-            )
-        with torch.no_grad():
-            for name, value in given.items():
-                own[name].copy_(value)
+        write_released(Path(path), self.released_parameters())
 
     # ---- the method
+
+    def prepared(self, raw: Features) -> Features:
+        """The backbone's features with patches averaged over the preset's neighbourhood."""
+        return Features(raw.image, pool_neighbours(raw.patches, self.preset.pool))
 
     def forward(self, features: Features, biases: Float[Tensor, "b m d"] | None) -> Alignment:
         """How images and their patches agree with the prompts that are synthesised from them.
@@ -227,10 +214,10 @@ class CoPS(TrainableDetector):
 
     def losses(
         self,
-        features: Features,
+        given: Images | Features,
         masks: Masks | None,
         labels: Labels,
-        draws: Mapping[str, Tensor],
+        draws: Mapping[str, Tensor] | None = None,
         share: Share | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Training losses: total = image + 4 patch + gather + scatter + kl + recon, and each of these parts.
@@ -239,9 +226,14 @@ class CoPS(TrainableDetector):
         undefined: they are absent from the result and from the total, as are the losses of components left out. See
         `TrainableDetector.losses`.
         """
+        features = self.features_of(given)
+        if draws is None and self.classes is not None:
+            assert not isinstance(given, Features), "features alone do not say what is drawn for an image"
+            drawn = self.training_draws(content_names(given), epoch=0)
+            draws = {name: noise.to(given.device) for name, noise in drawn.items()}
         parts: dict[str, Float[Tensor, ""]] = {}
         biases = None
-        if self.classes is not None:
+        if self.classes is not None and draws is not None:
             biases, posterior = self.classes.posterior_bias(features.image, draws[NOISE])
             parts["kl"] = kl_loss(posterior.mean, posterior.log_var)
             pairs = features.image if share is None or self.readings.recon == "matched" else share.images

@@ -48,11 +48,13 @@ class Preset:
 
 def find_preset(name: str) -> Preset:
     """The preset that conf/preset/NAME.yaml states. Raises ConfigError, naming those that exist, for another name."""
-    known = {path.stem: path for path in (conf_folder() / "preset").glob("*.yaml")}
+    files = (conf_folder() / "preset").glob("*.yaml")
+    contents = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+    # Other methods have presets of their own there.
+    known = {of: values for of, values in contents.items() if values.pop("_target_") == f"{__name__}.Preset"}
     if name not in known:
         raise ConfigError(f"There is no preset {name!r}; expected one of {', '.join(sorted(known))}.")
-    values = yaml.safe_load(known[name].read_text(encoding="utf-8"))
-    return Preset(**{key: value for key, value in values.items() if key != "_target_"})
+    return Preset(**known[name])
 
 
 @dataclass(frozen=True)
