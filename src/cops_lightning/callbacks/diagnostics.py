@@ -95,6 +95,7 @@ class Diagnostics(RunCallback, Callback):
         model.train(training)
 
 
+@torch.no_grad()
 def observe(model: CoPS, data: AnomalyDataModule, index: DatasetIndex, extent: Extent) -> Observed:
     """Encode a sample of a dataset once; score it under several latent draws, of which the first is the run's own."""
     device = next(model.parameters()).device
