@@ -3,17 +3,20 @@
 import csv
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from cops_lightning import CopsDataModule, CopsModule, Folder
-from cops_lightning.callbacks import heat_maps
+from cops_lightning.callbacks.diagnostics import Diagnostics
 from cops_lightning.callbacks.evaluation import LogEvaluation
-from cops_lightning.callbacks.heat_maps import HeatMaps
+from cops_lightning.callbacks.heat_maps import HeatMaps, _file_names
 from cops_lightning.callbacks.results import SCORE_COLUMNS, Results
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.report.tables import read_results
-from tiny import quiet_trainer
+from tiny import quiet_trainer, write_dataset
 
 # What Lightning itself says about worker processes, and torch's own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
@@ -98,25 +101,70 @@ def test_heat_maps_lie_in_the_run_whatever_a_dataset_calls_itself(module, tiles,
 def test_no_heat_map_is_drawn_where_none_is_wanted(module, tiles, tmp_path):
     quiet_trainer(tmp_path, callbacks=[HeatMaps(count=0)]).test(module, datamodule=Folder(tiles), verbose=False)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ConfigError, match="expected a scale that goes up"):
-        HeatMaps(scale_min=1.0)
 
 
-@pytest.mark.parametrize("last", [True, False])
-def test_a_heat_map_that_cannot_be_drawn_costs_no_number(last, module, tiles, tmp_path, monkeypatch, caplog):
-    def fails(*given):
-        raise OSError("no space left on device")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"scale_min": 1.0}, "a scale that goes up"),
+        ({"scale_max": 0.0}, "a scale that goes up"),
+        ({"scale_max": float("nan")}, "a scale that goes up"),
+        ({"count": -1}, "0 for none"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_before_anything_is_done(settings, said):
+    with pytest.raises(ConfigError, match=f"expected .*{said}"):
+        HeatMaps(**settings)
 
-    monkeypatch.setattr(heat_maps, "save_heat_map", fails)
-    callbacks = [Results(), HeatMaps()] if last else [HeatMaps(), Results()]
+
+@pytest.mark.parametrize(
+    "fails", ["heat_maps.save_heat_map", "heat_maps.read_image", "diagnostics.observe", "curves", "logger"]
+)
+def test_a_decoration_that_fails_costs_no_number_and_is_said(
+    fails, module, parts, tiles, tmp_path, monkeypatch, capsys
+):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "heatmaps/a.png")
+
     shown = Shown()
-    trainer = quiet_trainer(tmp_path, callbacks=[*callbacks, LogEvaluation()], logger=shown)
-    trainer.test(module, datamodule=Folder(tiles), verbose=False)
-    assert "The heat maps of tiles could not be drawn" in caplog.text
-    assert read_results(tmp_path / "results.csv")
-    (evaluation,) = shown.evaluations
-    assert evaluation.rows == module.rows
-    assert not evaluation.examples
+    if fails == "curves":
+        monkeypatch.setattr(MetricSuite, "curves", fail)
+    elif fails == "logger":
+        shown.log_evaluation = fail
+    else:
+        monkeypatch.setattr(f"cops_lightning.callbacks.{fails}", fail)
+    callbacks = [HeatMaps(count=3), Diagnostics(images=4), LogEvaluation(), Results()]
+    trainer = quiet_trainer(tmp_path, callbacks=callbacks, logger=shown)
+    trainer.test(module, datamodule=CopsDataModule(Folder(parts), [Folder(tiles)]), verbose=False)
+    said = capsys.readouterr().err
+    assert said.count("warning: ") == 1
+    assert "could not be made (heatmaps/a.png: No space left on device). The numbers are not affected." in said
+    assert [row.measured for row in read_results(tmp_path / "results.csv")] == module.rows
+    assert [evaluation.rows for evaluation in shown.evaluations] == [module.rows] * (fails != "logger")
+
+
+NAMES = ("b\udce9", "[x]", "\u00e9" * 100, "[bold]", "CON")
+
+
+def test_whatever_categories_and_images_are_called_all_is_written_and_drawn(module, tmp_path):
+    data = Folder(write_dataset(tmp_path / "[data]", NAMES, seed=0, images=1), image_size=48)
+    shown, callbacks = Shown(), [Results(), HeatMaps(count=100), LogEvaluation()]
+    trainer = quiet_trainer(tmp_path, callbacks=callbacks, logger=[CSVLogger(tmp_path), shown])
+    trainer.test(module, datamodule=data, verbose=False)
+    categories = {row.measured.category for row in read_results(tmp_path / "results.csv")}
+    assert categories == {name.encode(errors="backslashreplace").decode() for name in NAMES} | {"mean"}
+    pictures = shown.evaluations[0].pictures()["[data]"]
+    assert len(pictures) == 2 * len(NAMES) + 1
+    assert all(path.is_file() for path in pictures.values())
+    with (tmp_path / "scores.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 2 * len(NAMES)
+
+
+@given(st.lists(st.text(st.characters(codec=None), max_size=300), min_size=1, unique=True))
+def test_no_two_heat_maps_have_one_file(keys):
+    names = _file_names([f"set/part/{key}" for key in keys])
+    assert len({name.casefold() for name in names}) == len(keys)
+    assert not any("/" in name or len(name.encode()) > 120 for name in names)
 
 
 def test_loggers_that_show_more_than_numbers_get_curves_and_pictures(module, tiles, tmp_path):

@@ -3,12 +3,14 @@
 import errno
 import multiprocessing
 import time
+from pathlib import Path
 
 import pytest
 
 from cops_lightning.core import files
 from cops_lightning.core.errors import of_system
-from cops_lightning.core.files import new_folder, replacing
+from cops_lightning.core.files import new_folder, replacing, writing
+from failing_disk import FailingDisk, failing
 
 
 def test_a_block_that_succeeds_replaces_the_file(tmp_path):
@@ -76,3 +78,43 @@ def test_what_the_system_refuses_is_a_sentence_with_the_path_and_a_way_out(numbe
         raise OSError(number, "said")
     assert of_system(caught.value) == f"{tmp_path / 'file.txt'}: said. {way_out}, and run the same command again."
     assert list(tmp_path.iterdir()) == []
+
+
+def save_as_bytes(path: Path) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(b"x" * 10**5)
+
+
+def save_by_name(path: Path) -> None:
+    with replacing(path) as partial:
+        partial.write_text("x" * 10**5)
+
+
+def save_as_text(path: Path) -> None:
+    with writing(path) as file:
+        file.write("x" * 10**5)
+
+
+@pytest.mark.parametrize("save", [save_as_bytes, save_by_name, save_as_text])
+@pytest.mark.parametrize("what", ["open", "write", "replace"])
+def test_a_full_disk_is_an_error_with_the_path_and_the_file_stays(save, what, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    at = ["open", "write", "replace"].index(what)
+    with failing(FailingDisk(tmp_path, at)) as disk, pytest.raises(OSError, match="No space left on device") as raised:
+        save(path)
+    assert disk.sites[at].what == what
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_about_another_file_names_that_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"), replacing(tmp_path / "file"):
+        (tmp_path / "absent").read_text()
+
+
+def test_what_is_not_unicode_in_a_name_is_escaped_in_a_text(tmp_path):
+    with writing(tmp_path / "file") as file:
+        file.write("gut_\udcfc,\u96f6\n")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "gut_\\udcfc,\u96f6\n"

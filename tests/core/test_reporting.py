@@ -1,9 +1,14 @@
-"""What is said of an error in one line."""
+"""What is said of an error in one line, and names as they are."""
+
+import io
+import sys
 
 import pytest
+from rich.table import Table
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.reporting import LONGEST, described
+from cops_lightning.core.progress import counted_progress
+from cops_lightning.core.reporting import LONGEST, console, described, print_any_name
 
 
 @pytest.mark.parametrize(
@@ -13,6 +18,7 @@ from cops_lightning.core.reporting import LONGEST, described
         (KeyError("x"), "KeyError: 'x'"),
         (ValueError(), "ValueError"),
         (OSError("No space left\nand more that nobody reads"), "OSError: No space left"),
+        (OSError(28, "No space left on device", "run/results.csv"), "run/results.csv: No space left on device"),
     ],
 )
 def test_an_error_of_ours_is_a_sentence_and_of_others_the_kind_counts(error, said):
@@ -21,3 +27,34 @@ def test_an_error_of_ours_is_a_sentence_and_of_others_the_kind_counts(error, sai
 
 def test_an_error_that_quotes_its_input_is_cut():
     assert described(ValueError("x" * 10**6)) == "ValueError: " + "x" * LONGEST
+
+
+NAMES = ["[/x]", "[bold]parts", "[link=a]b", ":smile:", "a[b]c\\"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_printed_as_it_is(name, capsys):
+    table = Table(name, title=name)
+    table.add_row(name)
+    console().print(name)
+    console().print(table)
+    assert capsys.readouterr().out.count(name) == 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_progress_bar_shows_a_name_as_it_is(name):
+    bar = counted_progress()
+    bar.add_task(name, total=2)
+    bar.console.file = io.StringIO()
+    bar.console.print(bar.make_tasks_table(bar.tasks))
+    assert name in bar.console.file.getvalue()
+
+
+def test_standard_output_takes_a_name_that_is_not_unicode(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    print_any_name()
+    print("gut_\udcfc \u96f6")
+    console().print("gut_\udcfc")
+    sys.stdout.flush()
+    assert raw.getvalue() == b"gut_\\udcfc \\u96f6\ngut_\\udcfc\n"

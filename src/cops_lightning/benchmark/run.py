@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from rich import box
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from cops_lightning.benchmark.works import BASELINE, WORKS, Setting
 from cops_lightning.clip.weight_files import RANDOM
 from cops_lightning.core.devices import find_device
 from cops_lightning.core.files import replacing
+from cops_lightning.core.reporting import console
 from cops_lightning.core.types import DTYPES
 from cops_lightning.models.build import build_backbone, find_node
 
@@ -35,8 +35,8 @@ def bench(arguments: argparse.Namespace) -> Table:
     """Measure what `cops-bench` is asked for; see its --help."""
     rows: list[Row] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    shown = console(stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
         task = progress.add_task("loading", total=None)
         for row in _measure(arguments, lambda what: progress.update(task, description=what)):
             rows.append(row)

@@ -14,8 +14,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import Subset
 
-from cops_lightning.callbacks.run import RunCallback
-from cops_lightning.core.files import replacing
+from cops_lightning.callbacks.run import RunCallback, decorating
+from cops_lightning.core.files import writing
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Batch, Features, Sample
 from cops_lightning.data.datamodules import AnomalyDataModule, Count, thinned
@@ -76,7 +76,7 @@ class Diagnostics(RunCallback, Callback):
 
     @torch.no_grad()
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look, and write."""
+        """Look, and write. What fails is a warning."""
         data, model = trainer.datamodule, getattr(pl_module, "model", None)  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not isinstance(data, AnomalyDataModule) or not isinstance(model, CoPS):
             return
@@ -85,13 +85,14 @@ class Diagnostics(RunCallback, Callback):
         assert isinstance(pl_module, CopsModule)
         folder, run, training = self.folder_of(trainer), self.run_of(pl_module), model.training
         model.eval()
-        indices = {index.name: index for index in (data.auxiliary, *data.targets)}
-        observed = {name: observe(model, data, index, self.extent) for name, index in indices.items()}
-        head = asdict(run) | {"auxiliary": data.auxiliary.name}
-        _write(folder / "domain_shift.json", head | {"targets": domain_shift(observed, data.auxiliary.name)})
-        if model.classes is not None:
-            _write(folder / "vae_health.json", head | class_token_health(model, observed))
-            write_draws(folder / "latent_draws.csv", run, observed)
+        with decorating("What diagnostics look at"):
+            indices = {index.name: index for index in (data.auxiliary, *data.targets)}
+            observed = {name: observe(model, data, index, self.extent) for name, index in indices.items()}
+            head = asdict(run) | {"auxiliary": data.auxiliary.name}
+            _write(folder / "domain_shift.json", head | {"targets": domain_shift(observed, data.auxiliary.name)})
+            if model.classes is not None:
+                _write(folder / "vae_health.json", head | class_token_health(model, observed))
+                write_draws(folder / "latent_draws.csv", run, observed)
         model.train(training)
 
 
@@ -198,7 +199,7 @@ def write_draws(path: Path, run: Run, observed: Mapping[str, Observed]) -> None:
 
     Datasets without a category that has both labels are left out.
     """
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with writing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(DRAW_COLUMNS)
         for name, seen in observed.items():
@@ -218,8 +219,8 @@ def write_draws(path: Path, run: Run, observed: Mapping[str, Observed]) -> None:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(_plain(content), indent=1) + "\n")
+    with writing(path) as file:
+        file.write(json.dumps(_plain(content), indent=1) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from cops_lightning.callbacks.heat_maps import HeatMaps
+from cops_lightning.callbacks.run import decorating
 from cops_lightning.loggers.evaluation import Evaluation
 from cops_lightning.models.module import CopsModule
 
@@ -17,11 +18,14 @@ class LogEvaluation(Callback):
         loggers = [logger for logger in trainer.loggers if hasattr(logger, "log_evaluation")]
         # Curves are of the images of all processes, so all must ask for them, whichever of them logs.
         shown = any(getattr(logger, "shows_curves", False) for logger in loggers)
-        curves = [curve for suite in pl_module.suites for curve in suite.curves()] if shown else []
+        curves = []
+        with decorating("The curves of the evaluation"):
+            curves = [curve for suite in pl_module.suites for curve in suite.curves()] if shown else []
         if not trainer.is_global_zero:
             return
         drawing = next((callback for callback in trainer.callbacks if isinstance(callback, HeatMaps)), HeatMaps())  # type: ignore[attr-defined]
         examples = {target: examples for target, examples in drawing.examples.items() if examples}
         evaluation = Evaluation(pl_module.rows, curves, examples, drawing.scale, drawing.drawn(trainer))
         for logger in loggers:
-            logger.log_evaluation(evaluation)
+            with decorating(f"What {type(logger).__name__} shows of the evaluation"):
+                logger.log_evaluation(evaluation)

@@ -1,6 +1,5 @@
 """Features of whole datasets from the cache: what is missing is encoded once, then training and testing only read."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from cops_lightning.core.errors import CacheError, CopsError
 from cops_lightning.core.files import cache_folder
 from cops_lightning.core.hashes import DATABASE, FileHashes
 from cops_lightning.core.progress import counted_progress
+from cops_lightning.core.reporting import warn
 from cops_lightning.core.types import DTYPES, Batch, Features, Sample
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.dataset import PREPROCESSING_VERSION, AnomalyDataset, Item, loader
@@ -37,7 +37,6 @@ from cops_lightning.features import FOLDER, GB, Entry, FeatureKey, FeatureStore,
 from cops_lightning.models.detector import FeatureDetector
 from cops_lightning.models.module import CopsModule, EncoderCount
 
-log = logging.getLogger(__name__)
 WRITES_AHEAD = 2  # batches whose features wait to be written while the encoder goes on
 HEADER = 512  # upper bound of a file's own bytes
 
@@ -156,10 +155,13 @@ class FeatureCache:
             failure, plan = None, Plan([], [], [])
             if first:
                 try:
+                    waiting = (
+                        f"Another process adds features to the cache; waiting for it before those of {index.name}."
+                    )
                     # In one order everywhere, so that two processes never wait for each other.
                     for store in sorted(self.stores.values(), key=lambda store: store.key.name):
                         store.create()
-                        stack.enter_context(store.building(lambda: _say_waiting(index.name)))
+                        stack.enter_context(store.building(lambda: warn(waiting)))
                     plan = self._plan(decoded)
                 except CacheError as error:
                     failure = str(error)
@@ -345,10 +347,10 @@ class FeatureCaching(Callback):
             return
         wanted = data.targets if stage == "test" else [data.auxiliary]
         if stage != "test" and data.augment is not None:
-            _say("Training images are augmented, so their features differ in every epoch: they are not cached.")
+            _warn("Training images are augmented, so their features differ in every epoch: they are not cached.")
             wanted = []
         if stage == "test" and data.corruption is not None:
-            _say("The targets are corrupted: their features are not cached.")
+            _warn("The targets are corrupted: their features are not cached.")
             wanted = []
         cache = FeatureCache(
             self.options,
@@ -374,7 +376,7 @@ class FeatureCaching(Callback):
             try:
                 data.cached[index.name] = cache.dataset(index, data.mask_threshold, pl_module.count)
             except CacheError as error:
-                _say(f"The features of {index.name} are not cached: {error}")
+                _warn(f"The features of {index.name} are not cached: {error}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """A run that failed reads nothing any more."""
@@ -398,10 +400,6 @@ def _mask_name(image: str, mask: str, threshold: int) -> str:
     return xxhash.xxh3_128_hexdigest(f"{image} {mask} above {threshold}".encode())
 
 
-def _say(sentence: str) -> None:
+def _warn(sentence: str) -> None:
     if rank() == 0:
-        log.warning("%s", sentence)
-
-
-def _say_waiting(name: str) -> None:
-    log.warning("Another process adds features to the cache; waiting for it before looking for those of %s.", name)
+        warn(sentence)

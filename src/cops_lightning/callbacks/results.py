@@ -8,7 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from cops_lightning.callbacks.run import RunCallback
-from cops_lightning.core.files import replacing
+from cops_lightning.core.files import writing
 from cops_lightning.models.module import CopsModule, ScoredImage
 from cops_lightning.report.tables import ResultRow, write_results
 
@@ -38,7 +38,7 @@ class Results(RunCallback, Callback):
 
 def write_scores(path: Path, images: Iterable[ScoredImage]) -> None:
     """One line per image: where it is from, its label (0 normal, 1 anomalous) and its anomaly score."""
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with writing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(SCORE_COLUMNS)
         for image in images:

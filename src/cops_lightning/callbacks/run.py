@@ -1,10 +1,13 @@
 """What callbacks that write into a run folder share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning import Trainer
 
 from cops_lightning.core.hashes import settings_hash
+from cops_lightning.core.reporting import described, warn
 from cops_lightning.loggers.run_info import RunInfo
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run
@@ -43,3 +46,12 @@ class RunCallback:
     def folder_of(self, trainer: Trainer) -> Path:
         """Where to write."""
         return Path(trainer.default_root_dir if self.folder is None else self.folder)
+
+
+@contextmanager
+def decorating(what: str) -> Iterator[None]:
+    """A block that makes what nobody's numbers depend on: where it fails, the user is told, and the run goes on."""
+    try:
+        yield
+    except Exception as error:
+        warn(f"{what} could not be made ({described(error)}). The numbers are not affected.", error)

@@ -9,6 +9,7 @@ from typing import get_args
 from cops_lightning.benchmark import WORK_NAMES
 from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.choices import Precision
+from cops_lightning.core.reporting import console
 
 EPILOG = """\
 works:
@@ -61,11 +62,10 @@ def _positive(text: str) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and --help needs none of them.
-    from rich.console import Console
 
     from cops_lightning.benchmark.run import bench
 
-    Console(highlight=False).print(bench(arguments))
+    console().print(bench(arguments))
     return 0
 
 

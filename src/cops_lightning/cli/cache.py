@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.files import cache_folder
 from cops_lightning.core.progress import counted_progress
+from cops_lightning.core.reporting import console
 
 EXAMPLES = """\
 examples:
@@ -181,8 +181,7 @@ def _list(arguments: argparse.Namespace) -> int:
             f"{s.size / GB:.3f}",
         )
         table.add_row(s.folder.name[-8:], *cells, (_day(s.used) or "-").partition(" ")[0])
-    console = Console(highlight=False)
-    console.print(table)
+    console().print(table)
     print(f"{sum(s.images for s in found)} images, {sum(s.size for s in found) / GB:.3f} GB in {root}")
     return 0
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from cops_lightning.core.errors import CopsError, of_system
+from cops_lightning.core.reporting import print_any_name
 
 
 def command(name: str, description: str, more: str) -> argparse.ArgumentParser:
@@ -16,6 +17,7 @@ def command(name: str, description: str, more: str) -> argparse.ArgumentParser:
 
 def exit_code(run: Callable[[], int], interrupted: str = "interrupted.") -> int:
     """What `run` returns, or 1 after one sentence on stderr: what is wrong, or `interrupted` after Ctrl-C."""
+    print_any_name()
     try:
         return run()
     except CopsError as error:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from cops_lightning.cli.console import command, exit_code
+from cops_lightning.core.reporting import console
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.readers.spec import INDEX_NAME
 
@@ -123,7 +123,7 @@ def _list(arguments: argparse.Namespace) -> int:
         sums = (sum(c.train for c in counts), sum(c.normal for c in counts), sum(c.anomalous for c in counts))
         masks = "yes" if spec.has_masks else "-"
         table.add_row(spec.name, spec.domain, str(len(counts)), *(str(n or "-") for n in sums), masks)
-    Console(highlight=False).print(table)
+    console().print(table)
     print("Normal and anomalous are test images. No normal images: no image metrics. No masks: no pixel metrics.\n")
     for spec in rows:
         print(f"{spec.name:<14} {spec.title}; licence: {spec.licence}; {spec.url}")
@@ -156,11 +156,11 @@ def _checked(name: str, root: str | Path | None, deep: bool, quiet: bool) -> "Re
 
 def _show(report: "Report") -> None:
     """The layout, the counts found beside those expected, and what is off."""
-    console = Console(highlight=False)
+    shown = console()
     if report.layout is not None:
-        console.print(f"{report.dataset} in {report.root}", soft_wrap=True, markup=False)
-        console.print(f"layout: {report.layout}", soft_wrap=True, markup=False)
-        console.print(f"fingerprint: {report.fingerprint}")
+        shown.print(f"{report.dataset} in {report.root}", soft_wrap=True)
+        shown.print(f"layout: {report.layout}", soft_wrap=True)
+        shown.print(f"fingerprint: {report.fingerprint}")
         table = Table("category", "train normal", "test normal", "test anomalous")
         for category, splits in report.found.items():
             expected = report.expected.get(category)
@@ -168,14 +168,14 @@ def _show(report: "Report") -> None:
             wanted = (expected.train, expected.normal, expected.anomalous) if expected else found
             cells = [str(f) if f == w else f"{f} of {w}" for f, w in zip(found, wanted, strict=True)]
             table.add_row(category, *cells)
-        console.print(table)
+        shown.print(table)
     for note in report.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        shown.print(f"note: {note}", soft_wrap=True)
     sys.stdout.flush()
     for problem in report.problems:
         print(f"error: {problem}", file=sys.stderr)
     if not report.problems:
-        console.print(f"{report.dataset} is as expected.")
+        shown.print(f"{report.dataset} is as expected.")
 
 
 def _prepare(arguments: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from cops_lightning.config.settings import Settings
 from cops_lightning.core.errors import CopsError, of_system
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.near_miss import did_you_mean
+from cops_lightning.core.reporting import print_any_name
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class HydraApp:
 
     def __call__(self) -> Any:
         """Run the command of `sys.argv`. Errors that stem from the input end with one sentence and exit code 1."""
+        print_any_name()
         arguments = sys.argv[1:]
         register()
         sys.path += [str(Path(folder).absolute()) for folder in config_folders(arguments)]

@@ -7,7 +7,6 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import LightningDataModule
-from rich.console import Console
 
 from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.clip.frozen_clip import BackboneRecord
@@ -15,6 +14,7 @@ from cops_lightning.clip.weight_files import PACKAGED
 from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.reporting import console
 from cops_lightning.core.types import MetricRow
 from cops_lightning.data.catalog import find_spec
 from cops_lightning.data.datamodules import AnomalyDataModule
@@ -168,6 +168,6 @@ def show_results(
         described += " (RANDOM backbone weights: the numbers mean nothing)"
     elif backbone.name.startswith(PACKAGED):
         described += " (DEMONSTRATION backbone: no claim about CoPS with a real CLIP)"
-    console = Console(highlight=False)
-    console.print(summary_table(rows, described))
-    console.print(f"Results, scores, heat maps and checkpoints: {folder}", soft_wrap=True)
+    shown = console()
+    shown.print(summary_table(rows, described))
+    shown.print(f"Results, scores, heat maps and checkpoints: {folder}", soft_wrap=True)

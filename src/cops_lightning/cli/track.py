@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +39,6 @@ Exit code: 0 where everything was sent, 1 where something could not be."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    # A tracker's failure is one sentence on the console; there is no log file here that takes its traceback.
-    logging.getLogger("cops_lightning").addHandler(logging.NullHandler())
     return exit_code(lambda: track(arguments), "interrupted; what was sent is not sent twice by the same command.")
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 PACKAGED = Path(__file__).parents[1] / "conf"
@@ -48,8 +49,16 @@ def replacing(path: Path) -> Iterator[Path]:
             yield partial
             partial.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # writing itself names none
+        if error.filename is None or str(error.filename).endswith(PARTIAL):  # writing itself names none
+            error.filename, error.filename2 = str(path), None
         raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """A text file for `replacing`: UTF-8, in which what is not Unicode in a name is an escape, such as \\udce9."""
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        yield file
 
 
 @contextmanager

@@ -36,6 +36,11 @@ def file_names(texts: Iterable[str], limit: int = 120) -> dict[str, str]:
     }
 
 
+def printable(text: str) -> str:
+    """A text with escapes, such as \\udce9, in place of what is not Unicode, for whoever takes nothing else."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _marked(text: str, kept: str, limit: int) -> str:
     mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:10]
     start = kept.encode()[: limit - len(mark) - 1].decode(errors="ignore").strip(".- ") or "_"

@@ -1,7 +1,11 @@
-"""What is said of an error that does not reach the user by itself."""
+"""What is said to the user: on which console, and of an error that does not end a command."""
 
+import io
 import logging
 import sys
+from typing import Any
+
+from rich.console import Console
 
 from cops_lightning.core.errors import CopsError
 
@@ -10,8 +14,10 @@ LONGEST = 500  # characters of a line of an error that is not ours; some quote a
 
 
 def described(error: BaseException) -> str:
-    """What went wrong: our own errors are sentences, of others the kind and the first line."""
+    """What went wrong: of our own errors the sentence, of the system's the file, of others the kind and first line."""
     said = str(error).strip()
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, CopsError) and said:
         return said
     first = said.splitlines()[0][:LONGEST] if said else ""
@@ -20,5 +26,17 @@ def described(error: BaseException) -> str:
 
 def warn(sentence: str, error: BaseException | None = None) -> None:
     """Tell the user on the console, and in the log file with the traceback of what is behind it."""
-    log.warning("%s", sentence, exc_info=error)
+    if log.hasHandlers():  # else logging prints it too
+        log.warning("%s", sentence, exc_info=error)
     print(f"warning: {sentence}", file=sys.stderr)
+
+
+def console(**options: Any) -> Console:
+    """A console that prints names as they are: brackets are no markup, ":x:" is no picture."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+def print_any_name() -> None:
+    """Let standard output show what it cannot encode, such as names that are not Unicode, as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger as LightningCSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from cops_lightning.core.files import replacing
+from cops_lightning.core.files import writing
 from cops_lightning.loggers.run_logger import RunLogger
 
 FOLDER = "lightning_logs"  # Lightning's default
@@ -83,7 +83,7 @@ class _LastingWriter(ExperimentWriter):
 
 
 def _write(file: Path, columns: Sequence[str], lines: Sequence[dict[str, Any]]) -> None:
-    with replacing(file) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
+    with writing(file) as opened:
         writer = csv.DictWriter(opened, columns)
         writer.writeheader()
         writer.writerows(lines)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cops_lightning.core.names import file_names, printable
 from cops_lightning.core.types import MEAN, MetricRow
 from cops_lightning.metrics.curves import CategoryCurves
 from cops_lightning.report.figures import Example
@@ -22,7 +23,7 @@ class Evaluation:
         examples: Heat maps by target, for loggers that draw them their own way.
         scale: The values of the colour scale's ends.
         drawn: The folder of the same heat maps as pictures: TARGET.png is a target's contact sheet, and TARGET/*.png
-            are its images.
+            are its images, where TARGET is its name among `core.names.file_names`.
     """
 
     rows: Sequence[MetricRow]
@@ -41,17 +42,17 @@ class Evaluation:
         for row in self.rows:
             if row.category == MEAN and row.value is not None:
                 metric = f"{row.level}_{row.metric}"
-                values[f"{row.target}/{metric}"] = row.value
+                values[printable(f"{row.target}/{metric}")] = row.value
                 of_metric.setdefault(metric, []).append(row.value)
         return values | {f"{MEAN}/{metric}": sum(found) / len(found) for metric, found in of_metric.items()}
 
     def pictures(self) -> dict[str, dict[str, Path]]:
         """By target: the contact sheet as `contact_sheet` and single heat maps as heatmaps/NAME, as far as drawn."""
         found: dict[str, dict[str, Path]] = {}
-        for target in dict.fromkeys(row.target for row in self.rows):
-            sheet = self.drawn / f"{target}.png"
+        for target, name in file_names(row.target for row in self.rows).items():
+            sheet = self.drawn / f"{name}.png"
             pictures = {"contact_sheet": sheet} if sheet.is_file() else {}
-            pictures |= {f"heatmaps/{path.stem}": path for path in sorted((self.drawn / target).glob("*.png"))}
+            pictures |= {f"heatmaps/{path.stem}": path for path in sorted((self.drawn / name).glob("*.png"))}
             if pictures:
                 found[target] = pictures
         return found

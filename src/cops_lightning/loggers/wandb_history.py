@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cops_lightning.core.files import replacing
+from cops_lightning.core.files import writing
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,5 @@ class RowLog:
 
     def replace(self, rows: Iterable[Row]) -> None:
         """Keep these rows only."""
-        with replacing(self.path) as partial:
-            partial.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+        with writing(self.path) as file:
+            file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)

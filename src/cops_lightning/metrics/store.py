@@ -166,7 +166,7 @@ def _distinct(keys: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " kept"]:
 
 def _hash(key: str) -> int:
     """63 bits of a key: among 10,000 images, two collide with a probability of 5e-12."""
-    return int.from_bytes(hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest(), "big") >> 1
 
 
 def _gather(state: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:

@@ -16,6 +16,7 @@ from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.distributed import from_all, from_first, world_size
 from cops_lightning.core.errors import CheckpointError, ConfigError, CopsError
+from cops_lightning.core.names import printable
 from cops_lightning.core.tensor_files import require_whole
 from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
 from cops_lightning.data.protocol import categories_of, require_unseen
@@ -329,7 +330,7 @@ class CopsModule(LightningModule):
         for suite in self.suites:
             rows = self.show_progress(suite)
             self.rows += rows
-            values = {f"{prefix}{suite.target}/{name}": value for name, value in scalars(rows).items()}
+            values = {printable(f"{prefix}{suite.target}/{name}"): value for name, value in scalars(rows).items()}
             if self.device.type == "mps":  # which has no fp64
                 values = {name: value.float() for name, value in values.items()}
             self.log_dict(values, sync_dist=world_size() > 1)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cops_lightning.core.errors import CopsError, excerpt, told
-from cops_lightning.core.files import replacing
+from cops_lightning.core.files import writing
 from cops_lightning.core.types import MEAN, Level, MetricRow
 from cops_lightning.report.metric_names import METRICS, NAMES, Metric, metric_name
 
@@ -58,7 +58,7 @@ def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
 
     Equal rows give equal bytes. Values have full precision; a value that is not available is an empty cell.
     """
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with writing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in rows:

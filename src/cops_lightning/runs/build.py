@@ -97,12 +97,12 @@ def build_module(config: DictConfig, **more: Any) -> CopsModule:
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:
-    """The configured callbacks, in the order of the configuration; those set to null are left out."""
+    """The configured callbacks, `Results` before all others; those set to null are left out."""
     nodes = {name: node for name, node in resolved(config.callbacks).items() if node is not None}
     callbacks = [build(node, f"callbacks.{name}") for name, node in nodes.items()]
-    # A run without results is none, whatever callbacks a user chooses.
-    own = [] if any(isinstance(callback, Results) for callback in callbacks) else [Results(config.paths.output)]
-    return [*own, *callbacks]
+    # A run without results is none, whatever callbacks a user chooses; none of them may fail before they are written.
+    own = [callback for callback in callbacks if isinstance(callback, Results)] or [Results(config.paths.output)]
+    return [*own, *(callback for callback in callbacks if callback not in own)]
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:

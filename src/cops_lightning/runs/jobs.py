@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -153,19 +153,20 @@ def attempt(job: Job, work: Work) -> Outcome:
         kept = record()
         try:
             work(job, kept)
+            (folder / TRACEBACK).unlink(missing_ok=True)
+            kept.finish("done")
         except BaseException as error:
             ordinary = isinstance(error, Exception)
             if ordinary and not asked_to_stop.is_set():
-                leave_traceback(folder, error)
-                kept.finish("failed", described(error))
+                with suppress(OSError):  # where a disk is full, the error that is raised is what ended the work
+                    kept.finish("failed", described(error))
+                    leave_traceback(folder, error)
                 raise
             kept.finish("interrupted", described(error))
             print(f"Interrupted. The same command goes on from the last epoch in {folder}", file=sys.stderr)
             if ordinary:  # what the signal raised came out of a library as something else
                 raise SystemExit(SIGTERM_EXIT) from error
             raise
-        (folder / TRACEBACK).unlink(missing_ok=True)
-        kept.finish("done")
         return "done"
 
 

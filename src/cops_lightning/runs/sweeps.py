@@ -13,11 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cops_lightning.core.files import replacing
+from cops_lightning.core.reporting import console
 from cops_lightning.runs.state import TRACEBACK
 
 NOTES = ".sweeps"  # below the study's folder: one folder per sweep with a note per job
@@ -124,9 +123,9 @@ def show_summary(notes: list[Note], study: Path) -> None:
     for outcome, meaning in MEANINGS.items():
         if counts[outcome] or outcome in ("done", "skipped", "failed"):
             table.add_row(str(counts[outcome]), outcome, meaning)
-    console = Console(highlight=False)
-    console.print(table)
+    shown = console()
+    shown.print(table)
     for note in notes:
         if note.outcome in ("failed", "lost"):
             where = f"{note.folder}: " if note.error is None else f"{Path(note.folder) / TRACEBACK}: {note.error}"
-            console.print(Text(f"{note.outcome}: {where}"), soft_wrap=True)
+            shown.print(f"{note.outcome}: {where}", soft_wrap=True)
