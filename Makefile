@@ -7,24 +7,35 @@ REAL := 'targets=[procedural,mvtec,magnetic_tile,brainmri]' paths.data=$(DATA)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast lint format check demo demo-first demo-second studies wheel clean
+.PHONY: help setup test test-fast lint format check demo studies wheel clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-setup: .venv/ready  ## create .venv with pinned dependencies
+setup: .venv/dev  ## create .venv with pinned dependencies
 
-.venv/ready: pyproject.toml constraints.txt
+# What each needs and no more; a larger one holds the smaller ones.
+.venv/demo: HELD := .venv/demo
+.venv/test: EXTRAS := [test]
+.venv/test: HELD := .venv/demo .venv/test
+.venv/dev: EXTRAS := [dev]
+.venv/dev: HELD := .venv/demo .venv/test .venv/dev
+.venv/demo .venv/test .venv/dev: pyproject.toml constraints.txt | .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(EXTRAS)'
+	@touch $(HELD)
+
+.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, found {sys.version}")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $@
 
-test: setup  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+# Compiled once for all processes of the tests, also where the environment forbids Python to keep what it compiles.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
-test-fast: setup  ## what to run while developing: all but the slow tests, in two to three minutes
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m 'not slow'
+test: .venv/test  ## run all tests
+	$(PYTEST)
+
+test-fast: .venv/test  ## what to run while developing: all but the slow tests
+	$(PYTEST) -m 'not slow'
 
 lint: setup  ## style, types, and who imports whom
 	$(BIN)/ruff format --check .
@@ -38,24 +49,11 @@ format: setup  ## let ruff rewrite what it can
 
 check: lint test  ## what CI checks
 
-demo: setup  ## five ways to detect anomalies side by side, in minutes; on real images too where they are at hand
-	@echo "Renders images, then trains and scores two jobs at a time: about five minutes on two cores."
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs 2 $(SYNC) demo-first demo-second
-	$(BIN)/cops-report runs/demo --out runs/demo/report --title 'Demonstration backbone, unseen categories'
+demo: .venv/demo  ## five ways to detect anomalies side by side, in minutes; on real images too where they are at hand
+	@echo "Renders images, then trains and scores two runs at a time: about five minutes on two cores."
+	@OMP_NUM_THREADS=1 $(BIN)/python scripts/demo.py $(REAL)
+	@$(BIN)/cops-report runs/demo --out runs/demo/report --title 'Demonstration backbone, unseen categories'
 	@echo "Heat maps: runs/demo/cops-procedural-seed*/heatmaps. With a real CLIP: the same commands and backbone=vit_l14_336."
-
-# Each half prints when it is done, where make knows how.
-SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
-
-demo-first: setup
-	$(BIN)/cops-train -m experiment=demo variant=random_backbone backbone.pretrained=random 'backbone.seed=$${seed}' \
-		seed=0,1,2 data.limit=120
-	$(BIN)/cops-train -m experiment=demo model=handcrafted,clip $(REAL)
-	$(BIN)/cops-train -m experiment=demo model=static_prompts seed=0,1,2 $(REAL)
-	$(BIN)/cops-train -m experiment=demo model=cops seed=2 $(REAL)
-
-demo-second: setup
-	$(BIN)/cops-train -m experiment=demo model=cops seed=0,1 callbacks.heat_maps.count=3 $(REAL)
 
 studies: setup  ## four studies over the packaged backbone and their report: some 20 minutes on two cores
 	$(STUDY)=seed_variance

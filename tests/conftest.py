@@ -1,6 +1,7 @@
 """How the tests are run: what is slow, and what is shared with none of them."""
 
 import gc
+from importlib import import_module
 from pathlib import Path
 
 import hypothesis
@@ -26,6 +27,7 @@ SLOW = (
     "report/stats/test_paired.py",
     "test_examples.py",
     "test_readme.py",
+    "test_wandb_sweeps.py",
 )
 
 
@@ -33,14 +35,28 @@ def pytest_configure(config: pytest.Config) -> None:
     """The shared fixtures, except in the process that only hands tests to others: they import what takes seconds."""
     hands_out = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if not hands_out:
-        config.pluginmanager.import_plugin("tiny")
+        for shared in ("tiny", "commands"):
+            config.pluginmanager.register(import_module(shared), shared)
+
+
+def is_slow(path: Path) -> bool:
+    return path.relative_to(ROOT / "tests").as_posix().startswith(SLOW)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import nothing of what is left out."""
+    return True if config.option.markexpr == "not slow" and is_slow(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what takes long."""
+    """Mark what takes long, and keep the tests of a file in one process, so that what they share is made once.
+
+    By `--dist loadgroup` such files come first, and the quick tests one by one fill what time is left of a process.
+    """
     for item in items:
-        if item.path.relative_to(ROOT / "tests").as_posix().startswith(SLOW):
+        if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_collection_finish() -> None:

@@ -2,15 +2,14 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.conftest import make_dataset
+from commands import Result
 
 OWN = Path(__file__).parents[1] / "examples" / "own"
 SMALL = (
@@ -28,16 +27,13 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def train(here: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(Path(sys.executable).parent / "cops-train"), "--config-dir", "own", *SMALL, *arguments],
-        cwd=here,
-        env={**os.environ, "MY_PARTS": str(here / "parts")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+@pytest.fixture
+def train(here: Path, run_process) -> Callable[..., Result]:
+    def run(*arguments: str) -> Result:
+        command = ("cops-train", "--config-dir", "own", *SMALL, *arguments)
+        return run_process(*command, cwd=here, MY_PARTS=str(here / "parts"))
+
+    return run
 
 
 def lines(file: Path) -> list[dict[str, str]]:
@@ -54,8 +50,8 @@ def curves(run: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_a_detector_a_metric_a_logger_and_a_dataset_of_ones_own_take_the_place_of_ours(here):
-    done = train(here, "model=mine", "metrics=mine", "logger=mine", "callbacks=mine", "targets=[mine]")
+def test_a_detector_a_metric_a_logger_and_a_dataset_of_ones_own_take_the_place_of_ours(train, here):
+    done = train("model=mine", "metrics=mine", "logger=mine", "callbacks=mine", "targets=[mine]")
     assert done.returncode == 0, done.stderr
     results = {(r["category"], r["level"], r["metric"]): r for r in lines(here / "run" / "results.csv")}
     auroc, margin = results["mean", "image", "auroc"], results["mean", "image", "margin"]
@@ -69,10 +65,15 @@ def test_a_detector_a_metric_a_logger_and_a_dataset_of_ones_own_take_the_place_o
 
 
 @pytest.mark.slow
-def test_what_one_adds_to_ours_goes_side_by_side_with_it(here):
+def test_what_one_adds_to_ours_goes_side_by_side_with_it(train, here):
     done = train(
-        here,
-        *("auxiliary=own", "auxiliary.source=parts", "targets=[tiles]", "preset.epochs=2"),
+        *(
+            "auxiliary=own",
+            "auxiliary.source=parts",
+            "targets=[tiles]",
+            "preset.epochs=2",
+            "callbacks.heat_maps.count=1",
+        ),
         *("data=mine", "callbacks=[default,mine]", "logger=[csv,mine]", "optimizer=mine", "scheduler=mine"),
     )
     assert done.returncode == 0, done.stderr
@@ -88,8 +89,8 @@ def test_what_one_adds_to_ours_goes_side_by_side_with_it(here):
 
 
 @pytest.mark.slow
-def test_an_experiment_names_a_choice_of_ones_own_parts(here):
-    done = train(here, "experiment=mine", "targets=[tiles]", "preset.epochs=1")
+def test_an_experiment_names_a_choice_of_ones_own_parts(train, here):
+    done = train("experiment=mine", "targets=[tiles]", "preset.epochs=1", "callbacks.heat_maps.count=1")
     assert done.returncode == 0, done.stderr
     results = lines(here / "run" / "results.csv")
     assert {(r["study"], r["auxiliary"], r["target"]) for r in results} == {("mine", "parts", "tiles")}
@@ -107,8 +108,10 @@ def test_an_experiment_names_a_choice_of_ones_own_parts(here):
         ("data=mine", "data.batch_siez=4", "data.batch_size"),  # which the class passes on to its base
     ],
 )
-def test_a_misspelt_argument_of_ones_own_class_is_an_error_before_any_data_is_read(here, chosen, misspelt, meant):
-    done = train(here, "auxiliary=own", "auxiliary.source=nowhere", "targets=[nowhere]", chosen, misspelt)
+def test_a_misspelt_argument_of_ones_own_class_is_an_error_before_any_data_is_read(
+    train, here, chosen, misspelt, meant
+):
+    done = train("auxiliary=own", "auxiliary.source=nowhere", "targets=[nowhere]", chosen, misspelt)
     assert done.returncode == 1
     assert f"Did you mean '{meant}'?" in done.stderr
     assert "Traceback" not in done.stderr

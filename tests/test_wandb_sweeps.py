@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from cops_lightning.config.check import check
 from cops_lightning.config.options import default_nodes
@@ -21,6 +20,8 @@ FILES = sorted((ROOT / "experiments" / "wandb_sweeps").glob("*.yaml"))
 
 def command_line(sweep: dict, chosen: dict) -> list[str]:
     """What W&B's agent starts for a job with the chosen parameters."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args  # takes seconds
+
     filled = create_sweep_command_args({"args": {key: {"value": value} for key, value in chosen.items()}})
     filled["program"] = [sweep["program"]]
     words = [str(word) for word in create_sweep_command(sweep["command"])]

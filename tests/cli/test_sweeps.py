@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import Started
 from cops_lightning.report.tables import read_results
 
 from .conftest import make_dataset, only_error, training
 
 pytestmark = pytest.mark.slow
 QUIET = ("callbacks.heat_maps=null", "callbacks.diagnostics=null")
+EPOCHS = 12  # of a sweep that is stopped
 
 
 def arguments(here: Path, *more: str) -> list[str]:
@@ -84,7 +85,7 @@ def test_a_rerun_skips_what_is_done_and_fail_fast_stops_at_the_failure(swept, ru
     assert not list(here.glob("runs/default/*/traceback.txt"))
 
 
-def stop_when(process: subprocess.Popen, reached: Callable[[], bool], number: signal.Signals) -> str:
+def stop_when(process: Started, reached: Callable[[], bool], number: signal.Signals) -> str:
     """Send the signal as soon as a moment is reached; returns what the process said on stderr."""
     deadline = time.monotonic() + 240
     while not reached():
@@ -101,7 +102,7 @@ def stopped_and_rerun(tmp_path_factory, run_command, start_command) -> dict:
     here = tmp_path_factory.mktemp("stopped")
     make_dataset(here / "parts")
     make_dataset(here / "tiles", normal=30, anomalous=30, seed=1)
-    long = ("preset.epochs=20", "data.eval_batch_size=1", f"targets={here / 'tiles'}", "seed=0,1")
+    long = (f"preset.epochs={EPOCHS}", "data.eval_batch_size=1", f"targets={here / 'tiles'}", "seed=0,1")
     command = ["-m", *arguments(here, *long)]
     seen = {"here": here, "rc": [], "epochs": []}
 
@@ -142,7 +143,7 @@ def test_a_killed_run_counts_as_running_and_goes_on_from_its_last_epoch(stopped_
     first, second = stopped_and_rerun["during an epoch", 0], stopped_and_rerun["during evaluation", 0]
     assert first["rc"] == second["rc"] == -signal.SIGKILL
     assert first["status"] == second["status"] == "running"
-    assert 0 < first["epochs"] < 20 == second["epochs"]
+    assert 0 < first["epochs"] < EPOCHS == second["epochs"]
     # Killed in training, killed in evaluation, then done.
     (record,) = (r for name, r in records(stopped_and_rerun["here"]).items() if "seed0" in name)
     assert (record["status"], record["attempts"]) == ("done", 3)

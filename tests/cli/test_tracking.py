@@ -2,8 +2,7 @@
 
 import csv
 import json
-import os
-import subprocess
+import signal
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from cops_lightning.metrics.curves import POINTS
 from cops_lightning.report.tables import read_results
 from offline_runs import OfflineRun, attempts, latest
 
-from .conftest import COMMANDS, make_dataset
+from .conftest import make_dataset
 
 ROOT = Path(__file__).parents[2]
 TINY = ("backbone=tiny_random", "backbone.image_size=64", "data.num_workers=0", "trainer.accelerator=cpu")
@@ -32,11 +31,6 @@ PER_EPOCH = {
     *(f"similarity/prototypes_{name}" for name in ("normal", "anomalous", "across")),
 }
 UNWATCHED = ("callbacks.diagnostics=null", "callbacks.heat_maps.count=0")
-
-
-def variables(**more: str) -> dict[str, str]:
-    """For a process of its own, since W&B reads its variables once: without the W&B service of this process."""
-    return {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"} | more
 
 
 def arguments(here: Path) -> tuple[str, ...]:
@@ -231,32 +225,33 @@ def test_a_failed_run_carries_its_reason_its_traceback_and_its_console(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_job_that_wandb_hands_out_has_the_identity_and_the_folder_of_its_agent(tmp_path):
+def test_a_job_that_wandb_hands_out_has_the_identity_and_the_folder_of_its_agent(tmp_path, run_process):
     sweep = yaml.safe_load((ROOT / "experiments" / "wandb_sweeps" / "ablations.yaml").read_text())
     written = [word for word in sweep["command"] if word not in ("${program}", "${args_no_hyphens}")]
     small = [word for word in arguments(tmp_path) if not word.startswith("study=")]
     agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "run1", "WANDB_MODE": "offline", "HOME": str(tmp_path)}
     job = ("ablation=without_states", "seed=1", *UNWATCHED)
-    program = [str(COMMANDS / sweep["program"]), *written, *small, *job]
-    subprocess.run(program, cwd=tmp_path, env=variables(**agent), check=True, stdout=subprocess.DEVNULL)
+    result = run_process(sweep["program"], *written, *small, *job, cwd=tmp_path, **agent)
+    assert result.returncode == 0, result.stderr
     run = latest(tmp_path / "runs" / "ablations" / "sweep_sweep1" / "run1").run()
     assert (run.run_id, run.run_group, run.job_type) == ("run1", "ablations", "without_states")
 
 
 @pytest.mark.slow
-def test_a_killed_run_that_goes_on_has_every_step_once_in_every_logger(tmp_path):
-    command = ("hydra.run.dir=run", "logger=[csv,wandb]", *arguments(tmp_path), "preset.epochs=20", *UNWATCHED)
-    environment = variables(HOME=str(tmp_path), WANDB_MODE="offline", COPS_CACHE=str(tmp_path / "cache"))
-    program, quiet = (
-        [str(COMMANDS / "cops-train"), *command],
-        {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
-    )
-    with subprocess.Popen(program, cwd=tmp_path, env=environment, **quiet) as process:
-        while process.poll() is None and not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
-            time.sleep(0.05)
-        process.kill()
-    subprocess.run(program, cwd=tmp_path, env=environment, check=True, **quiet)
-    last, everything = latest(tmp_path / "run"), list(range(20 * STEPS // EPOCHS))
+def test_a_killed_run_that_goes_on_has_every_step_once_in_every_logger(tmp_path, start_command, run_command):
+    epochs = 8
+    asked = ("hydra.run.dir=run", "logger=[csv,wandb]", *UNWATCHED)
+    command = ("cops-train", *asked, *arguments(tmp_path), f"preset.epochs={epochs}")
+    environment = {"HOME": str(tmp_path), "WANDB_MODE": "offline", "COPS_CACHE": str(tmp_path / "cache")}
+    process = start_command(*command, cwd=tmp_path, **environment)
+    while process.poll() is None and not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    result = run_command(*command, cwd=tmp_path, **environment)
+    assert result.returncode == 0, result.stderr
+    last, everything = latest(tmp_path / "run"), list(range(epochs * STEPS // EPOCHS))
     assert [attempt.marked for attempt in attempts(tmp_path / "run")] == [True, False]
     assert last.run().run_id == json.loads((tmp_path / "run" / "run.json").read_text())["run_id"]
     history = last.history()
@@ -267,16 +262,15 @@ def test_a_killed_run_that_goes_on_has_every_step_once_in_every_logger(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_answer_costs_neither_the_run_nor_what_was_tracked(tmp_path):
+def test_a_server_that_does_not_answer_costs_neither_the_run_nor_what_was_tracked(tmp_path, run_process):
     unreachable = {
         "WANDB_API_KEY": 40 * "0",
         "WANDB_BASE_URL": "http://127.0.0.1:9",  # the port of the discard protocol, where nobody listens
         "WANDB_INIT_TIMEOUT": "2",
         "HOME": str(tmp_path),
     }
-    program = [str(COMMANDS / "cops-train"), "hydra.run.dir=run", "logger=wandb", *arguments(tmp_path), *UNWATCHED]
-    environment = variables(**unreachable)
-    result = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    command = ("hydra.run.dir=run", "logger=wandb", *arguments(tmp_path), *UNWATCHED)
+    result = run_process("cops-train", *command, cwd=tmp_path, **unreachable)
     assert result.returncode == 0, result.stderr
     (warning,) = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     assert "W&B did not take the run (CommError" in warning

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
 
@@ -19,6 +19,8 @@ def as_set(x: np.ndarray, y: np.ndarray) -> set[tuple[float, float]]:
     return set(zip(x.round(12).tolist(), y.round(12).tolist(), strict=True))
 
 
+# Two points of the precision-recall curve lie closer together than points that are evenly spaced along it.
+@example(normal=np.array([1 / 16, *12 * [2 / 16]]), anomalous=np.array([0, 3 / 16]))
 @given(normal=SCORES, anomalous=SCORES)
 def test_points_are_those_of_scikit_learn(normal, anomalous):
     labels, scores = np.repeat([0, 1], [normal.size, anomalous.size]), np.concatenate([normal, anomalous])

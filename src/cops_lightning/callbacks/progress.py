@@ -1,11 +1,11 @@
-"""The progress bar of training, evaluation and metrics."""
+"""The progress bar of training, evaluation and metrics, and its lines in a log."""
 
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-from cops_lightning.core.progress import counted_progress
+from cops_lightning.core.progress import counted_progress, log_progress
 from cops_lightning.core.types import MetricRow
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.models.module import CopsModule
@@ -37,6 +37,12 @@ class ProgressBar(RichProgressBar):
         if not self._shown or step - self._of >= STEPS or trainer.is_last_batch:
             self._shown, self._of = dict(super().get_metrics(trainer, pl_module)), step
         return self._shown
+
+    def refresh(self, hard: bool = False) -> None:
+        """Called by Lightning after every batch."""
+        super().refresh(hard)
+        if self.progress is not None:
+            log_progress(self.progress)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the loss of the epoch before."""

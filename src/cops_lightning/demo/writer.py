@@ -6,10 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import track
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.files import new_folder
+from cops_lightning.core.progress import counted_progress
 from cops_lightning.demo.catalog import CategorySpec, categories
 from cops_lightning.demo.images import VERSION, Role, example
 
@@ -45,8 +45,8 @@ def write_mvtec(
     if destination.exists():
         raise DatasetError(f"{destination} exists already. Give a folder that does not, or remove that one first.")
     chosen = tuple(chosen)
-    with new_folder(destination) as part:
-        for spec in track(chosen, f"writing {destination.name}", disable=not progress, transient=True):
+    with new_folder(destination) as part, counted_progress(progress) as bar:
+        for spec in bar.track(chosen, description=f"writing {destination.name}"):
             counts: dict[Role, int] = {"train": train, "normal": normal, "anomalous": anomalous}
             _write_category(part / folder_name(spec.name), spec, counts, seed)
         manifest = {

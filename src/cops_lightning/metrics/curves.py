@@ -77,7 +77,9 @@ def curves_of_counts(normal: Int[np.ndarray, " n"], anomalous: Int[np.ndarray, "
 def _thin(
     x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], points: int
 ) -> tuple[Float[np.ndarray, " kept"], Float[np.ndarray, " kept"]]:
-    """At most `points` of a curve's points, its ends among them, evenly spaced along its length |dx| + |dy|."""
+    """A curve's points, or some `points` of more: its ends, and others evenly spaced along its length |dx| + |dy|."""
+    if x.size <= points:
+        return x, y
     length = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
     kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], points)))
     return x[kept], y[kept]
