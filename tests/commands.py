@@ -155,3 +155,14 @@ def run_process(start_command) -> Callable[..., Result]:
         return Result(process.args, process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_program(environment) -> Callable[..., Result]:
+    """`run_process` from its console script, for launchers, which start interpreters of their own."""
+
+    def run(command: str, *arguments: str, cwd: Path, **variables: str) -> Result:
+        words, own = [str(COMMANDS / command), *arguments], environment(**variables)
+        return subprocess.run(words, cwd=cwd, env=own, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
