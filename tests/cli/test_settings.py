@@ -48,6 +48,9 @@ def refused(tmp_path, run_command):
         ("ablation=without_stats", "ablation/without_stats", "without_states"),
         ("model._target_=cops_lightning.models.cops.model.Cops", "model._target_", "'Cops' is importable"),
         ("trainer.callbacks=[]", "trainer.callbacks", "callbacks"),
+        ("metrics.pixels.mine=x", "metrics.pixels", "metrics.pixel"),
+        ("metrics.pixel.mine=x", "metrics.pixel.mine", "_target_"),
+        ("optimizer.lr=-1", "optimizer", "Invalid learning rate"),
     ],
 )
 def test_a_key_or_value_that_is_not_known_is_one_sentence_with_the_nearest(argument, key, near, refused):

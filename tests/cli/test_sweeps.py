@@ -5,9 +5,11 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from hydra.core.plugins import Plugins
 
 from commands import Started
 from cops_lightning.report.tables import read_results
@@ -216,3 +218,13 @@ def swept_seeds(tmp_path_factory, run_command):
     result = run_command("cops-train", "-m", *command, cwd=here)
     assert result.returncode == 0, result.stderr
     return here, sorted(here.glob("runs/default/*/checkpoints/last.ckpt"))
+
+
+def test_a_launcher_that_fails_as_when_a_worker_is_killed_leaves_the_count_of_its_jobs(
+    tmp_path, run_command, monkeypatch
+):
+    launcher = Mock(**{"launch.side_effect": RuntimeError("A worker process was terminated")})
+    monkeypatch.setattr(Plugins, "instantiate_launcher", lambda *_, **__: launcher)
+    result = run_command("cops-train", "-m", *arguments(tmp_path, "seed=0,1,2"), cwd=tmp_path)
+    assert only_error(result).endswith("ended before its jobs did: RuntimeError: A worker process was terminated")
+    assert counts(result.stdout) == {"done": 0, "skipped": 0, "not": 3, "failed": 0}

@@ -194,7 +194,7 @@ def shrink_mask(target) -> str:
 @pytest.mark.parametrize("damage", [truncate, drop_mask, shrink_mask])
 def test_a_damaged_target_is_one_sentence_naming_the_file_and_leaves_no_results(damage, tmp_path, run_command):
     make_dataset(tmp_path / "parts")
-    said = damage(make_dataset(tmp_path / "tiles"))
+    said = damage(make_dataset(tmp_path / "tiles", seed=1))
     result = run_command("cops-train", *training(tmp_path, "targets=[tiles]"), "hydra.run.dir=run", cwd=tmp_path)
     assert said in only_error(result)
     assert not (tmp_path / "run" / "results.csv").exists()
@@ -215,8 +215,7 @@ def test_leaving_out_the_targets_says_how_to_give_them(run_command):
 def test_missing_clip_weights_are_one_sentence(trained, tmp_path, run_command):
     asked = (*trained["arguments"], "backbone=vit_l14_336", "~backbone.image_size")
     missing = only_error(run_command("cops-train", *asked, COPS_CLIP_WEIGHTS=str(tmp_path / "gone.pt")))
-    assert "There is no file" in missing
-    assert "gone.pt" in missing
+    assert "gone.pt cannot be read: No such file" in missing
 
 
 def test_a_wrong_checkpoint_says_what_it_holds(tmp_path, run_command):

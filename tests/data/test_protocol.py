@@ -6,7 +6,7 @@ import pytest
 
 from cops_lightning.core.errors import ProtocolError
 from cops_lightning.core.types import Sample
-from cops_lightning.data.protocol import categories_of, require_unseen
+from cops_lightning.data.protocol import categories_of, images_of, require_unseen
 
 
 def samples(dataset: str, *categories: str, root: str | Path = "/data") -> tuple[Sample, ...]:
@@ -35,24 +35,38 @@ def test_a_target_with_a_trained_category_is_refused_and_the_way_out_is_named():
 
 
 def test_other_categories_of_a_dataset_that_was_trained_on_are_zero_shot():
-    require_unseen([("a", samples("a", "x"))], ["a/y"], samples("a", "y"))
+    require_unseen([("a", samples("a", "x"))], ["a/y"])
 
 
 def test_a_target_may_be_allowed_by_name():
-    require_unseen([("a", samples("a", "x"))], ["a/x"], samples("a", "x"), ["a"])
+    require_unseen([("a", samples("a", "x"))], ["a/x"], allowed=["a"])
 
 
-def test_the_same_files_under_another_name_are_refused():
-    with pytest.raises(ProtocolError, match="b is not zero-shot: 2 of its images were trained on"):
-        require_unseen([("b", samples("b", "x"))], ["a/x"], samples("a", "x"))
+def written(root: Path, content: str) -> Path:
+    """The images of `samples` of a category x, whose bytes are `content` and their label."""
+    (root / "x").mkdir(parents=True)
+    for anomalous in (False, True):
+        (root / "x" / f"{anomalous}.png").write_text(f"{content} {anomalous}")
+    return root
 
 
-def test_the_same_files_through_a_link_are_refused(tmp_path: Path):
-    (tmp_path / "real" / "x").mkdir(parents=True)
-    (tmp_path / "linked").symlink_to(tmp_path / "real")
-    trained, tested = samples("a", "x", root=tmp_path / "real"), samples("b", "x", root=tmp_path / "linked")
-    with pytest.raises(ProtocolError, match="2 of its images"):
-        require_unseen([("b", tested)], ["a/x"], trained)
+def test_images_that_were_trained_on_are_refused_wherever_they_lie_and_whatever_they_are_called(tmp_path: Path):
+    trained = images_of(samples("a", "x", root=written(tmp_path / "a", "grey")))
+    copied = samples("b", "x", root=written(tmp_path / "b", "grey"))
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    for tested in (copied, samples("b", "x", root=tmp_path / "linked")):
+        with pytest.raises(ProtocolError, match="b is not zero-shot: 2 of its images were trained on"):
+            require_unseen([("b", tested)], ["a/x"], trained)
+
+
+def test_other_images_under_the_name_of_those_that_were_trained_on_are_zero_shot_unless_the_name_is_a_published_one(
+    tmp_path: Path,
+):
+    trained = images_of(samples("a", "x", root=written(tmp_path / "here", "grey")))
+    other = written(tmp_path / "there", "white")
+    require_unseen([("a", samples("a", "x", root=other))], ["a/x"], trained)
+    with pytest.raises(ProtocolError, match="its categories visa/x were trained on"):
+        require_unseen([("visa", samples("visa", "x", root=other))], ["visa/x"], trained)
 
 
 def test_many_categories_are_counted():

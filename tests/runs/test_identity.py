@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import given, strategies
 from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.config.check import TARGET
@@ -13,18 +16,23 @@ from cops_lightning.config.options import default_nodes, register, resolved
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.hashes import settings_hash
 from cops_lightning.core.tensor_files import write_tensors
+from cops_lightning.core.types import Sample
+from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.models.checkpoint import Saved
 from cops_lightning.runs.identity import (
     NAMES,
     PLACES,
     SHOWN,
     WATCHING,
+    Identity,
+    data_content,
     evaluation_settings,
     identify,
     job_name,
     label,
     method_settings,
     run_id,
+    run_key,
 )
 
 WHOLE = default_nodes("corruption=noise", "scheduler=cosine", "auxiliary=visa", "auxiliary.root=/data")
@@ -273,3 +281,58 @@ def test_texts_of_a_checkpoint_are_data(tmp_path, monkeypatch):
     found = identify(config, {})
     assert found.variant == "${oc.env:API_KEY}"
     assert "secret" not in f"{found}{resolved(found.config)}"
+
+
+def identity(seed: int = 0, **more: Any) -> Identity:
+    config = OmegaConf.create({**deepcopy(WHOLE), "seed": seed, **more})
+    return Identity(config, "cops", method_settings(config))
+
+
+PIXELS = {"part/test/good/0.png": b"grey", "part/test/hole/0.png": b"white", "part/ground_truth/hole/0_mask.png": b"m"}
+
+
+def content(root: Path, files: dict[str, bytes], name: str) -> str:
+    """`data_content` of a dataset with an image of each label, whose files hold these bytes."""
+    for file, pixels in files.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(pixels)
+    good, hole, mask = (root / file for file in files)
+    samples = (
+        Sample(name, "part", "test", "good", good, None, False, f"{name}/part/0"),
+        Sample(name, "part", "test", "hole", hole, mask, True, f"{name}/part/1"),
+    )
+    return data_content(DatasetIndex(name, root, "folders", (), samples, True), root.parent / "cache")
+
+
+@given(data=strategies.data())
+@hypothesis.settings(max_examples=30)
+def test_two_runs_have_one_key_if_and_only_if_all_bytes_that_they_read_are_equal(data, tmp_path_factory):
+    here = tmp_path_factory.mktemp("key")
+    weights = strategies.sampled_from([None, "w"])
+
+    def drawn(place: str) -> tuple[list[Any], str]:
+        files = {file: data.draw(strategies.sampled_from([kept, kept + b"."])) for file, kept in PIXELS.items()}
+        seed, other = data.draw(strategies.integers(0, 1)), data.draw(weights)
+        found = identity(seed, evaluate_seen=[place], paths={"data": place})
+        target = content(here / place, files, place)
+        return [files, seed, other], run_key(found, other, [], [target])
+
+    (read, key), (other_read, other_key) = drawn("here"), drawn("there")
+    assert (key == other_key) == (read == other_read)
+
+
+def test_what_is_trained_on_counts_by_its_content_and_not_by_its_path():
+    own = [identity(auxiliary={TARGET: "cops_lightning.data.datamodules.Folder", "source": path}) for path in "ab"]
+    assert own[0].method != own[1].method
+    assert run_key(own[0], None, ["x"], ["t"]) == run_key(own[1], None, ["x"], ["t"])
+    assert run_key(own[0], None, ["x"], ["t"]) != run_key(own[0], None, ["y"], ["t"])
+
+
+def test_weights_of_the_environment_enter_by_content_and_not_by_path(tmp_path, monkeypatch):
+    def of(file: str) -> str:
+        monkeypatch.setenv("COPS_CLIP_WEIGHTS", str(tmp_path / file))
+        return method(default_nodes("auxiliary=visa", "backbone=vit_l14"))
+
+    for name, bytes_ in (("a", b"one"), ("b", b"two"), ("c", b"one")):
+        (tmp_path / name).write_bytes(bytes_)
+    assert of("a") == of("c") != of("b")

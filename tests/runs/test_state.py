@@ -1,91 +1,133 @@
 """The state of a run on disk: what counts as done, where a run goes on, and that two processes never do the same."""
 
+import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from cops_lightning.core.errors import CopsError
 from cops_lightning.report.tables import Run
 from cops_lightning.runs.record import RunRecord
-from cops_lightning.runs.state import Entry, begin_afresh, claimed, leave_traceback, read_entry
+from cops_lightning.runs.state import Entry, claimed, leave_traceback, move_aside, read_entry, resumable
 
 CONFIG = {"seed": 0}
+KEY = "f0f0f0f0f0f0"
 RUN = Run("0123456789ab", "ba9876543210", "trial", "cops", 0, "none")
 
 
+def begun(folder, **more) -> RunRecord:
+    return RunRecord(folder, CONFIG, RUN, key=KEY, **more)
+
+
 @pytest.fixture
-def finished(tmp_path) -> tuple:
-    """A folder with a run that is done, and the run's id."""
-    record = RunRecord(tmp_path, CONFIG, RUN)
+def finished(tmp_path):
+    """A folder with a run that is done."""
+    record = begun(tmp_path)
     (tmp_path / "results.csv").write_text("numbers\n")
     record.finish("done")
-    return tmp_path, RUN.run_id
+    return tmp_path
 
 
 def test_a_finished_run_is_done(finished):
-    folder, run_id = finished
-    assert read_entry(folder, run_id) == Entry(done=True, attempts=1)
+    assert read_entry(finished) == Entry(RUN.run_id, KEY, done=True, attempts=1, kept=True)
 
 
 def test_a_folder_without_an_entry_is_not_done(tmp_path):
-    assert read_entry(tmp_path, "0" * 12) == Entry()
-
-
-def test_another_runs_entry_counts_for_nothing(finished):
-    folder, _ = finished
-    assert read_entry(folder, "0" * 12) == Entry()
+    assert read_entry(tmp_path) == Entry()
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, -1])
-def test_a_half_written_entry_counts_for_nothing(finished, size):
-    folder, run_id = finished
-    entry = folder / "run.json"
+def test_a_half_written_entry_names_no_run_and_its_results_are_to_be_kept(finished, size):
+    entry = finished / "run.json"
     entry.write_text(entry.read_text().rstrip()[:size])
-    assert read_entry(folder, run_id) == Entry()
+    assert read_entry(finished) == Entry(kept=True)
 
 
 def test_results_that_are_not_those_of_the_entry_make_it_undone(finished):
-    folder, run_id = finished
-    (folder / "results.csv").write_text("numb")
-    assert not read_entry(folder, run_id).done
-    (folder / "results.csv").unlink()
-    assert not read_entry(folder, run_id).done
+    (finished / "results.csv").write_text("numb")
+    assert not read_entry(finished).done
+    (finished / "results.csv").unlink()
+    assert not read_entry(finished).done
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_a_run_that_did_not_finish_is_not_done_though_it_has_results(tmp_path, status):
-    record = RunRecord(tmp_path, CONFIG, RUN)
+    record = begun(tmp_path)
     (tmp_path / "results.csv").write_text("numbers\n")
     record.finish(status)
-    assert not read_entry(tmp_path, RUN.run_id).done
+    assert not read_entry(tmp_path).done
 
 
-def test_a_run_goes_on_from_a_whole_checkpoint_and_not_from_a_broken_one(tmp_path):
-    RunRecord(tmp_path, CONFIG, RUN)
-    last = tmp_path / "checkpoints" / "last.ckpt"
+def saved(folder) -> Path:
+    last = folder / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
-    torch.save({"epoch": 3, "optimizer_states": []}, last)
-    assert read_entry(tmp_path, RUN.run_id).checkpoint == last
-    last.write_bytes(last.read_bytes()[:-40])
-    assert read_entry(tmp_path, RUN.run_id).checkpoint is None
+    torch.save({"epoch": 3, "optimizer_states": [], "weights": torch.ones(999)}, last)
+    return last
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "another"])
+def test_a_run_goes_on_from_a_whole_checkpoint_and_not_from_a_broken_one(tmp_path, damage):
+    last = saved(tmp_path)
+    assert resumable(tmp_path) == last
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1  # in the midst of the weights
+    broken = {"cut": content[:-40], "flipped": content, "another": b"weights"}
+    last.write_bytes(broken[damage])
+    assert resumable(tmp_path) is None
+    last.unlink()
+    assert resumable(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["run.json", "results.csv", "checkpoints/last.ckpt"])
+def test_what_cannot_be_read_at_the_moment_is_an_error_that_names_it(finished, name, monkeypatch):
+    saved(finished)
+    read = Path.read_bytes
+
+    def refused(path):
+        if path == finished / name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(CopsError, match=rf"{name} is there, but cannot be read \(Permission denied\). Nothing was"):
+        read_entry(finished)
 
 
 def test_every_attempt_is_counted(finished):
-    folder, run_id = finished
-    RunRecord(folder, CONFIG, RUN, entry=read_entry(folder, run_id))
-    assert read_entry(folder, run_id).attempts == 2
+    begun(finished, attempts=read_entry(finished).attempts)
+    assert read_entry(finished).attempts == 2
 
 
-def test_beginning_afresh_leaves_nothing_that_another_run_could_go_on_from(finished):
-    folder, _ = finished
-    last = folder / "checkpoints" / "last.ckpt"
-    last.parent.mkdir()
-    torch.save({}, last)
-    leave_traceback(folder, ValueError("no"))
-    begin_afresh(folder)
-    assert not [path for path in (last, folder / "results.csv", folder / "traceback.txt") if path.exists()]
+def test_moving_aside_leaves_nothing_that_another_run_could_go_on_from_and_loses_nothing(finished):
+    saved(finished)
+    leave_traceback(finished, ValueError("no"))
+    (finished / "notes.txt").write_text("a user's own")
+    before = {path.relative_to(finished): path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    asides = []
+    for _ in range(2):
+        asides.append(move_aside(finished))
+        assert read_entry(finished) == Entry()
+        (finished / "results.csv").write_text("of the next")
+    assert asides == [finished / "earlier" / number for number in "12"]
+    moved = {path.relative_to(asides[0]): path.read_bytes() for path in asides[0].rglob("*") if path.is_file()}
+    assert moved | {Path("notes.txt"): b"a user's own"} == before
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_disk_that_is_full_does_not_keep_the_record_from_saying_how_the_run_ended(tmp_path, status, monkeypatch):
+    record = begun(tmp_path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        record.finish(status, "no space")
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == status
 
 
 def test_the_traceback_says_where_and_why(tmp_path):

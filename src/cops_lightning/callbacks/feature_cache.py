@@ -141,7 +141,7 @@ class FeatureCache:
             for request in requests
         }
         self.store = self.stores[requests[0]]
-        self.hashes = FileHashes(options.folder / FOLDER / DATABASE)
+        self.hashes = FileHashes(options.folder / DATABASE)
 
     def dataset(self, index: DatasetIndex, mask_threshold: MaskThreshold, count: EncoderCount) -> CachedDataset:
         """The test split of a dataset from the cache, after encoding what is missing; adds to `count`.

@@ -19,7 +19,7 @@ APP = HydraApp(
 cops-eval: score datasets with trained CoPS prompts, without training.
 
 Examples
-  cops-eval checkpoint=runs/default/TIME/checkpoints/last.ckpt targets=[mvtec] paths.data=/data
+  cops-eval checkpoint=RUN/checkpoints/last.ckpt targets=[mvtec] paths.data=/data
   cops-eval checkpoint=released_visa.pth auxiliary=visa backbone=vit_l14_336 targets=[mvtec] paths.data=/data
   cops-eval -m checkpoint=SEED0/checkpoints/last.ckpt,SEED1/checkpoints/last.ckpt targets=[mvtec]
 

@@ -1,6 +1,5 @@
 """A console command of Hydra's: help that teaches, errors of one sentence, and nothing imported before it is needed."""
 
-import logging
 import os
 import re
 import sys
@@ -21,9 +20,7 @@ from cops_lightning.config.settings import Settings
 from cops_lightning.core.errors import CopsError, of_system
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.near_miss import did_you_mean
-from cops_lightning.core.reporting import print_any_name
-
-log = logging.getLogger(__name__)
+from cops_lightning.core.reporting import described, outlive_readers, print_any_name
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class HydraApp:
 
     Args:
         name: of the file in conf/ that lists what there is to configure.
-        recipe: the function of `cli.recipes` that does one job.
+        recipe: the function of `cli.recipes` that finds what one job is made of.
         settings: the keys at the top of the configuration.
         header: the beginning of --help: what the command does, and examples.
     """
@@ -54,8 +51,17 @@ class HydraApp:
                 return print(self.header, *help_lines(self.name, overrides), sep="\n")
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us as they are
         command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self._job)
+        outlive_readers()
         with one_sentence():
-            return command()
+            try:
+                return command()
+            except RuntimeError as error:
+                from cops_lightning.runs.sweeps import Sweep
+
+                if not Sweep.current.jobs:
+                    raise
+                Sweep.current.show_cut_off()
+                raise CopsError(f"The sweep ended before its jobs did: {described(error)}") from error
 
     def _job(self, config: DictConfig) -> float | None:
         with one_sentence():  # within, as Hydra would add a sentence of its own
@@ -63,7 +69,7 @@ class HydraApp:
             from cops_lightning.cli import recipes
             from cops_lightning.runs.jobs import launch
 
-            return launch(config, getattr(recipes, self.recipe), self.settings)
+            return launch(config, getattr(recipes, self.recipe), recipes.work, self.settings)
 
 
 def _job_name(*, _root_: DictConfig) -> str:
@@ -95,8 +101,6 @@ def one_sentence() -> Iterator[None]:
             sentence = of_system(error)
         else:
             sentence = str(error) if isinstance(error, CopsError) else explained(error)
-        if logging.getLogger().handlers:  # else the line below would stand twice
-            log.error("%s", sentence)
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from None
 

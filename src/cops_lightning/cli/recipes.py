@@ -1,4 +1,4 @@
-"""What `cops-train` and `cops-eval` do, once the configuration is checked: two recipes."""
+"""What `cops-train` and `cops-eval` do, once the configuration is checked: what each finds, and the work of both."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 
 from cops_lightning.callbacks.run import RunCallback
 from cops_lightning.clip.frozen_clip import BackboneRecord
-from cops_lightning.clip.weight_files import PACKAGED
+from cops_lightning.clip.weight_files import PACKAGED, weights_fingerprint
 from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import ConfigError
@@ -18,8 +18,7 @@ from cops_lightning.core.reporting import console
 from cops_lightning.core.types import MetricRow
 from cops_lightning.data.catalog import find_spec
 from cops_lightning.data.datamodules import AnomalyDataModule
-from cops_lightning.data.protocol import categories_of, require_unseen
-from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.data.protocol import categories_of, images_of, require_unseen
 from cops_lightning.loggers import RunInfo, tracked
 from cops_lightning.models.checkpoint import Checkpoint, RunSaid, Saved, read_checkpoint
 from cops_lightning.models.detector import TrainableDetector
@@ -34,57 +33,69 @@ from cops_lightning.runs.build import (
     build_targets,
     build_trainer,
 )
-from cops_lightning.runs.identity import learns
-from cops_lightning.runs.jobs import Job
+from cops_lightning.runs.identity import data_content, learns
+from cops_lightning.runs.jobs import Job, Read, Ready
 from cops_lightning.runs.record import RunRecord
 
 
-def train(job: Job, record: RunRecord) -> None:
-    """One run: find the data, build the model, train it if it learns, evaluate, write everything into the folder."""
+def train(job: Job) -> Ready:
+    """A run of cops-train: its data found, its model named. Raises CopsError where that cannot be, or must not."""
     config = job.config
     auxiliary = build_auxiliary(config) if learns(job.settings["model"]) else None
     data = _data(job, auxiliary)
     index = data.auxiliary if isinstance(data, AnomalyDataModule) else None
-    record.add_auxiliary(NOTHING if index is None else index.name)
-    _require_unseen(data, () if index is None else categories_of(index.test))
-    register_data(record, "auxiliary", [] if index is None else [index])
-    register_data(record, "target", _targets(data))
-    if auxiliary is None:
-        print(f"{job.variant} learns nothing: there is no training, and the seed changes no score.")
-    elif index is not None and not index.has_masks:
-        print(f"{index.name} has no masks: the losses patch, gather and scatter are not available.")
+    if index is not None:
+        _require_unseen(data, categories_of(index.test), images_of(index.test))
 
-    module = build_module(config)
-    module.saved = replace(module.saved, run=_identity(job))
-    _evaluate(job, record, module, data, fit=auxiliary is not None)
+    def module() -> CopsModule:
+        module = build_module(config)
+        module.saved = replace(module.saved, run=_identity(job))
+        return module
+
+    name = NOTHING if index is None else index.name
+    weights = weights_fingerprint(job.settings["backbone"])
+    return Ready(module, data, _read(job, data), name, weights, fit=auxiliary is not None)
 
 
-def score(job: Job, record: RunRecord) -> None:
-    """One evaluation: load the checkpoint over its backbone, score the targets, write everything into the folder."""
+def score(job: Job) -> Ready:
+    """An evaluation of a checkpoint: that read, the data found. Raises CopsError where that cannot be, or must not."""
     checkpoint = read_checkpoint(Path(job.settings["checkpoint"]))
     saved = _saved(job, checkpoint)
     auxiliary = saved.trained_on[0].partition("/")[0] if saved.trained_on else NOTHING
-    record.add_auxiliary(auxiliary)
     data = _data(job, None, auxiliary)
-    _require_unseen(data, saved.trained_on)
-    register_data(record, "target", _targets(data))
+    _require_unseen(data, saved.trained_on, saved.trained_images)
     nodes = {"model": saved.own_model, "backbone": saved.own_backbone}
     model, backbone = (job.settings.get(key) or own() for key, own in nodes.items())
     if not learns(model):
         raise ConfigError("This model has no checkpoint, as it learns nothing; run cops-train model=NAME instead.")
     if "seed" in model:
         model = {**model, "seed": job.settings["seed"]}
-    module = CopsModule(model, backbone, metrics=job.settings["metrics"], saved=saved.as_plain())
-    assert isinstance(module.model, TrainableDetector)
-    if checkpoint.saved is None:
-        module.model.load_released(checkpoint.path)
-    else:
-        module.model.load_trained(checkpoint.weights)
-    _evaluate(job, record, module, data, fit=False)
+
+    def module() -> CopsModule:
+        module = CopsModule(model, backbone, metrics=job.settings["metrics"], saved=saved.as_plain())
+        assert isinstance(module.model, TrainableDetector)
+        if checkpoint.saved is None:
+            module.model.load_released(checkpoint.path)
+        else:
+            module.model.load_trained(checkpoint.weights)
+        return module
+
+    return Ready(module, data, _read(job, data), auxiliary, weights_fingerprint(backbone), fit=False)
 
 
-def _evaluate(job: Job, record: RunRecord, module: CopsModule, data: LightningDataModule, fit: bool) -> None:
-    """Train if there is anything to train on, test, and say what came out."""
+def work(job: Job, record: RunRecord, ready: Ready) -> None:
+    """Train if there is anything to train on, test, and say what came out; everything is written into the folder."""
+    record.add_auxiliary(ready.auxiliary)
+    for role, index, content in ready.read:
+        record.add_data(role, index, content)
+        print(f"{role} {index.name}: {len(index.test)} images, {index.layout}, in {index.root}")
+        for note in index.notes:
+            print(f"  note: {note}")
+        if role == "auxiliary" and not index.has_masks:
+            print(f"{index.name} has no masks: the losses patch, gather and scatter are not available.")
+    module, data = ready.module(), ready.data
+    if not module.trains:
+        print(f"{job.identity.variant} learns nothing: there is no training, and the seed changes no score.")
     record.add_backbone(module.model.backbone.record)
     info = RunInfo.of(job.folder, record.content, HydraConfig.get().mode is RunMode.MULTIRUN)
     callbacks = build_callbacks(job.config)
@@ -92,14 +103,23 @@ def _evaluate(job: Job, record: RunRecord, module: CopsModule, data: LightningDa
         if isinstance(callback, RunCallback):
             callback.start(info)
     with tracked(build_loggers(job.config), info) as loggers:
-        trainer = build_trainer(job.config, callbacks, loggers, fit)
-        if fit:
+        trainer = build_trainer(job.config, callbacks, loggers, ready.fit)
+        if ready.fit:
             trainer.fit(module, data, ckpt_path=record.checkpoint)
             if trainer.is_global_zero and isinstance(module.model, TrainableDetector):
                 module.model.save_released(job.folder / "checkpoints" / "released.pth")
         trainer.test(module, datamodule=data, verbose=False)
         record.add_encoder(module.count_of_all())
     show_results(module.rows, job.config.title, module.model.backbone.record, info.identity, job.folder)
+
+
+def _read(job: Job, data: LightningDataModule) -> list[Read]:
+    """What a run reads of its data; unknown for a data module that is not of this library."""
+    if not isinstance(data, AnomalyDataModule):
+        return []
+    found = [("auxiliary", data.auxiliary), *(("target", target) for target in data.targets)]
+    cache = job.settings["paths"]["cache"]
+    return [Read(role, index, data_content(index, cache)) for role, index in found if index is not None]
 
 
 def _data(job: Job, auxiliary: AnomalyDataModule | None, trained_on: str = NOTHING) -> LightningDataModule:
@@ -113,20 +133,16 @@ def _data(job: Job, auxiliary: AnomalyDataModule | None, trained_on: str = NOTHI
     return data
 
 
-def _targets(data: LightningDataModule) -> list[DatasetIndex]:
-    return list(data.targets) if isinstance(data, AnomalyDataModule) else []
-
-
-def _require_unseen(data: LightningDataModule, trained_on: Sequence[str]) -> None:
+def _require_unseen(data: LightningDataModule, categories: Sequence[str], images: Sequence[str]) -> None:
     """Before hours of training rather than after them."""
     if isinstance(data, AnomalyDataModule):
-        trained = () if data.auxiliary is None else data.auxiliary.test
         targets = [(target.name, target.test) for target in data.targets]
-        require_unseen(targets, trained_on, trained, data.evaluate_seen)
+        require_unseen(targets, categories, images, data.evaluate_seen)
 
 
 def _identity(job: Job) -> RunSaid:
-    return {"seed": job.settings["seed"], "variant": job.variant, "method_settings": job.method_settings}
+    found = job.identity
+    return {"seed": job.settings["seed"], "variant": found.variant, "method_settings": found.method_settings}
 
 
 def _saved(job: Job, checkpoint: Checkpoint) -> Saved:
@@ -147,15 +163,6 @@ def _saved(job: Job, checkpoint: Checkpoint) -> Saved:
     if preset and preset[TARGET] == model["preset"][TARGET]:  # that of an auxiliary dataset is CoPS's
         model = {**model, "preset": preset}
     return Saved(trained_on=tuple(f"{spec.name}/{category}" for category in spec.categories), model_node=model)
-
-
-def register_data(record: RunRecord, role: str, indices: Sequence[DatasetIndex]) -> None:
-    """Record the datasets that were found and print what they are, so that a wrong folder is seen at once."""
-    for index in indices:
-        record.add_data(role, index)
-        print(f"{role} {index.name}: {len(index.test)} images, {index.layout}, in {index.root}")
-        for note in index.notes:
-            print(f"  note: {note}")
 
 
 def show_results(

@@ -34,15 +34,15 @@ Examples
 What to train on is auxiliary=, how is preset=: visa and mvtec are the authors' settings. Datasets are found by name
 below paths.data (or the environment variable COPS_DATA_ROOT), or by path: a folder, a meta.json, a CSV or JSONL, a YAML
 spec. CLIP weights come from backbone.weights, from the environment variable COPS_CLIP_WEIGHTS, or from open_clip's
-download. Results go to runs/<study>/<time>/.
+download. Results go to runs/<study>/<model>-<auxiliary>-<what was changed>-seed<seed>-<id>/, whose name is that of what
+is run: the same command again says that it is done, or goes on where it was interrupted.
 
 Features of the frozen encoder are kept below paths.cache (or COPS_CACHE) and used by every later epoch, seed and
 ablation: callbacks.feature_cache.budget_gb bounds them, callbacks.feature_cache.dtype=bf16 halves them,
 callbacks.feature_cache=null does without.
 
-With -m, values after commas make a sweep; its jobs go to runs/<study>/<what was changed>-seed<seed>-<id>/. The same
-command again skips the jobs that are done and goes on with those that were interrupted; fail_fast=true stops at a
-failure.
+With -m, values after commas make a sweep, whose jobs are runs like any other: the same command again skips those that
+are done and goes on with those that were interrupted; fail_fast=true stops at a failure.
 
 trainer.devices=4 shares every batch among that many GPUs (or processes, with trainer.accelerator=cpu): data.batch_size
 is that of all together, and the results are those of one, to rounding. Every argument of Lightning's Trainer may be

@@ -8,12 +8,13 @@ import socket
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import open_clip
 import torch
+from annotated_types import Ge
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from open_clip.model import CLIP
@@ -51,9 +52,9 @@ def load_backbone(
     pretrained: str,
     *,
     weights: str | Path | None = None,
-    image_size: int | None = None,
-    deep_layers: int = 8,
-    seed: int = 0,
+    image_size: Annotated[int, Ge(1)] | None = None,
+    deep_layers: Annotated[int, Ge(0)] = 8,
+    seed: Annotated[int, Ge(0)] = 0,
     precision: Precision = "fp32",
     compile: bool = False,
 ) -> FrozenClip:

@@ -4,6 +4,7 @@ import ast
 import functools
 import inspect
 import json
+import math
 import re
 import textwrap
 import types
@@ -16,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from cops_lightning.config.options import options_of
-from cops_lightning.config.settings import Paths
+from cops_lightning.config.settings import Metrics, Paths
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.near_miss import did_you_mean
 
@@ -38,17 +39,17 @@ NAMED_COMPONENTS = ("callbacks", "logger")
 ELSEWHERE = {"trainer.callbacks": "callbacks", "trainer.logger": "logger"}
 
 
-def check(config: Mapping[str, Any], schema: type, spare: frozenset[str] = frozenset()) -> None:
+def check(config: Mapping[str, Any], schema: type) -> None:
     """Raise ConfigError at the first key that is unknown, missing, of the wrong type or not among the allowed values.
 
-    `schema` is the dataclass of the keys at the top, `config` plain values; `spare` are further keys at the top.
+    `schema` is the dataclass of the keys at the top, `config` plain values.
     """
-    _arguments("", schema, {key: value for key, value in config.items() if key not in spare}, ())
-    _arguments("paths", Paths, config.get("paths") or {}, ())
+    _arguments("", schema, config, ())
+    for key, parts in (("paths", Paths), ("metrics", Metrics)):
+        _arguments(key, parts, config.get(key) or {}, ())
+    _require_targets(config)
     for key, value in config.items():
-        if key not in spare:
-            _require_targets(key, value)
-            check_node(key, value)
+        check_node(key, value)
 
 
 def check_node(path: str, value: Any) -> None:
@@ -63,15 +64,17 @@ def check_node(path: str, value: Any) -> None:
             check_node(f"{path}[{place}]", inner)
 
 
-def _require_targets(key: str, value: Any) -> None:
-    nodes = {key: value} if key in COMPONENTS else {}
-    if key in NAMED_COMPONENTS and isinstance(value, Mapping):
-        nodes = {f"{key}.{name}": node for name, node in value.items()}
+def _require_targets(config: Mapping[str, Any]) -> None:
+    nodes = {key: config.get(key) for key in COMPONENTS}
+    metrics = {f"metrics.{level}": named for level, named in (config.get("metrics") or {}).items()}
+    for group, named in {**{key: config.get(key) for key in NAMED_COMPONENTS}, **metrics}.items():
+        nodes |= {f"{group}.{name}": node for name, node in (named or {}).items()}
     for path, node in nodes.items():
         if node and (not isinstance(node, Mapping) or TARGET not in node):
+            group = path.split(".")[0]
             raise ConfigError(
-                f"{path} is {node!r}, which does not say what it is of. Choose {key}=NAME first ({key}= takes "
-                f"{', '.join(options_of(key))}), or add {path}.{TARGET}=CLASS."
+                f"{path} is {node!r}, which does not say what it is of. Choose {group}=NAME first ({group}= takes "
+                f"{', '.join(options_of(group))}), or add {path}.{TARGET}=CLASS."
             )
 
 
@@ -166,6 +169,8 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 def _value(path: str, value: Any, parameter: inspect.Parameter, name: str) -> None:
     if kinds := _wrong_part(path, value, parameter.annotation):
         raise ConfigError(f"{path} is a {value[TARGET]}, which {name} does not take; expected {kinds}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{path} is {value}; expected a finite number.")
     if parameter.annotation in (parameter.empty, Any) or value == parameter.default or _holds_node(value):
         return
     adapter = _adapter(parameter.annotation)

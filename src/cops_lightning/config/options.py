@@ -1,5 +1,6 @@
 """The options in `conf/`, found and composed without importing what they name."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +29,47 @@ def options_of(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
-def default_nodes(*overrides: str) -> dict[str, Any]:
-    """What `conf/train.yaml` composes to with these overrides, as plain values, outside any command.
+def composed(*overrides: str) -> DictConfig:
+    """What `conf/train.yaml` composes to with these overrides and the folders that the user named, outside any command.
 
     Raises ConfigError where an override does not fit.
     """
     register()
+    searched = ", ".join(json.dumps(f"file://{folder}") for folder in search_folders()[:-1])
     outside, own = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             # Only inside a command is there a folder of a run.
-            return resolved(compose("train", ["paths.output=.", *overrides]))
+            return compose("train", [f"hydra.searchpath=[{searched}]", "paths.output=.", *overrides])
     except HydraException as error:
         raise ConfigError(f"The options {', '.join(overrides)} cannot be composed: {error}") from error
     finally:
         GlobalHydra.instance().hydra, HydraConfig.instance().cfg = outside, own
 
 
+def default_nodes(*overrides: str) -> dict[str, Any]:
+    """`composed` as plain values."""
+    return resolved(composed(*overrides))
+
+
 def find_option(group: str, name: str) -> DictConfig | None:
-    """The file of an option in the folders of configurations that this command reads, or None if there is none."""
-    for folder in search_folders():
-        file = folder / group / f"{name}.yaml"
-        if file.is_file():
-            found = OmegaConf.load(file)
-            assert isinstance(found, DictConfig)
-            return found
-    return None
+    """An option in the folders of configurations that this command reads, with what it inherits; None if there is none.
+
+    What it overrides of other groups is left out.
+    """
+    files = [folder / group / f"{name}.yaml" for folder in search_folders() if Path(name).name == name]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return None
+    found = OmegaConf.load(file)
+    assert isinstance(found, DictConfig)
+    named = [next(iter(entry)) if isinstance(entry, DictConfig) else entry for entry in found.pop("defaults", ())]
+    if any(not str(name).startswith(("override ", "_self_")) for name in named):
+        node = composed(f"{group}={name}")[group]
+        assert isinstance(node, DictConfig)
+        return node
+    return found
 
 
 def search_folders() -> list[Path]:

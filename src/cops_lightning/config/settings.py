@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 
 Node = dict[str, Any]
 
@@ -30,6 +30,19 @@ class Paths:
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """Further torchmetrics by level and name, beside those that are always there.
+
+    Args:
+        image: of the images' scores.
+        pixel: of the anomaly maps.
+    """
+
+    image: Node = field(default_factory=dict)
+    pixel: Node = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Settings:
     """What `cops-train` and `cops-eval` share.
 
@@ -44,10 +57,10 @@ class Settings:
         objective: TARGET/image_auroc or another metric, which a sweeper such as Optuna optimises.
     """
 
-    targets: Any = None
+    targets: str | list[str | Node] | Node | None = None
     study: str = "default"
     variant: str | None = None
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     evaluate_seen: list[str] = field(default_factory=list)
     title: str | None = None
     fail_fast: bool = False
@@ -78,7 +91,7 @@ class EvalSettings(Settings):
     """`cops-eval`: score targets with a trained checkpoint, which says what the method and the seed are."""
 
     checkpoint: str = ""
-    seed: Annotated[int, Ge(0)] | None = None  # type: ignore[assignment]
+    seed: Annotated[int, Ge(0), Lt(2**63)] | None = None  # type: ignore[assignment]
 
 
 def open_keys(schema: type[Settings]) -> tuple[str, ...]:
@@ -86,4 +99,4 @@ def open_keys(schema: type[Settings]) -> tuple[str, ...]:
 
     They are checked against signatures, not against what the files in conf/ happen to state.
     """
-    return tuple(f.name for f in fields(schema) if "Node" in str(f.type) or "dict" in str(f.type))
+    return tuple(f.name for f in fields(schema) if f.type in (Node, Node | None))

@@ -1,4 +1,4 @@
-"""What is said to the user: on which console, and of an error that does not end a command."""
+"""What is said to the user: on which console, and of an error that does not end a command; output without a reader."""
 
 import io
 import logging
@@ -40,3 +40,22 @@ def print_any_name() -> None:
     """Let standard output show what it cannot encode, such as names that are not Unicode, as escapes."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _Lasting(io.FileIO):
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """From now on what is printed is lost, and nothing else is, once whoever reads it is gone, or its disk is full."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and not isinstance(getattr(stream.buffer, "raw", None), _Lasting):
+            stream.flush()
+            buffer = io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False))
+            lasting = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
+            setattr(sys, name, lasting)

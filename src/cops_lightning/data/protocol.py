@@ -3,7 +3,10 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from cops_lightning.core.errors import ProtocolError
+from cops_lightning.core.files import cache_folder
+from cops_lightning.core.hashes import DATABASE, FileHashes
 from cops_lightning.core.types import Sample, category_key
+from cops_lightning.data.catalog import spec_or_none
 
 SHOWN = 5  # categories that a message names
 
@@ -13,28 +16,35 @@ def categories_of(samples: Iterable[Sample]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(category_key(sample.dataset, sample.category) for sample in samples))
 
 
+def images_of(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """A hash of the file of every image among the samples. Raises DatasetError where one cannot be read."""
+    return tuple(dict.fromkeys(FileHashes(cache_folder() / DATABASE).found([sample.image for sample in samples])))
+
+
 def require_unseen(
     targets: Iterable[tuple[str, Sequence[Sample]]],
     trained_on: Collection[str],
-    trained_samples: Iterable[Sample] = (),
+    trained_images: Collection[str] = (),
     allowed: Collection[str] = (),
 ) -> None:
     """Refuse to test on what was trained on.
 
     Args:
         targets: each with its name and its samples.
-        trained_on: every "dataset/category" that was trained on, as `categories_of` gives them.
-        trained_samples: what was trained on, where it is known: the same image files are found under any name.
+        trained_on: every "dataset/category" that was trained on, as `categories_of` gives them. A name tells published
+            datasets apart, and others where the content of what was trained on is not known.
+        trained_images: what was trained on, as `images_of` gives it, under whatever name.
         allowed: names of targets that may be tested on nevertheless.
 
-    Raises ProtocolError for the first other target that has such a category or image file.
+    Raises ProtocolError for the first other target that has such a category or image.
     """
-    trained_files = {sample.image.resolve() for sample in trained_samples}
+    trained = set(trained_images)
     for name, samples in targets:
         if name in allowed:
             continue
-        seen = [category for category in categories_of(samples) if category in trained_on]
-        shared = sum(sample.image.resolve() in trained_files for sample in samples) if trained_files else 0
+        shared = len(trained.intersection(images_of(samples))) if trained else 0
+        named = shared or not trained or any(spec_or_none(sample.dataset) for sample in samples[:1])
+        seen = [category for category in categories_of(samples) if named and category in trained_on]
         if seen or shared:
             more = f" and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
             found = f"its categories {', '.join(seen[:SHOWN])}{more}" if seen else f"{shared} of its images"

@@ -41,6 +41,7 @@ class Saved:
         backbone: name of the frozen CLIP.
         fingerprint: hash of the weights of the frozen CLIP.
         trained_on: every "dataset/category" whose images were trained on.
+        trained_images: hashes of the content of these images.
         model_node: the detector's class and arguments; None where it was made by hand.
         backbone_node: the same of the backbone.
         run: of a run of cops-train, its seed, variant, and the settings that decide its numbers.
@@ -49,6 +50,7 @@ class Saved:
     backbone: str = ""
     fingerprint: str = ""
     trained_on: tuple[str, ...] = ()
+    trained_images: tuple[str, ...] = ()
     model_node: Mapping[str, Any] | None = None
     backbone_node: Mapping[str, Any] | None = None
     run: RunSaid = field(default_factory=lambda: RunSaid())
@@ -80,7 +82,8 @@ class Saved:
 
     def as_plain(self) -> dict[str, Any]:
         """Plain values, so that the checkpoint can be read with weights_only."""
-        return {**asdict(self), "trained_on": list(self.trained_on), "run": dict(self.run)}
+        lists = {"trained_on": list(self.trained_on), "trained_images": list(self.trained_images)}
+        return {**asdict(self), **lists, "run": dict(self.run)}
 
     def with_nodes(self, model: Mapping[str, Any], backbone: Mapping[str, Any] | None) -> "Saved":
         """The same with these nodes."""

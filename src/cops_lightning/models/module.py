@@ -19,7 +19,7 @@ from cops_lightning.core.errors import CheckpointError, ConfigError, CopsError
 from cops_lightning.core.names import printable
 from cops_lightning.core.tensor_files import require_whole
 from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
-from cops_lightning.data.protocol import categories_of, require_unseen
+from cops_lightning.data.protocol import categories_of, images_of, require_unseen
 from cops_lightning.metrics.suite import MetricSuite, scalars
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.build import build_detector, build_further_metrics, build_partial, find_node
@@ -128,7 +128,6 @@ class CopsModule(LightningModule):
         self._pending: Pending | None = None
         self._steps: deque[Step] = deque()
         self._last: tuple[Features, Batch] | None = None
-        self._trained_samples: dict[str, Sample] = {}
 
     @property
     def image_size(self) -> int:
@@ -182,9 +181,9 @@ class CopsModule(LightningModule):
         self._trained(getattr(getattr(self.trainer.train_dataloader, "dataset", None), "samples", ()))
 
     def _trained(self, samples: Sequence[Sample]) -> None:
-        self._trained_samples |= {str(sample.image): sample for sample in samples}
-        found = dict.fromkeys((*self.trained_on, *categories_of(samples)))
-        self.saved = replace(self.saved, trained_on=tuple(found))
+        named = dict.fromkeys((*self.trained_on, *categories_of(samples)))
+        images = dict.fromkeys((*self.saved.trained_images, *images_of(samples)))
+        self.saved = replace(self.saved, trained_on=tuple(named), trained_images=tuple(images))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Total loss of a batch; every part is logged as train/PART."""
@@ -260,7 +259,7 @@ class CopsModule(LightningModule):
         require_unseen(
             [(name, samples) for loader in loaders for name, samples in [_tested(loader)] if samples],
             self.trained_on,
-            self._trained_samples.values(),
+            self.saved.trained_images,
             tuple(getattr(data, "evaluate_seen", ())),
         )
 
@@ -411,7 +410,7 @@ class CopsModule(LightningModule):
         """Refuse weights that were trained on another backbone; take over what they were trained on."""
         saved = Saved.of_checkpoint(checkpoint, Path("The checkpoint"))
         saved.require_backbone(self.model.backbone.record)
-        self.saved = replace(self.saved, trained_on=saved.trained_on)
+        self.saved = replace(self.saved, trained_on=saved.trained_on, trained_images=saved.trained_images)
         resumed = self._trainer.ckpt_path if self._trainer is not None else None
         if resumed and Path(resumed).is_file():  # which a Trainer without `WholeFiles` has read as it is
             require_whole(Path(resumed), CheckpointError)

@@ -1,13 +1,18 @@
 """From a checked configuration to objects: the page to read first."""
 
+import atexit
 import inspect
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from lightning import LightningDataModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
+from torch.nn import Parameter
 
 from cops_lightning.callbacks.results import Results
 from cops_lightning.config.check import TARGET, check_node, locate
@@ -15,7 +20,7 @@ from cops_lightning.config.options import find_option, resolved
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data.catalog import expand_targets
 from cops_lightning.data.datamodules import AnomalyDataModule, PublishedDataset, find_data_module
-from cops_lightning.models.build import build
+from cops_lightning.models.build import build, build_partial
 from cops_lightning.models.checkpoint import WholeFiles
 from cops_lightning.models.module import CopsModule
 
@@ -55,7 +60,6 @@ def _member(source: Any, settings: Mapping[str, Any]) -> AnomalyDataModule:
         option = find_option("auxiliary", source)
         if option is None:
             return find_data_module(source, root=paths["data"], roots=paths["datasets"])
-        option.pop("defaults", None)
         node = resolved(OmegaConf.create({"paths": paths, "seed": settings["seed"], "node": option}))["node"]
         check_node("auxiliary", node)
     module = build(node, "auxiliary")
@@ -110,6 +114,33 @@ def build_loggers(config: DictConfig) -> list[Logger]:
     return [build(node, f"logger.{name}") for name, node in resolved(config.logger).items() if node is not None]
 
 
+def try_out(config: DictConfig) -> None:
+    """Build whatever reads and writes nothing: a value that its class refuses is an error before anything is done.
+
+    Raises ConfigError, naming what cannot be built.
+    """
+    nodes: dict[str, Any] = {key: resolved(config[key]) for key in ("preset", "corruption") if config.get(key)}
+    parts = resolved(config.model) if config.get("model") else {}
+    nodes |= {f"model.{key}": part for key, part in parts.items() if isinstance(part, Mapping) and TARGET in part}
+    for key, node in nodes.items():
+        build(node, key)
+    build_callbacks(config)
+    if config.get("optimizer"):
+        optimizer = _called("optimizer", build_partial(resolved(config.optimizer)), [Parameter(torch.zeros(1))])
+        if config.get("scheduler"):
+            _called("scheduler", build_partial(resolved(config.scheduler)), optimizer)
+    trainer = build_trainer(config, [], [])
+    if trainer.max_epochs == -1 and trainer.max_steps == -1 and not config.trainer.get("max_time"):
+        raise ConfigError("trainer.max_epochs is -1: training never ends. Add trainer.max_steps or trainer.max_time.")
+
+
+def _called(what: str, factory: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    try:
+        return factory(*given, **named)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"{what} cannot be built ({error}). Check the settings below {what}.") from error
+
+
 def build_trainer(
     config: DictConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger], trains: bool = True
 ) -> Trainer:
@@ -125,8 +156,12 @@ def build_trainer(
     node.setdefault("enable_progress_bar", any(isinstance(callback, ProgressBar) for callback in callbacks))
     plugins = node.pop("plugins", None) or []
     plugins = list(plugins) if isinstance(plugins, list) else [plugins]
-    trainer = build({**node, "_partial_": True}, "trainer")(
-        callbacks=list(callbacks), logger=list(loggers) or False, plugins=[*plugins, WholeFiles()]
-    )
+    given = {"callbacks": list(callbacks), "logger": list(loggers) or False, "plugins": [*plugins, WholeFiles()]}
+    trainer = _called("trainer", build({**node, "_partial_": True}, "trainer"), **given)
     assert isinstance(trainer, Trainer)
+    if trainer.world_size > 1:
+        # Lightning's handler of SIGTERM waits for the other processes, which wait for this one.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        if trainer.strategy.launcher is not None:
+            atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)
     return trainer

@@ -1,16 +1,20 @@
 """What a run is: its method, the hash of all settings that can change its numbers, and its own id."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from cops_lightning.clip.weight_files import LOCAL_DIRECTORY, weights_fingerprint
 from cops_lightning.config.check import TARGET, locate
 from cops_lightning.config.options import resolved
-from cops_lightning.core.errors import CheckpointError, CopsError
-from cops_lightning.core.hashes import settings_hash, sha256_of
+from cops_lightning.core.errors import CheckpointError
+from cops_lightning.core.files import cache_folder
+from cops_lightning.core.hashes import DATABASE, FileHashes, settings_hash, sha256_of
+from cops_lightning.data.readers.images import mask_files
+from cops_lightning.data.readers.index import DatasetIndex
 
 # Settings that cannot change a number. At the top: what is evaluated, what it is called, what is done with it ...
 NAMES = ("study", "variant", "title", "fail_fast", "objective", "targets", "evaluate_seen", "checkpoint")
@@ -54,6 +58,7 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
     """All settings of a run that can change its numbers, the seed left out, as plain values.
 
     Settings that a detector has no use for, such as the auxiliary dataset of one that learns nothing, are left out.
+    Raises WeightsError where a file of the backbone cannot be read.
     """
     # `data.seed` and its like follow `seed`; one that is pinned is a setting of its own.
     zero, one = (resolved(OmegaConf.merge(_alone(config), {"seed": seed})) for seed in (0, 1))
@@ -76,9 +81,10 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
         settings["auxiliary"] = {**settings.get("auxiliary", {}), "source": str(Path(str(source)).absolute())}
     acting: dict[str, Any] = dict(_acting(settings.get("callbacks") or {}))
     settings["callbacks"] = acting
-    weights = (settings.get("backbone") or {}).get("weights")
-    if weights and (content := file_digest(Path(str(weights)).expanduser())):
-        settings["backbone"] = {**settings["backbone"], "weights": content}
+    if backbone := settings.get("backbone"):
+        settings["backbone"] = {**backbone, "weights": weights_fingerprint(backbone)}
+        if str(backbone.get("name")).startswith(LOCAL_DIRECTORY):
+            settings["backbone"]["name"] = LOCAL_DIRECTORY
     return {key: value for key, value in settings.items() if value not in (None, {}, [])}
 
 
@@ -95,7 +101,7 @@ def evaluation_settings(trained: Mapping[str, Any], config: DictConfig) -> dict[
         if other:
             settings["scored"] = other
     else:  # a checkpoint that says nothing of how it was trained is a method of its own
-        settings |= {**own, "checkpoint": file_digest(Path(config.checkpoint))}
+        settings |= {**own, "checkpoint": sha256_of(Path(config.checkpoint), CheckpointError)}
     return {key: value for key, value in settings.items() if value is not None}
 
 
@@ -114,14 +120,46 @@ def _scoring(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_id(method: str, config: Mapping[str, Any]) -> str:
-    """The name of a run: equal for equal method, auxiliary dataset, seed, study, targets and checkpoint, wherever the
-    files lie.
-    """
-    content = file_digest(Path(config["checkpoint"])) if config.get("checkpoint") else None
+    """The name of a run's folder: equal for equal method, auxiliary dataset, seed, study, targets and checkpoint."""
     what = {key: config.get(key) for key in ("seed", "study", "targets", "evaluate_seen", "metrics")}
     auxiliary = (config.get("auxiliary") or {}) if learns(config.get("model") or None) else {}
     trained_on = [auxiliary.get(TARGET), auxiliary.get("name")]
-    return settings_hash({"method": method, "auxiliary": trained_on, "checkpoint": content, **what})
+    return settings_hash({"method": method, "auxiliary": trained_on, "checkpoint": _checkpoint(config), **what})
+
+
+def run_key(identity: "Identity", weights: str | None, auxiliary: Sequence[str], targets: Sequence[str]) -> str:
+    """The name of what decides a run's numbers: its settings and seed, and the content of what it reads.
+
+    It is equal for equal content, wherever that lies and whatever it is called.
+
+    Args:
+        weights: `weights_fingerprint` of the frozen CLIP.
+        auxiliary: `data_content` of what is trained on, if anything is.
+        targets: `data_content` of each.
+    """
+    config = resolved(identity.config)
+    settings = dict(identity.method_settings)
+    settings["auxiliary"] = {key: value for key, value in settings.get("auxiliary", {}).items() if key != "source"}
+    what = {key: config.get(key) for key in ("seed", "study", "metrics")}
+    return settings_hash([settings, what, weights, auxiliary, targets, _checkpoint(config)])
+
+
+def data_content(index: DatasetIndex, cache: str | Path | None = None) -> str:
+    """A hash over all that a run sees of a dataset: its images and masks in order, their content, and what they are.
+
+    What was read before is remembered in `cache`. Raises DatasetError where a file cannot be read.
+    """
+    files = [[s.image, *([] if s.mask is None else mask_files(s.mask))] for s in index.test]
+    contents = iter(FileHashes(cache_folder(cache) / DATABASE).found([path for own in files for path in own]))
+    seen = [
+        [s.category, s.defect, s.anomalous, [next(contents) for _ in own]]
+        for s, own in zip(index.test, files, strict=True)
+    ]
+    return settings_hash([index.has_masks, index.mask_threshold, seen])
+
+
+def _checkpoint(config: Mapping[str, Any]) -> str | None:
+    return sha256_of(Path(config["checkpoint"]), CheckpointError) if config.get("checkpoint") else None
 
 
 @dataclass(frozen=True)
@@ -189,8 +227,9 @@ def job_name(config: DictConfig) -> str:
     plain = _alone(config)
     try:
         found = identify(plain, choices)
-    except CheckpointError:  # which the job will say; its folder needs a name nevertheless
-        found = Identity(plain, label(plain, choices), method_settings(plain))
+        run = run_id(found.method, resolved(found.config))
+    except Exception:  # whatever is wrong with the settings, the job will say it; its folder needs a name nevertheless
+        return f"refused-{settings_hash([str(override) for override in overrides])}"
     swept = [
         f"{key.rsplit('.', 1)[-1]}_{value}"
         for key, value in (str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
@@ -203,15 +242,7 @@ def job_name(config: DictConfig) -> str:
     seed = found.config.seed or 0
     parts = [found.variant, *([str(auxiliary)] if auxiliary else []), *swept, f"seed{seed}"]
     name = "-".join(_safe(part)[:40] for part in parts)[:150]
-    return f"{name}-{run_id(found.method, resolved(found.config))}"
-
-
-def file_digest(path: Path) -> str | None:
-    """SHA-256 of a file, None where there is none that can be read."""
-    try:
-        return sha256_of(path)
-    except CopsError:
-        return None
+    return f"{name}-{run}"
 
 
 def _acting(callbacks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

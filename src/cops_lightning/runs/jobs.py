@@ -1,5 +1,6 @@
 """Jobs: one run, or one of a sweep, each checked first, done once, resumed where it stopped."""
 
+import functools
 import logging
 import math
 import os
@@ -8,34 +9,39 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError
 from cops_lightning.core.files import RESULTS
-from cops_lightning.core.reporting import described
+from cops_lightning.core.reporting import described, outlive_readers
 from cops_lightning.core.types import MEAN
+from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run, read_results
-from cops_lightning.runs.identity import identify, learns, run_id
+from cops_lightning.runs.build import try_out
+from cops_lightning.runs.identity import Identity, identify, learns, run_id, run_key
 from cops_lightning.runs.record import RunRecord
-from cops_lightning.runs.state import TRACEBACK, begin_afresh, claimed, leave_traceback, read_entry
+from cops_lightning.runs.state import LOG, TRACEBACK, claimed, leave_traceback, move_aside, read_entry, resumable
 from cops_lightning.runs.sweeps import Note, Outcome, Sweep, read_notes, write_note
 
-SIGTERM_EXIT = 128 + signal.SIGTERM  # what shells report of a process that SIGTERM ended
+log = logging.getLogger(__name__)
 
 
 def quiet_console() -> None:
     """Send the chatter of libraries to the log file: the console is for progress and results."""
+    outlive_readers()
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_utilities"):
@@ -49,25 +55,60 @@ class Job:
     """What a command is to do.
 
     Args:
-        config: all settings, checked; `paths.output` is the folder of the run.
+        identity: all settings, checked, and what they make up; `paths.output` is the folder of the run.
         settings: the same as plain values.
         folder: where results go.
-        variant: what people call the method.
-        method: the hash of all settings that can change a number, and these settings.
     """
 
-    config: DictConfig
+    identity: Identity
     settings: dict[str, Any]
     folder: Path
-    variant: str
-    method: str
-    method_settings: dict[str, Any]
+
+    @property
+    def config(self) -> DictConfig:
+        """All settings."""
+        return self.identity.config
 
 
-Work = Callable[[Job, RunRecord], None]
+class Read(NamedTuple):
+    """A dataset that a run reads, as what (auxiliary or target), and `data_content` of it."""
+
+    role: str
+    dataset: DatasetIndex
+    content: str
 
 
-def launch(config: DictConfig, work: Work, schema: type) -> float | None:
+@dataclass(frozen=True)
+class Ready:
+    """A job whose data is found and whose rules are met, before anything is written.
+
+    Args:
+        module: makes the LightningModule.
+        data: what it is trained and tested on.
+        read: the datasets of `data`.
+        auxiliary: name of the dataset that is, or was, trained on.
+        weights: `weights_fingerprint` of the frozen CLIP.
+        fit: whether to train.
+    """
+
+    module: Callable[[], CopsModule]
+    data: LightningDataModule
+    read: list[Read]
+    auxiliary: str
+    weights: str | None
+    fit: bool
+
+    def key(self, job: Job) -> str:
+        """`run_key` of the job."""
+        contents = [[read.content for read in self.read if read.role == role] for role in ("auxiliary", "target")]
+        return run_key(job.identity, self.weights, *contents)
+
+
+Find = Callable[[Job], Ready]
+Work = Callable[[Job, RunRecord, Ready], None]
+
+
+def launch(config: DictConfig, find: Find, work: Work, schema: type) -> float | None:
     """Run one job in Hydra's folder for it, unless it is done; returns its objective, if one is configured.
 
     A single run that fails raises. In a sweep the failure is noted and the sweep goes on; its objective is then not a
@@ -82,8 +123,13 @@ def launch(config: DictConfig, work: Work, schema: type) -> float | None:
                 f"This is a sweep over {', '.join(str(key) for key in swept)}, and a single run cannot do it. "
                 "Add -m to the command; values on the command line, such as seed=0, take the place of the sweep's."
             )
-        job = prepare(config, folder, schema)
-        if attempt(job, work) == "elsewhere":
+        try:
+            job = prepare(config, folder, schema)
+        except CopsError:
+            with suppress(OSError):
+                folder.rmdir()  # which Hydra made; nothing is in it
+            raise
+        if attempt(job, find, work) == "elsewhere":
             raise CopsError(f"Another process is at work in {folder}. Wait for it, or choose another hydra.run.dir.")
         return objective(job.config, folder)
     sweep = Sweep.current
@@ -94,7 +140,7 @@ def launch(config: DictConfig, work: Work, schema: type) -> float | None:
     write_note(sweep.notes, number, Note(str(folder), "lost"))
     try:
         job = prepare(config, folder, schema)
-        outcome = attempt(job, work)
+        outcome = attempt(job, find, work)
         value = None if outcome == "elsewhere" else objective(job.config, folder)
         note = Note(str(folder), outcome)
     except Exception as error:
@@ -112,6 +158,7 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
         complete.seed = 0  # until the checkpoint says
     settings = resolved(complete)
     check(settings, schema)
+    try_out(complete)
     if settings["trainer"].get("devices") not in (1, "1") and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise ConfigError(
             f"trainer.devices is {settings['trainer']['devices']} in a multirun, whose jobs share one process. Run the "
@@ -122,78 +169,137 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
             "There is no auxiliary dataset to train on. Add auxiliary=visa, or another of conf/auxiliary."
         )
     found = identify(config, HydraConfig.get().runtime.choices)
-    return Job(found.config, resolved(found.config), folder, found.variant, found.method, found.method_settings)
+    return Job(found, resolved(found.config), folder)
 
 
-def attempt(job: Job, work: Work) -> Outcome:
-    """Do what is missing of a job. Whatever ends it is recorded in its folder, and raised."""
-    folder, settings = job.folder, job.settings
-    run = run_id(job.method, settings)
-    identity = Run(run, job.method, settings["study"], job.variant, settings["seed"], NOTHING)
+def attempt(job: Job, find: Find, work: Work) -> Outcome:
+    """Do what is missing of a job. Whatever ends it is recorded in its folder, and raised.
 
-    def record(written: bool = True) -> RunRecord:
-        return RunRecord(folder, settings, identity, job.method_settings, entry, written=written)
-
+    What another run left in the folder is moved aside, once it is certain that this one can begin.
+    """
+    folder, settings, found = job.folder, job.settings, job.identity
+    run = Run(run_id(found.method, settings), found.method, settings["study"], found.variant, settings["seed"], NOTHING)
+    begun = functools.partial(RunRecord, folder, settings, run, found.method_settings)
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # a process of a distributed run: the first one keeps the record
-        entry = read_entry(folder, run)
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-            work(job, record(written=False))
+        launched = HydraConfig.get().job.name.startswith("train_ddp_process")  # by Lightning, from the first one
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), terminable(forwarded=launched):
+            ready = find(job)
+            same = read_entry(folder).key == ready.key(job)
+            work(job, begun(checkpoint=resumable(folder) if same else None, written=False), ready)
         return "done"
-    with claimed(folder) as mine, terminable() as asked_to_stop:
-        if not mine:
+    with ExitStack() as stack:
+        if not stack.enter_context(claimed(folder)):
             return "elsewhere"
-        entry = read_entry(folder, run)
-        if entry.done:
-            print(f"Done before, see {folder}; remove that folder to do it again.")
-            return "skipped"
-        if entry.checkpoint is None:
-            begin_afresh(folder)
-        else:
-            print(f"Going on from {entry.checkpoint}")
-        kept = record()
+        stopped = stack.enter_context(terminable())
+        entry, record = read_entry(folder), None
+        ours = not entry.done and entry.run_id in (None, run.run_id)  # what is there may be replaced
         try:
-            work(job, kept)
+            ready = find(job)
+            key = ready.key(job)
+            same = entry.key == key
+            if same and entry.done:
+                print(f"Done before, see {folder}; remove that folder to do it again.")
+                return "skipped"
+            checkpoint = resumable(folder) if same else None
+            if checkpoint is not None:
+                print(f"Going on from {checkpoint}")
+            elif entry.kept:
+                _require_outside(folder, settings.get("checkpoint"))
+                print(f"What an earlier run left in {folder} is kept in {move_aside(folder)}")
+            ours = True
+            stack.enter_context(logged(folder))
+            record = begun(key=key, attempts=entry.attempts if same else 0, checkpoint=checkpoint)
+            _keep_overrides(job)
+            work(job, record, ready)
             (folder / TRACEBACK).unlink(missing_ok=True)
-            kept.finish("done")
+            record.finish("done")
         except BaseException as error:
-            ordinary = isinstance(error, Exception)
-            if ordinary and not asked_to_stop.is_set():
-                with suppress(OSError):  # where a disk is full, the error that is raised is what ended the work
-                    kept.finish("failed", described(error))
-                    leave_traceback(folder, error)
+            failed = isinstance(error, Exception) and not stopped
+            if ours:
+                _record_end(record or begun(key=entry.key, attempts=entry.attempts), error, failed)
+            if failed:
                 raise
-            kept.finish("interrupted", described(error))
             print(f"Interrupted. The same command goes on from the last epoch in {folder}", file=sys.stderr)
-            if ordinary:  # what the signal raised came out of a library as something else
-                raise SystemExit(SIGTERM_EXIT) from error
+            if isinstance(error, Exception):  # what the signal raised came out of a library as something else
+                raise SystemExit(128 + stopped[0]) from error
             raise
         return "done"
 
 
-@contextmanager
-def terminable() -> Iterator[threading.Event]:
-    """SIGTERM ends the block as an exception does, so that what happened is recorded; the exit code is 143.
+def _require_outside(folder: Path, checkpoint: str | None) -> None:
+    if checkpoint and Path(checkpoint).resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(
+            f"{checkpoint} lies in {folder}, the folder that this run would write to. Choose another by hydra.run.dir."
+        )
 
-    The event is set once the signal came.
+
+def _record_end(record: RunRecord, error: BaseException, failed: bool) -> None:
+    """Each as far as it can be: the disk may be full."""
+    log.error("%s", described(error))
+    if failed:
+        with suppress(OSError):
+            leave_traceback(record.path.parent, error)
+    with suppress(OSError):
+        record.finish("failed" if failed else "interrupted", described(error))
+
+
+def _keep_overrides(job: Job) -> None:
+    """What Hydra writes for each job; by itself it would do so in a folder of another run's too."""
+    hydra = HydraConfig.get()
+    parts = {"config": job.config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
+    (job.folder / ".hydra").mkdir(exist_ok=True)
+    for name, part in parts.items():
+        OmegaConf.save(part, job.folder / ".hydra" / f"{name}.yaml")
+
+
+@contextmanager
+def logged(folder: Path) -> Iterator[None]:
+    """Whatever is logged during the block goes to run.log."""
+    handler = logging.FileHandler(folder / LOG, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def terminable(forwarded: bool = False) -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP end the block as an exception does, so that what happened is recorded; the exit code is 128
+    and the signal's number.
+
+    The list holds the signal once it came. One that is ignored, as by nohup, stays so. One that is `forwarded` goes to
+    the parent process, which ends this one.
     """
-    asked = threading.Event()
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # where a launcher runs jobs in threads
-        yield asked
+        yield came
         return
     owner = os.getpid()
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
         if os.getpid() != owner:  # a worker that was forked from us
-            os.kill(os.getpid(), signal.SIGTERM)
-        asked.set()
-        raise SystemExit(SIGTERM_EXIT)
+            os.kill(os.getpid(), number)
+        if forwarded:
+            return os.kill(os.getppid(), number)
+        came.append(number)
+        raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    for number in before:
+        signal.signal(number, stop)
     try:
-        yield asked
+        yield came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def objective(config: DictConfig, folder: Path) -> float | None:

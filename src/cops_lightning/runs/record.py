@@ -18,9 +18,14 @@ from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.index_file import write_index
 from cops_lightning.models.module import EncoderCount
 from cops_lightning.report.tables import Run
-from cops_lightning.runs.state import Entry, Status
+from cops_lightning.runs.state import Status
 
 PACKAGES = ("cops_lightning", "torch", "torchvision", "lightning", "hydra-core", "open_clip_torch", "numpy", "pillow")
+
+
+RUNNING: Status = "running"
+BEGUN = f'"status": "{RUNNING}",'
+SPARE = 4  # spaces that leave room for a longer word
 
 
 class RunRecord:
@@ -31,7 +36,9 @@ class RunRecord:
         config: all its settings, as plain values.
         run: what its results are filed under; its auxiliary dataset is known once there is `add_auxiliary`.
         method_settings: what `run.method` is the hash of.
-        entry: what is there of earlier attempts; `checkpoint` is the one to go on from, None at first.
+        key: names the run by its settings and the content of what it reads.
+        attempts: how often the run was started before.
+        checkpoint: the one to go on from.
         written: False for the further processes of a distributed run, which write nothing.
     """
 
@@ -41,18 +48,21 @@ class RunRecord:
         config: Mapping[str, Any],
         run: Run,
         method_settings: Mapping[str, Any] | None = None,
-        entry: Entry | None = None,
+        *,
+        key: str | None = None,
+        attempts: int = 0,
+        checkpoint: Path | None = None,
         written: bool = True,
     ) -> None:
-        entry = entry or Entry()
         self._written = written
         self.path = folder / RECORD
-        self.checkpoint = entry.checkpoint
+        self.checkpoint = checkpoint
         self._began = time.monotonic()
         self.content: dict[str, Any] = {
             **asdict(run),
-            "status": "running",
-            "attempts": entry.attempts + 1,
+            "key": key,
+            "status": RUNNING,
+            "attempts": attempts + 1,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "duration_seconds": None,
             "git": _git_state(),
@@ -72,9 +82,9 @@ class RunRecord:
         self.content["backbone"] = asdict(record)
         self._write()
 
-    def add_data(self, role: str, index: DatasetIndex) -> None:
-        """A dataset that was found, as what (auxiliary or target), the fingerprint that tells it from another, and the
-        list of its files in `manifests/`.
+    def add_data(self, role: str, index: DatasetIndex, content: str | None = None) -> None:
+        """A dataset that was found, as what (auxiliary or target), the fingerprint that tells it from another, the hash
+        of its content, and the list of its files in `manifests/`.
         """
         if not self._written:
             return
@@ -90,6 +100,7 @@ class RunRecord:
             "root": str(index.root),
             "layout": index.layout,
             "fingerprint": fingerprint,
+            "content": content,
             "manifest": f"manifests/{manifest.name}",
             "categories": counts,
         }
@@ -114,8 +125,28 @@ class RunRecord:
     def _write(self) -> None:
         if not self._written:
             return
-        with replacing(self.path) as partial:
-            partial.write_text(json.dumps(self.content, indent=2) + "\n")
+        text = json.dumps(self.content, indent=2) + "\n"
+        if self.content["status"] == RUNNING:
+            text = text.replace(BEGUN, f"{BEGUN}{' ' * SPARE}", 1)
+        try:
+            with replacing(self.path) as partial:
+                partial.write_text(text)
+        except OSError:
+            if self.content["status"] != "done":
+                _patch_status(self.path, self.content["status"])
+            raise
+
+
+def _patch_status(path: Path, status: Status) -> None:
+    """Change a record in its place: a full disk has no room for another, yet a file of the same size can be written."""
+    try:
+        with path.open("r+b") as file:
+            found = file.read().partition(f"{BEGUN}{' ' * SPARE}".encode())
+            file.seek(len(found[0]))
+            if found[1]:
+                file.write(f'"status": "{status}",'.encode().ljust(len(found[1])))
+    except OSError:
+        pass
 
 
 def _git_state() -> dict[str, Any] | None:

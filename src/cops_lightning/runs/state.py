@@ -1,51 +1,97 @@
 """The state of a run on disk: what is done is not done again, what was interrupted goes on from its last epoch.
 
-The entry of a run is the run.json in its folder. It counts as done where it names the same run, its status is done, and
-results.csv is the file that it was written for.
+The entry of a run is the run.json in its folder. It counts as done where its key is that of the run that is asked for,
+its status is done, and results.csv is the file that it was written for. Nothing that a run finished is removed: another
+run's files are moved aside.
 """
 
+import hashlib
 import json
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from cops_lightning.core.files import RECORD, RESULTS, digest
+from cops_lightning.core.errors import CopsError
+from cops_lightning.core.files import RECORD, RESULTS
 
-TRACEBACK = "traceback.txt"
+TRACEBACK, LOG = "traceback.txt", "run.log"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 LOCK = ".lock"
+EARLIER = "earlier"  # in a run's folder: what other runs left there
+# What a run writes. A folder may hold other things, which stay.
+WRITTEN = (
+    *(RESULTS, "scores.csv", "metrics.csv", "hparams.yaml", "checkpoints", "heatmaps", "manifests"),
+    *("vae_health.json", "domain_shift.json", "latent_draws.csv", "tensorboard", "wandb", "mlruns"),
+    *(TRACEBACK, LOG, ".hydra", RECORD),
+)
 
 Status = Literal["running", "done", "interrupted", "failed"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a folder holds of a run: whether it is done, how often it was started, and where it can go on."""
+    """What a folder holds of a run: its id and key, whether it is done, how often it was started, and whether there is
+    anything to keep, which are results or a checkpoint.
+    """
 
+    run_id: str | None = None
+    key: str | None = None
     done: bool = False
     attempts: int = 0
-    checkpoint: Path | None = None
+    kept: bool = False
 
 
-def read_entry(folder: Path, run_id: str) -> Entry:
-    """The entry of the run in `folder`; an empty one where the folder holds none, a broken one, or another run's."""
-    record = _record(folder / RECORD)
-    if record.get("run_id") != run_id:
-        return Entry()
+def read_entry(folder: Path) -> Entry:
+    """The entry in `folder`; one without a name where there is none, or a broken one.
+
+    Raises CopsError where a file is there and cannot be read: what cannot be read at the moment may be whole.
+    """
+    results, checkpoint = _content(folder / RESULTS), _content(folder / CHECKPOINT)
+    kept = results is not None or checkpoint is not None
+    try:
+        record = json.loads(_content(folder / RECORD) or b"")
+    except ValueError:
+        return Entry(kept=kept)
+    if not isinstance(record, dict):
+        return Entry(kept=kept)
+    whole = results is not None and record.get("results_sha256") == hashlib.sha256(results).hexdigest()
+    run_id, key = (name if isinstance(name, str) else None for name in (record.get("run_id"), record.get("key")))
     attempts = record.get("attempts")
-    done = record.get("status") == "done" and record.get("results_sha256") == digest(folder / RESULTS) is not None
-    return Entry(done, attempts if isinstance(attempts, int) else 1, _checkpoint(folder / CHECKPOINT))
+    started = attempts if isinstance(attempts, int) else 1
+    return Entry(run_id, key, record.get("status") == "done" and whole, started, kept)
 
 
-def begin_afresh(folder: Path) -> None:
-    """Remove what another run, or a broken one, left of those files that decide how a run goes on."""
-    for name in (RESULTS, TRACEBACK, CHECKPOINT):
-        (folder / name).unlink(missing_ok=True)
+def resumable(folder: Path) -> Path | None:
+    """The checkpoint that the run in `folder` can go on from, None where there is none, or a broken one.
+
+    Raises CopsError where it cannot be read at the moment.
+    """
+    from cops_lightning.core.tensor_files import read_tensors  # takes seconds, and who only asks for notes needs none
+
+    path = folder / CHECKPOINT
+    if _content(path) is None:
+        return None
+    try:
+        saved = read_tensors(path, CopsError)
+    except CopsError:  # whatever is wrong with its content, it cannot be gone on from
+        return None
+    return path if {"epoch", "optimizer_states"} <= saved.keys() else None
+
+
+def move_aside(folder: Path) -> Path:
+    """Move what an earlier run left in `folder` to a new folder below `earlier/`, which is returned."""
+    numbers = [int(path.name) for path in (folder / EARLIER).glob("[0-9]*") if path.name.isdecimal()]
+    aside = folder / EARLIER / str(max(numbers, default=0) + 1)
+    aside.mkdir(parents=True)
+    for name in WRITTEN:  # the record last: without it, nobody would know what the others are
+        if (folder / name).exists():
+            (folder / name).rename(aside / name)
+    return aside
 
 
 @contextmanager
@@ -72,19 +118,14 @@ def leave_traceback(folder: Path, error: BaseException) -> None:
     (folder / TRACEBACK).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
 
 
-def _record(path: Path) -> Mapping[str, Any]:
+def _content(path: Path) -> bytes | None:
+    """A file's bytes, None where there is no such file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, Mapping) else {}
-
-
-def _checkpoint(path: Path) -> Path | None:
-    import torch  # takes seconds, and who only asks for a sweep's notes needs none of it
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever is wrong with the file, it cannot be gone on from
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return path if isinstance(content, Mapping) and {"epoch", "optimizer_states"} <= content.keys() else None
+    except OSError as error:
+        raise CopsError(
+            f"{path} is there, but cannot be read ({error.strerror}). Nothing was changed. Make it readable, or choose "
+            "another folder by hydra.run.dir."
+        ) from error

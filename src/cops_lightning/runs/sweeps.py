@@ -26,7 +26,7 @@ MEANINGS: dict[Outcome, str] = {
     "done": "results are new",
     "skipped": "were done before",
     "elsewhere": "are being done by another process",
-    "not run": "after a failure, because of fail_fast",
+    "not run": "the sweep ended before",
     "failed": "left a traceback",
     "lost": "ended without a word, as killed ones do",
 }
@@ -58,6 +58,11 @@ class Sweep:
         left = f", about {minutes:.0f} min left" if minutes >= 1 else ""
         return f"{ended} of {self.jobs} jobs ended{left}."
 
+    def show_cut_off(self) -> None:
+        """`show_summary` where a launcher failed: jobs without a note were not begun."""
+        notes = read_notes(self.notes)
+        show_summary([*notes, *[Note("", "not run")] * (self.jobs - len(notes))], self.notes.parents[1])
+
 
 Sweep.current = Sweep()
 
@@ -87,7 +92,7 @@ class SweepSummary(Callback):
         """Give the sweep a folder for notes."""
         name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{uuid.uuid4().hex[:8]}"
         notes = Path(config.hydra.sweep.dir).absolute() / NOTES / name
-        self.sweep = Sweep(notes, count_jobs(config), time.time())
+        self.sweep = Sweep.current = Sweep(notes, count_jobs(config), time.time())
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Tell the job, in whose process this is called, of its sweep."""
@@ -95,7 +100,7 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the counts and what failed. Raises SystemExit(1) if any job failed."""
-        notes = read_notes(self.sweep.notes)
+        notes, Sweep.current = read_notes(self.sweep.notes), Sweep()
         show_summary(notes, Path(config.hydra.sweep.dir))
         if any(note.outcome in ("failed", "lost") for note in notes):
             raise SystemExit(1)
