@@ -97,10 +97,10 @@ def one_sentence() -> Iterator[None]:
     try:
         yield
     except (CopsError, HydraException, OmegaConfBaseException, OSError) as error:
-        if isinstance(error, OSError):
-            sentence = of_system(error)
+        if isinstance(error, HydraException | OmegaConfBaseException):  # some of Hydra's are errors of the system too
+            sentence = explained(error)
         else:
-            sentence = str(error) if isinstance(error, CopsError) else explained(error)
+            sentence = of_system(error) if isinstance(error, OSError) else str(error)
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from None
 
