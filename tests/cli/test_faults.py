@@ -16,9 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from PIL import Image
 
-from cli.conftest import SMALL, as_a_program, make_dataset
+from cli.conftest import SMALL, make_dataset
+from commands import as_a_program
 from cops_lightning.cli.hydra_app import one_sentence
-from cops_lightning.cli.recipes import train
+from cops_lightning.cli.recipes import train, work
 from cops_lightning.config.options import register
 from cops_lightning.config.settings import TrainSettings
 from cops_lightning.core.files import conf_folder
@@ -71,7 +72,7 @@ def run(config: DictConfig, folder: Path) -> tuple[int, str]:
         quiet_console()
         try:
             with one_sentence():
-                attempt(prepare(mine, folder / "run", TrainSettings), train)
+                attempt(prepare(mine, folder / "run", TrainSettings), train, work)
         except SystemExit as end:
             return int(end.code or 0), err.getvalue()
     return 0, err.getvalue()
@@ -112,7 +113,8 @@ def test_a_disk_that_fails_once_costs_nothing_that_is_finished_and_the_rerun_end
             assert code == 0, case
             assert numbers(folder) == expected, case
         if said:
-            (line,) = said.splitlines()
+            line, *others = said.splitlines()
+            assert not others, case
             assert line.startswith("error: " if code else "warning: "), case
             assert os.strerror(error) in line, case
             assert str(folder) in line, case

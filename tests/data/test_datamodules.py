@@ -28,7 +28,7 @@ from cops_lightning.data.datamodules import (
     held_out,
     thinned,
 )
-from cops_lightning.data.protocol import categories_of, require_unseen
+from cops_lightning.data.protocol import categories_of, images_of, require_unseen
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.samplers import EpochShuffle
 from data.conftest import MakeTree, write_image
@@ -401,7 +401,7 @@ def test_different_datasets_of_one_name_are_told_apart_by_their_content(tmp_path
         assert {sample.dataset for sample in target.test} == {target.name}
         assert all(sample.key.startswith(f"{target.name}/nut/nut/test/") for sample in target.test)
     tested = [(target.name, target.test) for target in whole.targets]
-    require_unseen(tested, categories_of(whole.auxiliary.test), whole.auxiliary.test)
+    require_unseen(tested, categories_of(whole.auxiliary.test), images_of(whole.auxiliary.test))
 
 
 def test_a_copy_of_what_is_trained_on_keeps_its_name_and_is_refused(tmp_path: Path):

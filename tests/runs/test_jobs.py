@@ -13,12 +13,15 @@ from cops_lightning.runs.jobs import terminable
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_end_is_an_exception_with_the_exit_code_that_shells_report(number):
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as ended, terminable() as came:
-        assert not came
-        os.kill(os.getpid(), number)
-    assert (ended.value.code, came) == (128 + number, [number])
-    assert signal.getsignal(number) == before
+    before = signal.signal(number, signal.SIG_DFL)  # nohup ignores one
+    try:
+        with pytest.raises(SystemExit) as ended, terminable() as came:
+            assert not came
+            os.kill(os.getpid(), number)
+        assert (ended.value.code, came) == (128 + number, [number])
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError
-from cops_lightning.core.files import RESULTS
+from cops_lightning.core.files import RESULTS, writing
 from cops_lightning.core.reporting import described, outlive_readers
 from cops_lightning.core.types import MEAN
 from cops_lightning.data.readers.index import DatasetIndex
@@ -247,15 +247,35 @@ def _keep_overrides(job: Job) -> None:
     """What Hydra writes for each job; by itself it would do so in a folder of another run's too."""
     hydra = HydraConfig.get()
     parts = {"config": job.config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
-    (job.folder / ".hydra").mkdir(exist_ok=True)
     for name, part in parts.items():
-        OmegaConf.save(part, job.folder / ".hydra" / f"{name}.yaml")
+        with writing(job.folder / ".hydra" / f"{name}.yaml") as file:
+            OmegaConf.save(part, file)
+
+
+class RunLog(logging.FileHandler):
+    """run.log. That it cannot be written is said once, and costs nothing else."""
+
+    failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, if it can be."""
+        try:
+            super().emit(record)
+        except OSError:  # of the file that is opened by the first record
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Say why the log is not whole."""
+        error = sys.exc_info()[1]
+        if error is not None and not self.failed:
+            self.failed = True
+            print(f"warning: {self.baseFilename} cannot be written ({described(error)}).", file=sys.stderr)
 
 
 @contextmanager
 def logged(folder: Path) -> Iterator[None]:
     """Whatever is logged during the block goes to run.log."""
-    handler = logging.FileHandler(folder / LOG, encoding="utf-8", delay=True)
+    handler = RunLog(folder / LOG, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     try:

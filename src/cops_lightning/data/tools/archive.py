@@ -70,7 +70,7 @@ def _unpack(archive: Path, staging: Path, budget: int, most: int) -> int:
         if count > most:
             raise DatasetError(f"{archive} holds more than {most} files. It was not unpacked.")
         if str(target) in seen:
-            raise DatasetError(f"{archive} holds '{quoted(member.name)}' twice. It was not unpacked.")
+            raise DatasetError(f"{archive} holds {quoted(member.name)} twice. It was not unpacked.")
         seen.add(str(target))
         if claimed > budget:
             raise _too_large(archive, budget)
@@ -83,7 +83,7 @@ def _unpack(archive: Path, staging: Path, budget: int, most: int) -> int:
                     raise _too_large(archive, budget)
                 file.write(chunk)
             if file.tell() < member.size:
-                raise DatasetError(f"{archive} ends within '{quoted(member.name)}'. Download it again.")
+                raise DatasetError(f"{archive} ends within {quoted(member.name)}. Download it again.")
     if not count:
         raise DatasetError(f"{archive} holds no files. Download it again.")
     return count
@@ -165,10 +165,10 @@ def _safe_name(archive: Path, member: Member) -> PurePosixPath:
     """The relative path of a member. Raises DatasetError where it would leave the folder, or is no plain file."""
     name = PurePosixPath(member.name.replace("\\", "/"))
     if member.kind != "file":
-        raise DatasetError(f"{archive} holds the {member.kind} '{quoted(member.name)}'. It was not unpacked.")
+        raise DatasetError(f"{archive} holds the {member.kind} {quoted(member.name)}. It was not unpacked.")
     if not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or "\0" in member.name:
         raise DatasetError(
-            f"{archive} holds '{quoted(member.name)}', which leads outside the folder. It was not unpacked."
+            f"{archive} holds {quoted(member.name)}, which leads outside the folder. It was not unpacked."
         )
     return name
 
