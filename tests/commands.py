@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from multiprocessing import get_context
@@ -126,6 +127,7 @@ def _entered(
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = [str(COMMANDS / command), *arguments]
+    weakref.finalize._registry.clear()  # temporary folders of the process that it was forked from, such as wandb's
     os.environ.clear()
     os.environ.update(environment)
     os.environ.pop("WANDB_SERVICE", None)  # that of the tests' process

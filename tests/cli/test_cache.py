@@ -110,7 +110,7 @@ def test_pruning_tells_first_and_gives_back_then(tmp_path, run_command):
         (("--backbone", "tiny_random", "--image-size", "63"), "image_size is 63, which the patch size 16"),
         (
             (*TINY, "--dtype", "fp8"),
-            "feature_cache.dtype is 'fp8', which FeatureCaching does not take; expected 'fp32', 'fp16' or 'bf16'",
+            "feature_cache.dtype is 'fp8', which FeatureCaching does not take; expected 'fp32', 'bf16' or 'fp16'",
         ),
         (
             (*TINY, "--budget-gb", "0"),

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain, product
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -331,7 +331,7 @@ class FeatureCaching(Callback):
     def __init__(
         self,
         folder: str | Path | None = None,
-        dtype: Literal["fp32", "fp16", "bf16"] = "fp32",
+        dtype: Precision = "fp32",
         budget_gb: Annotated[float, Gt(0)] = 50.0,
     ) -> None:
         self.options = CacheOptions(cache_folder(folder), dtype, round(budget_gb * GB))
