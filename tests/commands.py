@@ -127,7 +127,10 @@ def _entered(
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = [str(COMMANDS / command), *arguments]
-    weakref.finalize._registry.clear()  # temporary folders of the process that it was forked from, such as wandb's
+    # What the process that it was forked from removes when it ends stays, such as wandb's temporary folder.
+    atexit._clear()
+    weakref.finalize._registry.clear()
+    atexit.register(weakref.finalize._exitfunc)
     os.environ.clear()
     os.environ.update(environment)
     os.environ.pop("WANDB_SERVICE", None)  # that of the tests' process
