@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cops_lightning.data.dataset import preprocess
     from cops_lightning.demo.datamodules import Rendered
     from cops_lightning.models.anomalyclip.model import AnomalyCLIP
+    from cops_lightning.models.bayes_pfl.model import BayesPFL
     from cops_lightning.models.cops.model import CoPS
     from cops_lightning.models.detector import Detector
     from cops_lightning.models.load import load
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Rendered": "cops_lightning.demo.datamodules",
     "AnomalyCLIP": "cops_lightning.models.anomalyclip.model",
+    "BayesPFL": "cops_lightning.models.bayes_pfl.model",
     "CoPS": "cops_lightning.models.cops.model",
     "CopsModule": "cops_lightning.models.module",
     "Detector": "cops_lightning.models.detector",
@@ -60,6 +62,7 @@ __all__ = [
     "MPDD",
     "AnomalyCLIP",
     "AnomalyDataModule",
+    "BayesPFL",
     "Br35H",
     "BrainMRI",
     "CVCClinicDB",

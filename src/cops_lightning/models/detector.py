@@ -146,8 +146,24 @@ class TrainableDetector(FeatureDetector):
     def released_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Everything that trains, under the names that checkpoints have."""
 
-    def training_draws(self, names: Sequence[str], epoch: int) -> dict[str, Tensor]:
-        """What is drawn at random for images of these names in an epoch, on the CPU; a function of the seed alone."""
+    def training_draws(self, names: Sequence[str], epoch: int, step: int = 0) -> dict[str, Tensor]:
+        """What is drawn at random in a step of an epoch, for images of these names, on the CPU, by the seed alone."""
+        return {}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser gets: "params", and by "scale" their learning rate in units of the optimiser's."""
+        return [{"params": [parameter for _, parameter in self.released_parameters()]}]
+
+    def rate_factor(self, step: int, steps_per_epoch: int) -> float | None:
+        """What learning rates are multiplied by at a step, counted from 0; None where the method has no schedule."""
+        return None
+
+    def start_epoch(self, epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        """What changes as an epoch of training starts, counted from 0, such as the stage of training."""
+
+    @property
+    def reached(self) -> dict[str, Any]:
+        """Arguments of the class that training has changed, which a checkpoint states."""
         return {}
 
     @abstractmethod
@@ -158,12 +174,14 @@ class TrainableDetector(FeatureDetector):
         labels: Labels,
         draws: Mapping[str, Tensor] | None = None,
         share: Share | None = None,
+        *,
+        categories: Sequence[str] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Training losses of images, or of their features as `encode` gives them: "total" is what is minimised.
 
         `draws` are those of `training_draws`, on the features' device; without them they are those of the first epoch.
-        With `share` the losses are this process's contributions to those of a batch that several processes have
-        together.
+        `categories` are the words for what is seen. With `share` the losses are this process's contributions to
+        those of a batch that several processes have together.
         """
 
     def features_of(self, given: Images | Features) -> Features:

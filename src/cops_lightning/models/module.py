@@ -166,10 +166,22 @@ class CopsModule(LightningModule):
         if not isinstance(self.model, TrainableDetector):
             raise ConfigError(f"{type(self.model).__name__} learns nothing, so it cannot be fitted; test it.")
         factory = self._optimizer if self._optimizer is not None else default_nodes()["optimizer"]
-        optimizer = build_partial(factory)([parameter for _, parameter in self.model.released_parameters()])
-        if self._scheduler is None:
+        model, optimizer = self.model, build_partial(factory)(self.model.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * group.pop("scale", 1)
+        if self._scheduler is not None:
+            return {"optimizer": optimizer, "lr_scheduler": build_partial(self._scheduler)(optimizer)}
+        if model.rate_factor(0, 1) is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": build_partial(self._scheduler)(optimizer)}
+        assert self.trainer.estimated_stepping_batches, "which finds how many batches an epoch has"
+        batches = int(self.trainer.num_training_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: model.rate_factor(step, batches))  # type: ignore[arg-type,return-value]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the detector."""
+        assert isinstance(self.model, TrainableDetector)
+        self.model.start_epoch(self.current_epoch, self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
 
     def on_fit_start(self) -> None:
         """Keep what is trained on: it must not be tested on."""
@@ -190,15 +202,15 @@ class CopsModule(LightningModule):
         model = self.model
         assert isinstance(model, TrainableDetector)
         features = self._features(model, batch)
-        draws = {
-            name: drawn.to(self.device) for name, drawn in model.training_draws(batch.names, self.current_epoch).items()
-        }
+        drawn = model.training_draws(batch.names, self.current_epoch, batch_idx)
+        draws = {name: value.to(self.device) for name, value in drawn.items()}
         share, size = None, len(batch)
         if world_size() > 1:
             batches = self.trainer.train_dataloader.batch_sampler  # type: ignore[union-attr]
             share = share_of(batches, batch_idx, features, batch.masks, model.backbone.patch_size)
             size = batches.whole(batch_idx)
-        losses = model.losses(features, batch.masks, batch.labels, draws, share)
+        categories = [sample.category for sample in batch.samples]
+        losses = model.losses(features, batch.masks, batch.labels, draws, share, categories=categories)
         shown = mean_over_processes({name: value.detach() for name, value in losses.items()})
         logged = {f"train/{name}": value for name, value in shown.items()}
         self.log_dict(logged, on_step=True, on_epoch=True, batch_size=size)
@@ -404,7 +416,10 @@ class CopsModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the checkpoint says about itself."""
-        checkpoint[HYPER_PARAMETERS] = {SAVED: self.saved.as_plain()}
+        saved = self.saved
+        if isinstance(self.model, TrainableDetector) and saved.model_node is not None:
+            saved = replace(saved, model_node={**saved.model_node, **self.model.reached})
+        checkpoint[HYPER_PARAMETERS] = {SAVED: saved.as_plain()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights that were trained on another backbone; take over what they were trained on."""

@@ -200,6 +200,8 @@ class AnomalyCLIP(TrainableDetector):
         labels: Labels,
         draws: Mapping[str, Tensor] | None = None,
         share: Share | None = None,
+        *,
+        categories: Sequence[str] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Training losses: total = image + seg, where seg is the preset's weight times the pixel losses of all layers.
 

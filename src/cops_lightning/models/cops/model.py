@@ -205,7 +205,7 @@ class CoPS(TrainableDetector):
 
     # ---- training
 
-    def training_draws(self, names: Sequence[str], epoch: int) -> dict[str, Tensor]:
+    def training_draws(self, names: Sequence[str], epoch: int, step: int = 0) -> dict[str, Tensor]:
         """The VAE's noise, shape (b, d), a function of (seed, epoch, name of the image); none without class tokens."""
         if self.classes is None:
             return {}
@@ -219,6 +219,8 @@ class CoPS(TrainableDetector):
         labels: Labels,
         draws: Mapping[str, Tensor] | None = None,
         share: Share | None = None,
+        *,
+        categories: Sequence[str] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Training losses: total = image + 4 patch + gather + scatter + kl + recon, and each of these parts.
 
