@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,20 +44,33 @@ def scores(folder) -> list[str]:
         return [row["score"] for row in csv.DictReader(file)]
 
 
+@pytest.fixture(scope="module")
+def trained(here, run_command):
+    """The folder of a run that trained with this choice, called after it; each is made once."""
+
+    def train(choice: str) -> Path:
+        folder = here / choice.partition("=")[2]
+        if not folder.exists():
+            result = run_command("cops-train", choice, *TRAINING, f"hydra.run.dir={folder}", cwd=here)
+            assert result.returncode == 0, result.stderr
+        return folder
+
+    return train
+
+
 @pytest.mark.parametrize(
     ("choice", "variant", "absent"),
     [
         ("model=static_prompts", "static_prompts", ("t_n", "extractor.", "vae_")),
         ("model=anomalyclip", "anomalyclip", ("t_n", "extractor.", "vae_")),
+        ("model=bayes_pfl", "bayes_pfl", ("ctx_pos", "extractor.", "vae_")),
         ("ablation=without_deep_prompts", "without_deep_prompts", ("compound_prompts_text",)),
     ],
 )
 def test_a_choice_names_its_variant_and_its_checkpoint_evaluates_to_the_same_scores(
-    choice, variant, absent, here, run_command
+    choice, variant, absent, here, trained, run_command
 ):
-    folder = here / variant
-    result = run_command("cops-train", choice, *TRAINING, f"hydra.run.dir={folder}", cwd=here)
-    assert result.returncode == 0, result.stderr
+    folder = trained(choice)
     assert variants(folder) == {variant}
     checkpoint = folder / "checkpoints" / "last.ckpt"
     assert not any(name.startswith(absent) for name in torch.load(checkpoint, weights_only=True)["state_dict"])
@@ -71,19 +85,25 @@ def test_a_choice_names_its_variant_and_its_checkpoint_evaluates_to_the_same_sco
     assert counts[1] == {"images_encoded": 0, "images_from_cache": 6}, "what the training run kept is served"
 
 
-@pytest.mark.parametrize(("model", "preset"), [("cops", "visa"), ("anomalyclip", "anomalyclip")])
-def test_a_released_file_is_evaluated_to_the_scores_of_the_run_that_wrote_it(model, preset, here, run_command):
-    folder = here / f"{model}_released"
-    arguments = (f"model={model}", f"preset={preset}", *TRAINING)
-    assert run_command("cops-train", *arguments, f"hydra.run.dir={folder}", cwd=here).returncode == 0
-    released = folder / "checkpoints" / "released.pth"
-    given = ("auxiliary=visa", "backbone=tiny_random", "backbone.image_size=64", "targets=[tiles]", *QUIET)
-    result = run_command("cops-eval", f"checkpoint={released}", *given, f"hydra.run.dir={folder / 'again'}", cwd=here)
+@pytest.mark.parametrize("choice", ["ablation=none", "model=anomalyclip", "model=bayes_pfl"])
+def test_a_released_file_is_evaluated_to_the_scores_of_the_run_that_wrote_it(choice, here, trained, run_command):
+    folder = trained(choice)
+    released, run = folder / "checkpoints" / "released.pth", folder / "released"
+    given = (
+        f"checkpoint={released}",
+        "auxiliary=visa",
+        "backbone=tiny_random",
+        "backbone.image_size=64",
+        "targets=[tiles]",
+    )
+    result = run_command("cops-eval", *given, *QUIET, f"hydra.run.dir={run}", cwd=here)
     assert result.returncode == 0, result.stderr
-    assert scores(folder / "again") == scores(folder)
+    assert scores(run) == scores(folder)
 
 
-@pytest.mark.parametrize(("model", "preset"), [("cops", "anomalyclip"), ("anomalyclip", "visa")])
+@pytest.mark.parametrize(
+    ("model", "preset"), [("cops", "anomalyclip"), ("anomalyclip", "bayes_pfl"), ("bayes_pfl", "visa")]
+)
 def test_the_preset_of_another_method_is_refused_before_anything_is_done(model, preset, here, run_command):
     result = run_command("cops-train", f"model={model}", f"preset={preset}", *TRAINING, cwd=here)
     assert "model.preset is a cops_lightning.models." in only_error(result)

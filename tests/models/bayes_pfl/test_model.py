@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 import cops_lightning as cl
 from cops_lightning.clip.weights import clip_from_state
@@ -82,25 +83,37 @@ def test_wrong_checkpoints_are_refused_by_name(make, tmp_path, wordy_clip_state)
         make(tmp_path / "own.pth")
 
 
+def test_a_file_of_another_clip_is_refused_by_the_fingerprint_it_was_saved_with(make, tmp_path, wordy_clip_state):
+    make().save_released(tmp_path / "own.pth")
+    other = {**wordy_clip_state, "token_embedding.weight": wordy_clip_state["token_embedding.weight"] + 0.01}
+    with pytest.raises(
+        CheckpointError, match=r"own\.pth was trained over another CLIP, with weights [0-9a-f]{12}; those"
+    ):
+        cl.BayesPFL.from_released(other, tmp_path / "own.pth", 48, sample_num=2)
+
+
 def test_several_processes_are_refused(make, images, masks, labels, monkeypatch):
     monkeypatch.setattr("cops_lightning.models.bayes_pfl.model.world_size", lambda: 2)
     with pytest.raises(ConfigError, match="trainer.devices=1"):
         make().losses(images, masks, labels)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec", "ignore:Found .* in eval mode")
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers",
+    "ignore:.*LeafSpec",
+    "ignore:Found .* in eval mode",
+    "ignore:Be aware that when using `ckpt_path`",
+)
 def test_a_training_resumed_in_either_stage_ends_with_the_weights_of_an_uninterrupted_one(make, tiles, tmp_path):
-    def fit(epochs: int, checkpoint=None):
+    def fit(checkpoint=None, **options) -> BayesPFL:
         module = CopsModule(make(preset=Preset(epochs=4, first_stage=2)))
-        trainer = quiet_trainer(tmp_path, max_epochs=epochs)
-        trainer.fit(module, datamodule=Folder(tiles, batch_size=2), ckpt_path=checkpoint)
-        return module, trainer
+        trainer = quiet_trainer(tmp_path, max_epochs=4, **options)
+        trainer.fit(module, datamodule=Folder(tiles, batch_size=8), ckpt_path=checkpoint)
+        return module.model
 
-    whole, _ = fit(4)
-    assert whole.model.stage == 2
+    every_epoch = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    whole = fit(callbacks=[every_epoch], enable_checkpointing=True)
+    assert whole.stage == 2
     for epochs in (1, 2, 3):
-        module, trainer = fit(epochs)
-        assert module.model.stage == (1 if epochs < 3 else 2)
-        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
-        resumed = fit(4, tmp_path / f"{epochs}.ckpt")[0].state_dict()
+        resumed = fit(tmp_path / f"epoch={epochs - 1}.ckpt").state_dict()
         assert all(torch.equal(resumed[name], value) for name, value in whole.state_dict().items()), epochs

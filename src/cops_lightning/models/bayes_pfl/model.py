@@ -24,7 +24,14 @@ from cops_lightning.models.bayes_pfl.anomaly_map import PairUpsampler
 from cops_lightning.models.bayes_pfl.flows import Latents
 from cops_lightning.models.bayes_pfl.losses import divergence, orthogonality, segmentation_losses
 from cops_lightning.models.bayes_pfl.prompt_learner import PromptLearner, words_of
-from cops_lightning.models.bayes_pfl.released_format import DEAD, recognise, stage_of, without_copies, write_released
+from cops_lightning.models.bayes_pfl.released_format import (
+    CLIP,
+    DEAD,
+    recognise,
+    stage_of,
+    without_copies,
+    write_released,
+)
 from cops_lightning.models.bayes_pfl.settings import Preset, Sizes
 from cops_lightning.models.detector import TrainableDetector
 
@@ -129,10 +136,17 @@ class BayesPFL(TrainableDetector):
 
         The sizes of prompts and flows are those of the weights, and so is the stage of a file.
 
-        Raises CheckpointError for another method's file, for one of other layers, for copies that differ, and naming
-        missing and unexpected keys and wrong shapes; then nothing was loaded.
+        Raises CheckpointError for another method's file, for one of other layers, of another CLIP as far as a file says
+        it, for copies that differ, and naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
         origin, given = self.read_released(weights, recognise)
+        said = read_tensors(Path(weights), CheckpointError) if isinstance(weights, str | Path) else {}
+        record = self.backbone.record
+        if said.get(CLIP, record.fingerprint) != record.fingerprint:
+            raise CheckpointError(
+                f"{origin} was trained over another CLIP, with weights {said[CLIP][:12]}; those of {record.name} are "
+                f"{record.fingerprint[:12]}. Load the CLIP that it was trained over."
+            )
         own = without_copies(given, origin)
         before = self.prompt_learner
         context, flows = own.get("prompt_context"), own.get("PFL_context.amor_b.bias")
@@ -145,11 +159,11 @@ class BayesPFL(TrainableDetector):
             self.prompt_learner = before
             raise
         if isinstance(weights, str | Path):
-            self.stage = stage_of(read_tensors(Path(weights), CheckpointError), Path(weights))
+            self.stage = stage_of(said, Path(weights))
 
     def save_released(self, path: str | Path) -> None:
         """Write the released checkpoint format; see `released_format`."""
-        write_released(Path(path), dict(self.released_parameters()), self.stage)
+        write_released(Path(path), dict(self.released_parameters()), self.stage, self.backbone.record.fingerprint)
 
     # ---- the method
 

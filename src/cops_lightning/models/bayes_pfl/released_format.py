@@ -1,7 +1,8 @@
 """The file format of the authors: {"MyModel": names to tensors}, where flows repeat the encoders that they share.
 
-Added here is "stage", by which stage's image score the weights are to be read. The released program looks for it in the
-name of the file: epoch_post_EPOCH_STAGE.pth, the second for any other name.
+Added here are "stage", by which stage's image score the weights are to be read, and "clip", the fingerprint of the CLIP
+that they were trained over. The released program looks for the stage in the name of the file,
+epoch_post_EPOCH_STAGE.pth, the second for any other name, and leaves the CLIP to the user.
 """
 
 import re
@@ -15,7 +16,7 @@ from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.tensor_files import write_tensors
 from cops_lightning.core.types import StateDict
 
-KEY, STAGE = "MyModel", "stage"
+KEY, STAGE, CLIP = "MyModel", "stage", "clip"
 FLOWS = {"PFL_context": "context", "PFL_normal": "state", "PFL_abnormal": "state"}
 COPIES = {f"{flow}.{part}.": f"{of}_{part}." for flow, of in FLOWS.items() for part in ("encoder", "decoder")}
 # Never used and never trained.
@@ -49,7 +50,7 @@ def _copies(names: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, own + name.removeprefix(copy)) for name, copy, own in found]
 
 
-def write_released(path: Path, learnt: StateDict, stage: int) -> None:
+def write_released(path: Path, learnt: StateDict, stage: int, clip: str) -> None:
     """Write the released checkpoint format, atomically."""
     state = {name: value.detach().cpu().clone() for name, value in learnt.items()}
     copies = {
@@ -58,4 +59,4 @@ def write_released(path: Path, learnt: StateDict, stage: int) -> None:
         for copy, own in COPIES.items()
         if name.startswith(own)
     }
-    write_tensors(path, {KEY: {**state, **copies}, STAGE: stage})
+    write_tensors(path, {KEY: {**state, **copies}, STAGE: stage, CLIP: clip})
