@@ -4,15 +4,18 @@ Values are in points (percent). Results are any table with the columns method, s
 level, metric, category, auxiliary and seen as well, as `load` gives them, they say which rows are meant.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from html import escape
+from itertools import chain, repeat
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MEAN
@@ -39,8 +42,10 @@ PAIRED_SEEDS, PAIRED_SHARE = 3, 0.75
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 SYMBOLS: dict[Verdict, str] = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
 
-# By method and auxiliary dataset, a table of datasets x seeds.
-Cells = Mapping[str, Mapping[str, pd.DataFrame]]
+# By dataset and seed.
+Values = Mapping[str, Mapping[Hashable, float]]
+# By method and auxiliary dataset.
+Cells = Mapping[str, Mapping[str, Values]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,6 @@ class Comparison:
         interval: At 95 %, in points. None with too little data.
         p_value: Two-sided, against no difference. None with too little data.
         p_equivalent: Against a difference of at least the margin. None with too little data.
-        probabilities: Of A being worse by more than the margin, within it, better by more: a Bayesian second reading.
         why: What the verdict rests on, or what is missing.
         contrast: The values that were compared.
     """
@@ -71,9 +75,15 @@ class Comparison:
     interval: tuple[float, float] | None
     p_value: float | None
     p_equivalent: float | None
-    probabilities: tuple[float, float, float] | None
     why: str
     contrast: "Contrast" = field(repr=False, compare=False)
+
+    @cached_property
+    def probabilities(self) -> tuple[float, float, float] | None:
+        """Of A being worse by more than the margin, within it, better by more: a Bayesian second reading."""
+        if self.p_value is None:
+            return None
+        return probabilities(self.contrast.groups, self.contrast.constant, self.margin, self.scope)
 
     def __str__(self) -> str:
         between = "" if self.interval is None else f" [{self.interval[0]:+.2f}, {self.interval[1]:+.2f}]"
@@ -147,32 +157,42 @@ def read_cells(results: pd.DataFrame, level: str, metric: str) -> Cells:
         raise CopsError(
             f"The results lack the column {', '.join(sorted(missing))}; they need method, seed, dataset, value."
         )
-    rows = results.dropna(subset=["value"])
+    known = results["value"].notna().to_numpy()
     for column, wanted in (("level", level), ("metric", metric)):
-        rows = rows[rows[column] == wanted] if column in rows else rows
-    if "seen" in rows:
-        rows = rows[~rows["seen"].astype(bool)]
-    if "category" in rows and (rows["category"] == MEAN).any():
-        rows = rows[rows["category"] == MEAN]
-    if "auxiliary" not in rows:
-        rows = rows.assign(auxiliary="")
-    keys = ["method", "auxiliary", "dataset", "seed"]
-    one = [*keys, "category"] if "category" in rows else keys
-    rows = rows.astype({"method": str, "auxiliary": str}).drop_duplicates([*one, "value"])
-    twice = rows.duplicated(one)
-    if twice.any():
-        method, _, dataset, seed = rows.loc[twice, keys].iloc[0]
-        raise CopsError(f"There are several values of {method!r}, seed {seed}, on {dataset!r}; expected one of each.")
-    if "category" in rows:
-        rows = rows.groupby(keys, sort=False)["value"].mean().reset_index()
-    values = rows["value"].to_numpy(dtype=float)
+        if column in results:
+            known = known & (results[column] == wanted).to_numpy()
+    if "seen" in results:
+        known = known & ~results["seen"].to_numpy(dtype=bool)
+    if "category" in results:
+        means = (results["category"] == MEAN).to_numpy() & known
+        known = means if means.any() else known
+    keys = ("method", "auxiliary", "dataset", "seed", "category")
+    columns = [results[key].to_numpy()[known].tolist() if key in results else repeat("") for key in keys]
+    values = results["value"].to_numpy(dtype=float)[known]
     if len(values) and values.min() >= 0 and values.max() <= 1:
-        rows = rows.assign(value=100 * values)
-    cells: dict[str, dict[str, pd.DataFrame]] = {}
-    for (method, auxiliary), part in rows.groupby(["method", "auxiliary"], sort=False):
-        table = part.set_index(["dataset", "seed"])["value"].unstack("seed")
-        cells.setdefault(str(method), {})[str(auxiliary)] = table
-    return cells
+        values = 100 * values
+    by_category: dict[str, dict[str, dict[str, dict[Hashable, dict[str, float]]]]] = {}
+    for method, auxiliary, dataset, seed, category, value in zip(*columns, values.tolist(), strict=False):
+        seeds = by_category.setdefault(str(method), {}).setdefault(str(auxiliary), {}).setdefault(str(dataset), {})
+        of = seeds.setdefault(None if seed != seed else seed, {})  # what is not a number does not equal itself
+        if of.setdefault(category, value) != value:
+            raise CopsError(
+                f"There are several values of {method!r}, seed {seed}, on {dataset!r}; expected one of each."
+            )
+    return {
+        method: {
+            auxiliary: {
+                dataset: {seed: fmean(of.values()) for seed, of in seeds.items()} for dataset, seeds in table.items()
+            }
+            for auxiliary, table in of_auxiliary.items()
+        }
+        for method, of_auxiliary in by_category.items()
+    }
+
+
+def frame(table: Values) -> pd.DataFrame:
+    """A table of datasets x seeds; NaN where there is no value."""
+    return pd.DataFrame.from_dict(table, orient="index", dtype=float)
 
 
 @dataclass(frozen=True)
@@ -278,49 +298,39 @@ def contrast(cells: Cells, a: str, b: str, level: str, metric: str) -> Contrast:
     ours, theirs, auxiliaries = _common(cells[a], cells[b])
     if len(auxiliaries) > 1:
         notes.append(f"mean over the auxiliary datasets {', '.join(auxiliaries)}")
-    names = [name for name in ours.index if name in set(theirs.index)]
-    both = pd.concat([ours.loc[names], theirs.loc[names]], axis=1, keys=[0, 1])
-    full = _complete(both)
-    left = [str(name) for name in dict.fromkeys([*ours.index, *theirs.index]) if name not in set(full.index)]
+    names = [name for name in ours if name in theirs]
+    columns = [(side, seed) for side in (ours, theirs) for seed in dict.fromkeys(chain(*(side[n] for n in names)))]
+    cells_of = [[side[name].get(seed, np.nan) for side, seed in columns] for name in names]
+    values = np.array(cells_of, dtype=float).reshape(len(names), len(columns))
+    kept, whole = _complete(values)
+    values, datasets = values[kept], [names[row] for row in kept]
+    left = [name for name in dict.fromkeys([*ours, *theirs]) if name not in datasets]
     if left:
         notes.append(f"without {', '.join(left)}, which not all of them have")
-    columns = full.columns.get_level_values(0)
-    sides = [full.loc[:, columns == side].droplevel(0, axis=1) for side in (0, 1)]
-    fewer = both.shape[1] - full.shape[1]
+    fewer = len(columns) - len(whole)
     if fewer:
         notes.append(f"without {fewer} run{'' if fewer == 1 else 's'} that lack a dataset")
-    untrained = [set(cells[method]) == {NOTHING} for method in (a, b)]
-    random = [side.shape[1] > 1 and bool((np.ptp(side.to_numpy(), axis=1) > ROUNDING).any()) for side in sides]
+    places = [
+        {seed: column for column in whole for of, seed in [columns[column]] if of is side} for side in (ours, theirs)
+    ]
+    random = [len(of) > 1 and bool((np.ptp(values[:, [*of.values()]], axis=1) > ROUNDING).any()) for of in places]
     unknown = tuple(
-        method for method, side, known in zip((a, b), sides, untrained, strict=True) if side.shape[1] == 1 and not known
+        method for method, of in zip((a, b), places, strict=True) if len(of) == 1 and set(cells[method]) != {NOTHING}
     )
-    common = [seed for seed in sides[0] if seed in set(sides[1])]
-    fewest = min(side.shape[1] for side in sides)
+    common = [seed for seed in places[0] if seed in places[1]]
+    fewest = min(map(len, places))
     paired = all(random) and len(common) >= max(min(PAIRED_SEEDS, fewest), PAIRED_SHARE * fewest)
-    if paired:
-        sides = [side[common] for side in sides]
-    of_a, of_b = (side.to_numpy(dtype=float) for side in sides)
-    if not (of_a.size and of_b.size):
-        full, of_a, of_b = full.iloc[:0], of_a[:0], of_b[:0]
+    chosen = [[of[seed] for seed in (common if paired else of)] for of in places]
+    if not all(chosen):
+        values, datasets = values[:0], []
+    of_a, of_b = (values[:, np.array(of, dtype=int)] for of in chosen)
     return Contrast(
-        a,
-        b,
-        level,
-        metric,
-        tuple(map(str, full.index)),
-        of_a,
-        of_b,
-        paired,
-        (random[0], random[1]),
-        unknown,
-        tuple(notes),
+        a, b, level, metric, tuple(datasets), of_a, of_b, paired, (random[0], random[1]), unknown, tuple(notes)
     )
 
 
-def _common(
-    of_a: Mapping[str, pd.DataFrame], of_b: Mapping[str, pd.DataFrame]
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Tables of both, averaged over the auxiliary datasets that both have; what is untrained has every one.
+def _common(of_a: Mapping[str, Values], of_b: Mapping[str, Values]) -> tuple[Values, Values, list[str]]:
+    """Values of both, averaged over the auxiliary datasets that both have; what is untrained has every one.
 
     A checkpoint is trained on one auxiliary dataset, so auxiliary datasets are no further datasets to be evaluated on.
     """
@@ -328,41 +338,42 @@ def _common(
     shared = trained[0] & trained[1] if all(trained) else trained[0] | trained[1]
     auxiliaries = [auxiliary for auxiliary in (*of_a, *of_b) if auxiliary in shared]
     auxiliaries = list(dict.fromkeys(auxiliaries)) or ([] if any(trained) else [NOTHING])
-    if not auxiliaries:
-        return pd.DataFrame(), pd.DataFrame(), []
     ours, theirs = [], []
     for auxiliary in auxiliaries:
         x, y = (of[auxiliary] if auxiliary in of else of[NOTHING] for of in (of_a, of_b))
-        names = x.index.intersection(y.index, sort=False)
-        ours.append(x.loc[names])
-        theirs.append(y.loc[names])
+        ours.append({name: x[name] for name in x if name in y})
+        theirs.append({name: y[name] for name in x if name in y})
     return average(ours), average(theirs), auxiliaries
 
 
-def average(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Mean of tables of datasets x seeds, cell by cell over those that have its row; NaN where one lacks the seed."""
+def average(tables: Sequence[Values]) -> Values:
+    """Mean of several, cell by cell over those that have the dataset; a seed that one of these lacks has no value."""
     if len(tables) == 1:
         return tables[0]
-    rows = pd.concat(tables).groupby(level=0, sort=False)
-    return rows.mean().where(rows.count().eq(rows.size(), axis=0))
+    found: dict[str, dict[Hashable, float]] = {}
+    for name in dict.fromkeys(chain(*tables)):
+        rows = [table[name] for table in tables if name in table]
+        found[name] = {seed: fmean(row[seed] for row in rows) for seed in rows[0] if all(seed in row for row in rows)}
+    return found
 
 
-def _complete(table: pd.DataFrame) -> pd.DataFrame:
-    """The table less the rows and columns that lack most, until nothing lacks."""
-    while (lacks := table.isna()).any(axis=None):
-        rows, columns = lacks.mean(axis=1), lacks.mean(axis=0)
-        if rows.max() > columns.max():
-            table = table.drop(index=rows.idxmax())
+def _complete(values: Float[np.ndarray, "n m"]) -> tuple[list[int], list[int]]:
+    """The rows and columns that stay when those that lack most are left out, until nothing lacks."""
+    rows, columns = np.arange(values.shape[0]), np.arange(values.shape[1])
+    while (lacks := np.isnan(values[np.ix_(rows, columns)])).any():
+        of_rows, of_columns = lacks.mean(axis=1), lacks.mean(axis=0)
+        if of_rows.max() > of_columns.max():
+            rows = np.delete(rows, of_rows.argmax())
         else:
-            table = table.drop(columns=[columns.idxmax()])
-    return table
+            columns = np.delete(columns, of_columns.argmax())
+    return rows.tolist(), columns.tolist()
 
 
 def judge(of: Contrast, margin: float, scope: Scope) -> Comparison:
     """The comparison by itself, at level 0.05."""
     bare = Comparison(
         of.a, of.b, of.level, of.metric, scope, margin, "undecided",
-        float(of.by_dataset.mean()) if of.datasets else float("nan"), None, None, None, None, "", of,
+        float(of.by_dataset.mean()) if of.datasets else float("nan"), None, None, None, "", of,
     )  # fmt: skip
     missing = of.missing(scope)
     if missing:
@@ -383,7 +394,6 @@ def judge(of: Contrast, margin: float, scope: Scope) -> Comparison:
         interval=found.interval(1 - ALPHA),
         p_value=p,
         p_equivalent=p_equivalent,
-        probabilities=probabilities(of.groups, of.constant, margin, scope),
         why="; ".join([f"{said} for {SCOPE_NAMES[scope]}", of.design, *of.notes]),
     )
 

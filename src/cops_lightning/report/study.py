@@ -8,7 +8,7 @@ import pandas as pd
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MEAN
-from cops_lightning.report.claims import Cells, Claim, adjust, average, compare_all, read_cells
+from cops_lightning.report.claims import Cells, Claim, adjust, average, compare_all, frame, read_cells
 from cops_lightning.report.collect import Collection, read_scores
 from cops_lightning.report.methods import find_method
 from cops_lightning.report.metric_names import DEFAULT_METRICS, Metric
@@ -107,9 +107,9 @@ class Study:
         found = {}
         for method, of in cells.items():
             if kept and all(name in of for name in kept):
-                found[method] = average([of[name] for name in kept])
+                found[method] = frame(average([of[name] for name in kept]))
             elif NOTHING in of:
-                found[method] = of[NOTHING]
+                found[method] = frame(of[NOTHING])
         return found
 
     def claims_in(self, scope: Scope) -> list[Claim]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cops_lightning.report import plots
+from cops_lightning.report.claims import frame
 from cops_lightning.report.metric_names import metric_name
 from cops_lightning.report.page import TIMES, Plot, Section, Table, distinct, number, plural, shown_frame, slug
 from cops_lightning.report.stats.variance import variance_components
@@ -107,7 +108,7 @@ def variance(study: Study) -> Section:
     rows = []
     for method in study.methods:
         for auxiliary, table in study.cells[metric].get(method, {}).items():
-            full = table.dropna().to_numpy(dtype=float)
+            full = frame(table).dropna().to_numpy()
             if min(full.shape) < 2:
                 continue
             parts = asdict(variance_components(full))
