@@ -121,7 +121,8 @@ def compare(
     """Is A better than B, worse, or equivalent within a margin?
 
     Equal seeds are paired; other seeds are compared as independent samples. A method without randomness, or with one
-    run, enters as a constant. Values on several auxiliary datasets are averaged over those that both methods have.
+    run, enters as a constant; the one run of a method that was trained, by the column auxiliary, as a draw of a seed
+    that varies as the other method's do. Values on several auxiliary datasets are averaged over those that both have.
 
     Args:
         results: As `load` gives them, or any table with the columns method, seed, dataset and value. Values are in
@@ -205,7 +206,8 @@ class Contrast:
         of_a, of_b: The values. One column where a method is a constant.
         paired: Whether column by column a seed of A is the same one of B.
         random: Whether A and whether B depend on the seed, as far as their runs show.
-        unknown: The methods of one trained run: whether their seeds matter cannot be seen.
+        unknown: The methods of one run that are not known to be untrained: whether their seeds matter cannot be seen.
+        single: Whether one of these was trained, and the other method's seeds show how far a seed moves the values.
         notes: What a reader has to know of the choice of values.
     """
 
@@ -219,17 +221,28 @@ class Contrast:
     paired: bool
     random: tuple[bool, bool]
     unknown: tuple[str, ...]
+    single: bool
     notes: tuple[str, ...]
 
     @cached_property
     def groups(self) -> tuple[Table, ...]:
-        """What depends on seeds, a table for each independent sample of them."""
+        """What depends on seeds, a table for each independent sample of them.
+
+        Where the other method is a single run, the table is spread so that the variance of the mean of its n seeds is
+        1 + n times as large: that of the mean, and that of one run more.
+        """
         if self.paired:
             return (self.of_a - self.of_b,)
-        return tuple(
+        found = tuple(
             sign * table
             for sign, table, is_random in zip((1, -1), (self.of_a, self.of_b), self.random, strict=True)
             if is_random
+        )
+        if not self.single:
+            return found
+        means = [table.mean(axis=1, keepdims=True) for table in found]
+        return tuple(
+            mean + (table - mean) * np.sqrt(1 + table.shape[1]) for table, mean in zip(found, means, strict=True)
         )
 
     @cached_property
@@ -266,8 +279,11 @@ class Contrast:
         if len(self.groups) == 2:
             return f"{counts[0]} of {self.a} and other {counts[1]} of {self.b}, not paired, {on}"
         random, constant = (self.a, self.b) if self.random[0] else (self.b, self.a)
-        why = "has one run" if constant in self.unknown else "does not depend on the seed"
-        return f"{counts[0]} of {random} {on}; {constant} {why} and enters as a constant"
+        if self.single:
+            return f"{counts[0]} of {random} {on}; {constant} has one run, and its seeds are taken to vary as much"
+        if constant in self.unknown:
+            return f"{counts[0]} of {random} {on}; {constant} has one run and enters as a constant, not for other seeds"
+        return f"{counts[0]} of {random} {on}; {constant} does not depend on the seed and enters as a constant"
 
     def missing(self, scope: Scope) -> str:
         """What there is too little of for this scope; empty if there is enough."""
@@ -324,8 +340,9 @@ def contrast(cells: Cells, a: str, b: str, level: str, metric: str) -> Contrast:
     if not all(chosen):
         values, datasets = values[:0], []
     of_a, of_b = (values[:, np.array(of, dtype=int)] for of in chosen)
+    single = any(random) and any(set(cells[method]) - {NOTHING, ""} for method in unknown)
     return Contrast(
-        a, b, level, metric, tuple(datasets), of_a, of_b, paired, (random[0], random[1]), unknown, tuple(notes)
+        a, b, level, metric, tuple(datasets), of_a, of_b, paired, (random[0], random[1]), unknown, single, tuple(notes)
     )
 
 

@@ -20,8 +20,11 @@ WORDS = (
     "method", "auxiliary", "target", "category", "metric", "dataset", "B", f"A {MINUS} B", "auxiliary → target",
     "features of", "folder", "status", "why", "why not", "hash", "labels", "alone", "verdict",
 )  # fmt: skip
-# What LaTeX does not know in its text fonts.
-LATEX = {
+# What LaTeX reads otherwise, or does not know in its text fonts.
+LATEX = str.maketrans({
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
     "±": r"$\pm$",
     "→": r"$\rightarrow$",
     MINUS: "$-$",
@@ -34,7 +37,7 @@ LATEX = {
     "Δ": r"$\Delta$",
     "▲": r"$\blacktriangle$",
     "▼": r"$\blacktriangledown$",
-}
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -144,21 +147,20 @@ def _markdown(text: str) -> str:
 
 def latex_table(table: Table) -> str:
     """A booktabs table with caption and label, to be included by a paper that loads booktabs."""
-    body = table.shown.to_latex(
-        index=False,
-        escape=True,
-        caption=_latex(table.caption),
-        label=f"tab:{table.name}",
-        column_format="l" + "r" * (table.shown.shape[1] - 1),
-        position="tb",
+    # Not pandas' to_latex, whose Styler takes seconds over thousands of rows.
+    head, *body = (
+        [_latex(str(cell)) for cell in row] for row in [table.shown.columns, *table.shown.to_numpy().tolist()]
     )
-    for character, command in LATEX.items():
-        body = body.replace(character, command)
-    return body
+    lines = [f"{' & '.join(row)} \\\\\n" for row in [head, *body]]
+    return (
+        f"\\begin{{table}}[tb]\n\\caption{{{_latex(table.caption)}}}\n\\label{{tab:{table.name}}}\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n\\toprule\n{lines[0]}\\midrule\n"
+        f"{''.join(lines[1:])}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+    )
 
 
 def _latex(text: str) -> str:
-    return re.sub(r"([&%$#_{}])", r"\\\1", text)
+    return text.translate(LATEX)
 
 
 def shown_frame(frame: pd.DataFrame, **columns: tuple[str, Callable[[Any], str]]) -> pd.DataFrame:

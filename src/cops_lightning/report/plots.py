@@ -95,8 +95,8 @@ def strips(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
     columns = min(3, len(datasets))
     rows = -(-len(datasets) // columns)
     figure = Figure(figsize=(1.9 + 2.5 * columns, rows * (0.8 + 0.2 * len(shown))), layout="constrained")
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for ax, dataset in zip(axes.flat, datasets, strict=False):
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for number, (ax, dataset) in enumerate(zip(axes.flat, datasets, strict=False)):
         found = [
             (y, table.loc[dataset].dropna().to_numpy())
             for y, table in enumerate(shown.values())
@@ -113,10 +113,14 @@ def strips(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
                 means = [values.mean() for _, values in part]
                 ax.plot(means, [y for y, _ in part], "|", color=color, markersize=10, mew=2)
         ax.set_title(_short(str(dataset)), fontsize=10, loc="left")
-        ax.set_yticks(range(len(shown)), map(_short, shown), fontsize=9)
+        if number % columns == 0:
+            ax.set_yticks(range(len(shown)), map(_short, shown), fontsize=9)
+        else:  # an axis that others share would draw its ticks once more
+            ax.set_yticks([])
         ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.tick_params(length=0, labelsize=9)
-        ax.grid(color="0.92", lw=0.8)
+        ax.grid(axis="x", color="0.92", lw=0.8)
+        ax.hlines(range(len(shown)), 0, 1, transform=ax.get_yaxis_transform(), color="0.92", lw=0.8, zorder=0)
     for ax in axes.flat[len(datasets) :]:
         ax.set_axis_off()
     figure.supxlabel(f"{metric_name(metric)} (%)", fontsize=10)

@@ -135,6 +135,6 @@ class Study:
         """Image scores of a run on a dataset, by its name in the run, sorted by image; None if it left none."""
         if job not in self._known_scores:
             found = read_scores(self.collection.jobs[job])
-            by_target = () if found is None else found.groupby("target", sort=False)
-            self._known_scores[job] = {str(target): part.set_index("image").sort_index() for target, part in by_target}
+            by_target = () if found is None else found.sort_values("image").groupby("target", sort=False)
+            self._known_scores[job] = {str(target): part for target, part in by_target}
         return self._known_scores[job].get(dataset)

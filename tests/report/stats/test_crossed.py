@@ -1,11 +1,12 @@
 """The rule that decides, over tables of datasets x seeds."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from cops_lightning.report.stats.crossed import Estimate, Source, estimate, holm, probabilities
 
@@ -106,9 +107,16 @@ def test_the_second_reading_doubts_what_rests_on_shared_seeds():
     assert probabilities([values], np.zeros(12), 1.0, "new_datasets")[2] < 0.95
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_agrees_with_statsmodels(p_values):
-    assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
+@settings(max_examples=40)
+def test_holm_is_the_closed_procedure_of_bonferronis_test(p_values):
+    # A hypothesis is rejected where every family that it belongs to is, each at its own size.
+    families = [of for size in range(1, len(p_values) + 1) for of in combinations(range(len(p_values)), size)]
+    expected = [
+        max(min(1.0, len(of) * min(p_values[member] for member in of)) for of in families if number in of)
+        for number in range(len(p_values))
+    ]
+    assert holm(p_values) == pytest.approx(expected)
 
 
 def test_tests_that_were_not_made_are_no_part_of_a_family():

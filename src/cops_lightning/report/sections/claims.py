@@ -253,7 +253,7 @@ def _count(value: object) -> str:
 
 
 def _pilot(contrast: Contrast) -> Pilot | None:
-    if len(contrast.datasets) < 2 or not contrast.groups:
+    if len(contrast.datasets) < 2 or not contrast.groups or contrast.single:
         return None
     return Pilot.of(contrast.groups, contrast.constant)
 
@@ -261,7 +261,7 @@ def _pilot(contrast: Contrast) -> Pilot | None:
 def _single_run_noise(contrast: Contrast) -> tuple[float | None, int]:
     """Standard deviation of the difference of two single runs over seeds, and its degrees of freedom."""
     groups = [group.mean(axis=0) for group in contrast.groups if group.size]
-    if not groups:
+    if not groups or contrast.single:
         return None, 0
     variance = sum(float(np.var(of_seeds, ddof=1)) for of_seeds in groups)
     return float(np.sqrt(variance)), min(len(of_seeds) for of_seeds in groups) - 1

@@ -151,7 +151,7 @@ def _same_images(scores: list[list[pd.DataFrame | None]]) -> AurocComparison | N
     first = sides[0][0] if sides[0] else None
     if first is None or [*map(len, sides)] != [*map(len, scores)]:
         return None
-    if not all(one.index.equals(first.index) for side in sides for one in side):
+    if not all(np.array_equal(one["image"], first["image"]) for side in sides for one in side):
         return None
     mixed = first.groupby("category")["label"].transform("nunique").to_numpy() == 2
     if not mixed.any():

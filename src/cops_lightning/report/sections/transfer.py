@@ -36,7 +36,7 @@ def auxiliaries(study: Study) -> Section:
         )
     comparisons, drawn, tables = [], [], []
     for metric in study.asked.metrics:
-        of = {auxiliary: {"": table} for auxiliary, table in study.cells[metric].get(method, {}).items()}
+        of = {auxiliary: {method: table} for auxiliary, table in study.cells[metric].get(method, {}).items()}
         pairs = list(combinations(of, 2))
         comparisons += [judge(contrast(of, a, b, *metric), study.asked.margin, "these_datasets") for a, b in pairs]
         matrix = _transfer(here, metric)

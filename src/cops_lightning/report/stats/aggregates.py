@@ -5,11 +5,10 @@ every task has runs of its own; here a seed is scored on all datasets, so the bo
 stay, and an interval speaks of these datasets only.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.stats import trim_mean
 
 from cops_lightning.report.stats.crossed import Table
@@ -18,8 +17,6 @@ from cops_lightning.report.stats.outcome import Interval
 # Resampling fewer seeds repeats them so often that the interval is far too short.
 NEEDS_SEEDS = 5
 RESAMPLES = 1000
-
-Chosen = Int[np.ndarray, "resamples _"]
 
 
 @dataclass(frozen=True)
@@ -41,22 +38,23 @@ def aggregate(a: Table, b: Table, paired: bool, seed: int = 0) -> Aggregates:
     chosen_b = chosen_a if paired else rng.integers(b.shape[1], size=(RESAMPLES, b.shape[1]))
     enough = all(of.shape[1] >= NEEDS_SEEDS or of.shape[1] == 1 for of in (a, b)) and a.shape[1] + b.shape[1] > 2
 
-    def interval(figure: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Interval:
-        value = float(figure(a[None], b[None])[0])
-        if not enough:
-            return Interval(value, None, None)
-        drawn = figure(a.T[chosen_a].swapaxes(1, 2), b.T[chosen_b].swapaxes(1, 2))
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        return Interval(value, float(low), float(high))
-
     def iqm(of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
         differences = of_a - of_b if paired else of_a[..., :, None] - of_b[..., None, :]
         return np.asarray(trim_mean(differences.reshape(len(differences), -1), 0.25, axis=1))
 
-    def improvement(of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
-        return np.asarray((np.sign(of_a[..., :, None] - of_b[..., None, :]) + 1).mean(axis=(1, 2, 3)) / 2)
-
-    return Aggregates(interval(iqm), interval(improvement))
+    above = (np.sign(a[:, :, None] - b[:, None, :]).mean(axis=0) + 1) / 2  # how often each seed of A is above each of B
+    figures = (float(iqm(a[None], b[None])[0]), float(above.mean()))
+    if not enough:
+        return Aggregates(*(Interval(figure, None, None) for figure in figures))
+    often_a, often_b = (
+        (chosen[:, :, None] == np.arange(of.shape[1])).mean(axis=1) for chosen, of in ((chosen_a, a), (chosen_b, b))
+    )
+    drawn = (
+        iqm(a.T[chosen_a].swapaxes(1, 2), b.T[chosen_b].swapaxes(1, 2)),
+        np.einsum("ra,ab,rb->r", often_a, above, often_b, optimize=True),
+    )
+    bounds = [np.quantile(of, [0.025, 0.975]).tolist() for of in drawn]
+    return Aggregates(*(Interval(figure, low, high) for figure, (low, high) in zip(figures, bounds, strict=True)))
 
 
 def profile(values: Table, thresholds: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
