@@ -19,7 +19,7 @@ TARGETS = tuple(f"target{number}" for number in range(7))
 
 def write_run(
     folder: Path,
-    values: Mapping[str, float],
+    values: Mapping[str, float | Sequence[float]],
     variant: str = "cops",
     seed: int = 0,
     auxiliary: str = "visa",
@@ -30,7 +30,8 @@ def write_run(
     scores: Mapping[str, float] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
-    """One run folder: `values` are the metrics' value per target. `scores` gives scores.csv a margin per target.
+    """One run folder: `values` are, per target, the value of all metrics or of each of METRICS. `scores` gives
+    scores.csv a margin per target.
 
     The method is the hash of `settings`; by default a variant is a method.
     """
@@ -39,9 +40,9 @@ def write_run(
     run = Run(f"{variant}{seed}", method, study, variant, seed, auxiliary)
     rows = [
         ResultRow(run, MetricRow(target, category, level, metric, float(np.clip(value, 0, 1)), images, images))
-        for target, value in values.items()
+        for target, of_target in values.items()
         for category in ("part", MEAN)
-        for level, metric in METRICS
+        for (level, metric), value in zip(METRICS, np.broadcast_to(of_target, len(METRICS)), strict=True)
     ]
     write_results(folder / "results.csv", rows)
     record = {

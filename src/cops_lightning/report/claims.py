@@ -193,7 +193,7 @@ def read_cells(results: pd.DataFrame, level: str, metric: str) -> Cells:
 
 def frame(table: Values) -> pd.DataFrame:
     """A table of datasets x seeds; NaN where there is no value."""
-    return pd.DataFrame.from_dict(table, orient="index", dtype=float)
+    return pd.DataFrame(table, dtype=float).T
 
 
 @dataclass(frozen=True)

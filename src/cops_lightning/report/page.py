@@ -148,9 +148,8 @@ def _markdown(text: str) -> str:
 def latex_table(table: Table) -> str:
     """A booktabs table with caption and label, to be included by a paper that loads booktabs."""
     # Not pandas' to_latex, whose Styler takes seconds over thousands of rows.
-    head, *body = (
-        [_latex(str(cell)) for cell in row] for row in [table.shown.columns, *table.shown.to_numpy().tolist()]
-    )
+    cells = [[*table.shown.columns], *table.shown.to_numpy().tolist()]
+    head, *body = ([_latex(str(cell)) for cell in row] for row in cells)
     lines = [f"{' & '.join(row)} \\\\\n" for row in [head, *body]]
     return (
         f"\\begin{{table}}[tb]\n\\caption{{{_latex(table.caption)}}}\n\\label{{tab:{table.name}}}\n"
