@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from cops_lightning.data.dataset import preprocess
     from cops_lightning.demo.datamodules import Rendered
+    from cops_lightning.models.adaclip.model import AdaCLIP
     from cops_lightning.models.anomalyclip.model import AnomalyCLIP
     from cops_lightning.models.bayes_pfl.model import BayesPFL
     from cops_lightning.models.cops.model import CoPS
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 # Where public names are that are not among the data modules.
 _HOMES = {
     "Rendered": "cops_lightning.demo.datamodules",
+    "AdaCLIP": "cops_lightning.models.adaclip.model",
     "AnomalyCLIP": "cops_lightning.models.anomalyclip.model",
     "BayesPFL": "cops_lightning.models.bayes_pfl.model",
     "CoPS": "cops_lightning.models.cops.model",
@@ -60,6 +62,7 @@ __all__ = [
     "BTAD",
     "ISIC",
     "MPDD",
+    "AdaCLIP",
     "AnomalyCLIP",
     "AnomalyDataModule",
     "BayesPFL",

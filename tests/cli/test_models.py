@@ -85,7 +85,15 @@ def test_a_choice_names_its_variant_and_its_checkpoint_evaluates_to_the_same_sco
     assert counts[1] == {"images_encoded": 0, "images_from_cache": 6}, "what the training run kept is served"
 
 
-@pytest.mark.parametrize("choice", ["ablation=none", "model=anomalyclip", "model=bayes_pfl"])
+def test_a_model_that_learns_within_the_image_encoder_has_every_image_encoded_and_says_so(trained):
+    folder = trained("model=adaclip")
+    assert variants(folder) == {"adaclip"}
+    assert "AdaCLIP learns within the image encoder: no features are cached." in (folder / "run.log").read_text()
+    count = json.loads((folder / "run.json").read_text())["image_encoder"]
+    assert count == {"images_encoded": 6 + 6, "images_from_cache": 0}
+
+
+@pytest.mark.parametrize("choice", ["ablation=none", "model=anomalyclip", "model=bayes_pfl", "model=adaclip"])
 def test_a_released_file_is_evaluated_to_the_scores_of_the_run_that_wrote_it(choice, here, trained, run_command):
     folder = trained(choice)
     released, run = folder / "checkpoints" / "released.pth", folder / "released"
@@ -102,7 +110,8 @@ def test_a_released_file_is_evaluated_to_the_scores_of_the_run_that_wrote_it(cho
 
 
 @pytest.mark.parametrize(
-    ("model", "preset"), [("cops", "anomalyclip"), ("anomalyclip", "bayes_pfl"), ("bayes_pfl", "visa")]
+    ("model", "preset"),
+    [("cops", "anomalyclip"), ("anomalyclip", "bayes_pfl"), ("bayes_pfl", "visa"), ("adaclip", "visa")],
 )
 def test_the_preset_of_another_method_is_refused_before_anything_is_done(model, preset, here, run_command):
     result = run_command("cops-train", f"model={model}", f"preset={preset}", *TRAINING, cwd=here)

@@ -17,7 +17,6 @@ from scipy import ndimage
 from torch import Tensor
 
 from cops_lightning.clip.image_encoder import patch_tokens, split_heads
-from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise
 from cops_lightning.metrics.pixels import PixelScores
 from cops_lightning.metrics.regions import FPR_LIMIT, region_weights
@@ -132,15 +131,10 @@ def _distances(features: Features, prototypes: Prototypes) -> Distances:
 def plain_metrics(maps: Sequence[Float32[np.ndarray, "s s"]], masks: Sequence[Bool[np.ndarray, "s s"]]) -> PixelScores:
     """Pixel metrics of maps that are all in memory: scikit-learn's, and AUPRO by sorting all pixels at once.
 
-    Masks are held as Python numbers, as released. Raises ConfigError if scikit-learn is not installed.
+    Masks are held as Python numbers, as released.
     """
-    try:
-        from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
-    except ImportError:
-        raise ConfigError(
-            "The baseline's metrics need scikit-learn, which is not installed. Run pip install cops_lightning[bench], "
-            "or leave the baseline out by --no-baseline."
-        ) from None
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score  # takes a second
+
     truth = np.array([pixel for mask in masks for pixel in mask.ravel().tolist()])
     scores = np.concatenate([map_.ravel() for map_ in maps])
     precision, recall, _ = precision_recall_curve(truth, scores)

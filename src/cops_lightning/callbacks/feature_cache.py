@@ -345,6 +345,9 @@ class FeatureCaching(Callback):
         served = isinstance(data, AnomalyDataModule) and stage in ("fit", "validate", "test")
         if not served or not isinstance(pl_module, CopsModule) or not isinstance(pl_module.model, FeatureDetector):
             return
+        if not pl_module.model.cacheable:
+            _warn(f"{type(pl_module.model).__name__} learns within the image encoder: no features are cached.")
+            return
         wanted = data.targets if stage == "test" else [data.auxiliary]
         if stage != "test" and data.augment is not None:
             _warn("Training images are augmented, so their features differ in every epoch: they are not cached.")

@@ -128,9 +128,9 @@ def _build(arguments: argparse.Namespace) -> int:
     targets = find_targets(arguments.names, paths)
     backbone = build_backbone(node)
     detectors = {name: build_detector(find_node("model", name), backbone) for name in arguments.model}
-    requests = [detector.request for detector in detectors.values() if isinstance(detector, FeatureDetector)]
-    if len(requests) < len(detectors):
-        without = [name for name, detector in detectors.items() if not isinstance(detector, FeatureDetector)]
+    reading = {name: of for name, of in detectors.items() if isinstance(of, FeatureDetector) and of.cacheable}
+    requests = [detector.request for detector in reading.values()]
+    if without := [name for name in detectors if name not in reading]:
         raise CacheError(f"{' and '.join(without)} reads no features that could be kept; leave it out of --model.")
     device = find_device(arguments.device)
     cache = FeatureCache(

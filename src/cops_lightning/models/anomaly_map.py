@@ -105,6 +105,40 @@ class SmoothUpsampler(nn.Module):
         return matrix @ patch.view(-1, self.grid, self.grid) @ matrix.T
 
 
+class LogitUpsampler(nn.Module):
+    """Logits on the patch grid, of one pair of prompts or of several, to a smoothed map: the mean of the pairs' maps.
+
+    They are upsampled before they are made probabilities, bilinearly between the corners of the map, which are those of
+    the grid.
+    """
+
+    upsampling: Tensor
+    smoothing: Tensor
+
+    def __init__(self, grid: int, side: int, sigma: float = SIGMA) -> None:
+        super().__init__()
+        self.grid = grid
+        lines = F.interpolate(torch.eye(grid, dtype=torch.float64)[None], side, mode="linear", align_corners=True)
+        self.register_buffer("upsampling", lines[0].T.float(), persistent=False)
+        self.register_buffer("smoothing", gaussian_matrix(side, sigma).float(), persistent=False)
+
+    def logits(self, evidence: Float[Tensor, "*n p"]) -> Float[Tensor, "*n s s"]:
+        """One value per pixel of every pair, before the sigmoid."""
+        matrix = self.upsampling.to(evidence.device)
+        found: Tensor = matrix @ evidence.view(*evidence.shape[:-1], self.grid, self.grid) @ matrix.T
+        return found
+
+    def raw(self, evidence: Float[Tensor, "b e"]) -> Float[Tensor, "b s s"]:
+        """Maps before smoothing, one image at a time: hundreds of maps are averaged."""
+        pairs = evidence.view(len(evidence), -1, self.grid**2)
+        return torch.stack([self.logits(of_image).sigmoid().mean(dim=0) for of_image in pairs])
+
+    def forward(self, evidence: Float[Tensor, "b e"]) -> Float[Tensor, "b s s"]:
+        """Smoothed maps, in [0, 1]."""
+        smoothing = self.smoothing.to(evidence.device)
+        return smoothing @ self.raw(evidence) @ smoothing.T
+
+
 @dataclass(frozen=True)
 class Scores:
     """Anomaly scores of a batch, all in [0, 1]; higher is more anomalous.

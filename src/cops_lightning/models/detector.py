@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -85,10 +85,12 @@ class Detector(nn.Module, ABC):
 class FeatureDetector(Detector):
     """Scores images from features alone, so that an image needs to be encoded once in its life.
 
-    `request` says which features; a detector that reads others than CoPS sets it when it is built.
+    `request` says which features; a detector that reads others than CoPS sets it when it is built. Where what is learnt
+    enters the encoder itself, features are not `cacheable`: `encode` then gives what comes before.
     """
 
     request: FeatureRequest = DEFAULT
+    cacheable: ClassVar[bool] = True
 
     def encode(self, images: Images) -> Features:
         """Features of the frozen backbone, as `score_features` takes them."""

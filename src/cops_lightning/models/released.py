@@ -7,7 +7,7 @@ from typing import Any
 from cops_lightning.core.tensor_files import names_of
 
 # Names of methods by their folders, which are also their options in conf/model.
-METHODS = {"cops": "CoPS", "anomalyclip": "AnomalyCLIP", "bayes_pfl": "BayesPFL"}
+METHODS = {"cops": "CoPS", "anomalyclip": "AnomalyCLIP", "bayes_pfl": "BayesPFL", "adaclip": "AdaCLIP"}
 
 
 def method_of(content: Mapping[str, Any]) -> str | None:

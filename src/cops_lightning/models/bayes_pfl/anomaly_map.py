@@ -1,4 +1,4 @@
-"""Text features refined by the patches of each layer, and the step from pairs of prompts to a map."""
+"""Text features refined by the patches of each layer, and the feature that all patches give an image."""
 
 import torch
 import torch.nn.functional as F
@@ -6,10 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.models.alignment import unit
-from cops_lightning.models.anomaly_map import gaussian_matrix
 
 HEADS = 4
-SIGMA = 8.0
 
 
 class CrossAttention(nn.Module):
@@ -52,36 +50,3 @@ class Fusion(nn.Module):
         joined = self.fuse_modules(patches.transpose(1, 2).flatten(2))
         found: Tensor = self.post_process((self.compress(joined).softmax(dim=1) * joined).sum(dim=1))
         return found
-
-
-class PairUpsampler(nn.Module):
-    """Logits of pairs of prompts on the patch grid to the mean of their maps: upsampled first, then made probabilities.
-
-    The upsampling is bilinear between the corners of the map, which coincide with those of the grid.
-    """
-
-    upsampling: Tensor
-    smoothing: Tensor
-
-    def __init__(self, grid: int, side: int) -> None:
-        super().__init__()
-        self.grid = grid
-        lines = F.interpolate(torch.eye(grid, dtype=torch.float64)[None], side, mode="linear", align_corners=True)
-        self.register_buffer("upsampling", lines[0].T.float(), persistent=False)
-        self.register_buffer("smoothing", gaussian_matrix(side, SIGMA).float(), persistent=False)
-
-    def logits(self, evidence: Float[Tensor, "*n p"]) -> Float[Tensor, "*n s s"]:
-        """One value per pixel of every pair, before the sigmoid."""
-        matrix = self.upsampling.to(evidence.device)
-        found: Tensor = matrix @ evidence.view(*evidence.shape[:-1], self.grid, self.grid) @ matrix.T
-        return found
-
-    def raw(self, evidence: Float[Tensor, "b e"]) -> Float[Tensor, "b s s"]:
-        """Maps before smoothing, one image at a time: hundreds of maps are averaged."""
-        pairs = evidence.view(len(evidence), -1, self.grid**2)
-        return torch.stack([self.logits(of_image).sigmoid().mean(dim=0) for of_image in pairs])
-
-    def forward(self, evidence: Float[Tensor, "b e"]) -> Float[Tensor, "b s s"]:
-        """Smoothed maps, in [0, 1]."""
-        smoothing = self.smoothing.to(evidence.device)
-        return smoothing @ self.raw(evidence) @ smoothing.T

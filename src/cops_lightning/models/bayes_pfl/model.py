@@ -19,8 +19,7 @@ from cops_lightning.core.seeding import content_names, image_latents, named_gene
 from cops_lightning.core.tensor_files import read_tensors
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.models.alignment import unit
-from cops_lightning.models.anomaly_map import Scores
-from cops_lightning.models.bayes_pfl.anomaly_map import PairUpsampler
+from cops_lightning.models.anomaly_map import LogitUpsampler, Scores
 from cops_lightning.models.bayes_pfl.flows import Latents
 from cops_lightning.models.bayes_pfl.losses import divergence, orthogonality, segmentation_losses
 from cops_lightning.models.bayes_pfl.prompt_learner import PromptLearner, words_of
@@ -37,6 +36,7 @@ from cops_lightning.models.detector import TrainableDetector
 
 CONTEXT, NORMAL, ABNORMAL, PROMPT = "noise_context", "noise_normal", "noise_abnormal", "prompt_index"
 ANY = "object"
+SIGMA = 8.0
 # Categories of whose map few pixels are read, as released; of all others many are.
 SMALL = ("capsules", "macaroni1", "macaroni2", "pipe_fryum", "screw", "cashew", "chewinggum")
 FEW, MANY = 20, 2000
@@ -94,7 +94,7 @@ class BayesPFL(TrainableDetector):
         self.preset, self.seed, self.sample_num = preset or Preset(), seed, sample_num
         self.stage: int = stage
         self.training_stage = 1
-        self.pairs = PairUpsampler(self.image_size // backbone.patch_size, self.image_size)
+        self.pairs = LogitUpsampler(self.image_size // backbone.patch_size, self.image_size, SIGMA)
         self.expand = self.pairs  # type: ignore[assignment]
         self._tokenizer, self._tower = tokenizer_of(backbone), tower
         self.prompt_learner = self._learner(sizes or Sizes())
