@@ -62,7 +62,11 @@ def aggregates(study: Study) -> Section:
     for metric in study.asked.metrics:
         tables = study.tables(metric)
         if tables:
-            caption = f"Performance profiles in {metric_name(metric)}: the higher the curve, the more runs score above."
+            shown = list(tables)[: len(plots.COLORS)]
+            few = f" The first {len(shown)} of {len(tables)} methods." if len(shown) < len(tables) else ""
+            caption = (
+                f"Performance profiles in {metric_name(metric)}: the higher the curve, the more runs score above.{few}"
+            )
             drawn.append(Plot(slug("profile", *metric), caption, plots.profiles(tables, metric)))
     table = Table("aggregates", "By claim", shown, raw)
     return Section("aggregates", title, text, tables=(table,), plots=tuple(drawn))
