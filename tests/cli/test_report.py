@@ -335,8 +335,8 @@ def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, call
 
 
 def test_studies_without_a_difference_seldom_find_one_on_the_console(tmp_path, call_main):
-    # Claims on one metric share the runs of cops, so the ten (study, metric) are what is independent: at a true rate
-    # of .05 a share has a standard error of at most sqrt(.05 x .95 / 10) = .069. Half of the variance over seeds
+    # Claims on one metric share the runs of cops, so the six (study, metric) are what is independent: at a true rate
+    # of .05 a share has a standard error of at most sqrt(.05 x .95 / 6) = .089. Half of the variance over seeds
     # is common to all targets; a test that takes targets for independent finds something in .44 of the claims.
     rng, others, found = np.random.default_rng(0), [f"other{number}" for number in range(5)], []
     for number in range(2):
@@ -346,12 +346,12 @@ def test_studies_without_a_difference_seldom_find_one_on_the_console(tmp_path, c
                 luck = rng.normal(0, np.sqrt(0.5) * 0.01, (1 + len(TARGETS), len(METRICS)))
                 values = dict(zip(TARGETS, (0.8 + of_targets + luck[0] + luck[1:]).tolist(), strict=True))
                 write_run(tmp_path / str(number) / f"{variant}{seed}", values, variant, seed)
-        asked = [part for metric in METRICS for part in ("--metric", "/".join(metric))]
+        asked = [part for metric in METRICS[:3] for part in ("--metric", "/".join(metric))]
         assert call_main("cops-report", str(number), *asked, cwd=tmp_path).returncode == 0
         found.append(pd.read_csv(tmp_path / "report" / "tables" / "claims.csv"))
     claims = pd.concat(found)
-    assert len(claims) == 2 * len(METRICS) * len(others)
-    assert claims["verdict_alone"].isin(["better", "worse"]).mean() <= 0.05 + 3 * 0.069
+    assert len(claims) == 2 * 3 * len(others)
+    assert claims["verdict_alone"].isin(["better", "worse"]).mean() <= 0.05 + 3 * 0.089
 
 
 def test_help_teaches_by_example(call_main):

@@ -62,8 +62,8 @@ def aggregates(study: Study) -> Section:
     for metric in study.asked.metrics:
         tables = study.tables(metric)
         if tables:
-            shown = list(tables)[: len(plots.COLORS)]
-            few = f" The first {len(shown)} of {len(tables)} methods." if len(shown) < len(tables) else ""
+            most = len(plots.COLORS)
+            few = f" The first {most} of {len(tables)} methods." if len(tables) > most else ""
             caption = (
                 f"Performance profiles in {metric_name(metric)}: the higher the curve, the more runs score above.{few}"
             )
