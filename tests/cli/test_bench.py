@@ -9,20 +9,22 @@ NAMED = {
     "work", "backbone", "precision", "batch", "ratio", "seconds", "baseline_seconds", "fraction_of_peak",
     "max_abs_difference", "peak_memory_bytes",
 }  # fmt: skip
+PEERS = ("anomalyclip-train", "anomalyclip-score", "bayes-pfl-train", "bayes-pfl-score")
 TINY = ("--backbone", "tiny_random", "--image-size", "48", "--repeats", "1", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
 def everything(run_command, tmp_path_factory):
     file = tmp_path_factory.mktemp("bench") / "bench.json"
-    works = ("encode", "prompts", "train-epoch", "evaluate", "metrics")
+    works = ("encode", "prompts", "train-epoch", "evaluate", "metrics", *PEERS)
     result = run_command("cops-bench", *works, *TINY, "--batch", "2", "--json", str(file))
     assert result.returncode == 0, result.stderr
     return result, {row["work"]: row for row in json.loads(file.read_text())}
 
 
 def test_every_work_has_a_row_and_training_one_with_and_one_without_stored_features(everything):
-    assert list(everything[1]) == ["encode", "prompts", "train-epoch", "train-epoch-cached", "evaluate", "metrics"]
+    of_cops = ["encode", "prompts", "train-epoch", "train-epoch-cached", "evaluate", "metrics"]
+    assert list(everything[1]) == [*of_cops, *PEERS]
 
 
 def test_rows_hold_what_is_promised_and_what_the_machine_is(everything):
@@ -42,7 +44,7 @@ def test_ours_equals_the_baseline_in_every_work(everything):
 
 def test_short_cuts_save_operations_and_stored_features_the_encoders(everything):
     rows = everything[1]
-    for work in ("encode", "prompts", "train-epoch", "evaluate"):
+    for work in ("encode", "prompts", "train-epoch", "evaluate", *PEERS):
         assert rows[work]["flops"] < rows[work]["baseline_flops"]
     assert rows["train-epoch-cached"]["flops"] == rows["train-epoch"]["flops"] - rows["encode"]["flops"]
 

@@ -254,6 +254,20 @@ def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp
     assert ("mvtec", "pixel", "auroc") in table.index
 
 
+def test_each_method_is_set_beside_its_own_authors_numbers(tmp_path, call_main):
+    peer = {
+        "model": {"_target_": "cops_lightning.models.anomalyclip.model.AnomalyCLIP", "features_list": None},
+        "preset": {"epochs": 15, "seg_weight": 4.0},
+    }
+    write_published(tmp_path / "runs" / "a", {"mvtec": 0.94})
+    write_published(tmp_path / "runs" / "b", {"mvtec": 0.92}, **peer)
+    assert call_main("cops-report", "runs", cwd=tmp_path).returncode == 0
+    table = pd.read_csv(tmp_path / "report" / "tables" / "published.csv").set_index(["model", "level", "metric"])
+    assert table.loc[("CoPS", "image", "auroc"), "difference"] == pytest.approx(94 - 95)
+    assert table.loc[("AnomalyCLIP", "image", "auroc"), "difference"] == pytest.approx(92 - 91.5)
+    assert table.loc[("AnomalyCLIP", "image", "auroc"), "source"].startswith("zqhang/AnomalyCLIP")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -261,7 +275,7 @@ def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp
         ({"data": {"limit": 20}}, "data.limit is 20"),
         ({"data": {"corruption": {"kind": "noise", "strength": 1}}}, "data.corruption.kind is noise"),
         ({"model": {"_target_": "x.CoPS", "components": {"states": False}}}, "model.components.states is False"),
-        ({"model": {"_target_": "x.WinClip"}}, "another model than CoPS"),
+        ({"model": {"_target_": "x.WinClip"}}, "another model than CoPS and AnomalyCLIP"),
         ({"backbone": {"image_size": None}}, "images are not known to be 518 px"),
     ],
 )

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -148,16 +147,20 @@ def test_empty_places_say_what_to_give(tmp_path):
 
 def test_published_values_are_known_for_every_dataset_of_the_benchmark():
     from cops_lightning.data.catalog import BENCHMARK, find_spec
-    from cops_lightning.report.published import published
+    from cops_lightning.report.published import PROTOCOLS, published
 
     known = published()
-    assert set(known["target"]) == set(BENCHMARK)
-    assert not known.duplicated(["target", "level", "metric"]).any()
-    assert isinstance(known, pd.DataFrame)
-    for target, rows in known.groupby("target"):
-        # Where the paper has pixel values the dataset has masks.
-        assert ("pixel" not in set(rows["level"])) or find_spec(str(target)).has_masks
-        assert set(rows["auxiliary"]) == {"mvtec" if target == "visa" else "visa"}
+    assert set(known["model"]) == set(PROTOCOLS)
+    assert not known.duplicated(["model", "target", "level", "metric"]).any()
+    assert known["source"].str.contains("arXiv").all()
+    usual = {"CoPS": ("visa", "visa", "mvtec"), "AnomalyCLIP": ("mvtec", "mvtec", "visa")}
+    for model, of_model in known.groupby("model"):
+        most, other, for_other = usual[model]
+        assert set(of_model["target"]) == set(BENCHMARK)
+        for target, rows in of_model.groupby("target"):
+            # Where a paper has pixel values the dataset has masks.
+            assert ("pixel" not in set(rows["level"])) or find_spec(str(target)).has_masks
+            assert set(rows["auxiliary"]) == {for_other if target == other else most}
 
 
 def test_draws_of_random_weights_are_one_backbone(tmp_path):

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32
-from open_clip.transformer import VisionTransformer
+from open_clip.model import CLIP
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from scipy import ndimage
 from torch import Tensor
 
 from cops_lightning.clip.image_encoder import patch_tokens, split_heads
+from cops_lightning.clip.request import DEFAULT, FeatureRequest
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Noise
 from cops_lightning.metrics.pixels import PixelScores
 from cops_lightning.metrics.regions import FPR_LIMIT, region_weights
@@ -43,14 +45,8 @@ class PlainProgram:
         prefix = prompts.prefix[:, :, None].expand(-1, -1, m, -1, -1)
         length = prefix.shape[3] + prompts.suffix.shape[3]
         padding = clip.token_embedding.weight[0].expand(b, 2, m, clip.positional_embedding.shape[0] - length, d)
-        x = torch.cat([prefix, prompts.suffix, padding], dim=3).flatten(0, 2) + clip.positional_embedding
-        deep = learner.deep(len(x), self.model.readings.deep)
-        for index, block in enumerate(clip.transformer.resblocks):
-            if 1 <= index <= len(deep):
-                tokens = deep[index - 1]
-                x = torch.cat([x[:, :1], tokens, x[:, 1 + tokens.shape[1] :]], dim=1)
-            x = block(x, attn_mask=clip.attn_mask)
-        features = F.normalize(clip.ln_final(x)[:, length - 1] @ clip.text_projection, dim=-1)
+        x = torch.cat([prefix, prompts.suffix, padding], dim=3).flatten(0, 2)
+        features = F.normalize(encode_text(clip, x, learner.deep(len(x), self.model.readings.deep), length - 1), dim=-1)
         return F.normalize(features.view(b, 2, m, d).mean(dim=2), dim=-1)
 
     def losses(self, images: Images, masks: Masks, labels: Labels, noise: Noise) -> dict[str, Tensor]:
@@ -103,23 +99,52 @@ class PlainProgram:
 
 
 @torch.no_grad()
-def encode_image(visual: VisionTransformer, images: Images) -> Features:
-    """Global and patch features, neither pooled nor normalised: both paths of `clip.image_encoder`, written out."""
-    original = values = patch_tokens(visual, images)
-    for block in visual.transformer.resblocks:
+def encode_image(visual: VisionTransformer, images: Images, request: FeatureRequest = DEFAULT) -> Features:
+    """Features as `request` has them, neither pooled nor normalised: `clip.image_encoder` written out."""
+    original = patch_tokens(visual, images, request.positions)
+    values, taps = original if request.values_from == 0 else None, []
+    for at, block in enumerate(visual.transformer.resblocks, start=1):
         attn = block.attn
         qkv = F.linear(block.ln_1(original), attn.in_proj_weight, attn.in_proj_bias)
         q, k, v = (split_heads(part, attn.num_heads) for part in qkv.chunk(3, dim=-1))
-        values = values + attn.out_proj(_eager_attention(v, v, v))
-        original = original + attn.out_proj(_eager_attention(q, k, v))
-        original = original + block.mlp(block.ln_2(original))
-    return Features(image=original[:, 0] @ visual.proj, patches=visual.ln_post(values)[:, 1:] @ visual.proj)
+        if values is not None:
+            values = values + attn.out_proj(eager_attention(v, v, v))
+        original = original + attn.out_proj(eager_attention(q, k, v))
+        original = original + _mlp(block, original, request.activation == "gelu")
+        values = original if request.values_from == at else values
+        if at in request.read(len(visual.transformer.resblocks)):
+            taps.append((original if values is None else values)[:, 1:])
+    seen = visual.ln_post(original[:, 0]) if request.global_norm else original[:, 0]
+    patches = [visual.ln_post(tap) @ visual.proj if request.patch_space == "joint" else tap for tap in taps]
+    return Features(seen @ visual.proj, patches[0] if request.layers is None else torch.stack(patches, dim=1))
 
 
-def _eager_attention(
-    q: Float[Tensor, "b h t e"], k: Float[Tensor, "b h t e"], v: Float[Tensor, "b h t e"]
+def encode_text(
+    clip: CLIP, x: Float[Tensor, "n t d"], deep: Sequence[Tensor], ends: int | Tensor, exact_gelu: bool = False
+) -> Float[Tensor, "n d"]:
+    """Features of prompts given with all positions of CLIP's context, read at `ends`; not normalised."""
+    x = x + clip.positional_embedding
+    for index, block in enumerate(clip.transformer.resblocks):
+        if 1 <= index <= len(deep):
+            tokens = deep[index - 1]
+            x = torch.cat([x[:, :1], tokens, x[:, 1 + tokens.shape[1] :]], dim=1)
+        x = x + block.attention(block.ln_1(x), attn_mask=clip.attn_mask)
+        x = x + _mlp(block, x, exact_gelu)
+    found: Tensor = clip.ln_final(x)[torch.arange(len(x)), ends] @ clip.text_projection
+    return found
+
+
+def _mlp(block: ResidualAttentionBlock, x: Float[Tensor, "n t d"], exact_gelu: bool) -> Float[Tensor, "n t d"]:
+    hidden = block.mlp.c_fc(block.ln_2(x))
+    found: Tensor = block.mlp.c_proj(F.gelu(hidden) if exact_gelu else block.mlp.gelu(hidden))
+    return found
+
+
+def eager_attention(
+    q: Float[Tensor, "b h t e"], k: Float[Tensor, "b h u e"], v: Float[Tensor, "b h u e"], scale: float | None = None
 ) -> Float[Tensor, "b t w"]:
-    weights: Tensor = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
+    """Attention whose weights are written out, heads joined; without `scale` it is that of a head's width."""
+    weights: Tensor = (q @ k.transpose(-2, -1) * (scale or q.shape[-1] ** -0.5)).softmax(dim=-1)
     return (weights @ v).transpose(1, 2).flatten(2)
 
 

@@ -6,25 +6,31 @@ ways agree do not depend on what they show.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from cops_lightning.benchmark import WORK_NAMES
 from cops_lightning.benchmark.baseline import PlainProgram, encode_image, plain_metrics
 from cops_lightning.benchmark.measure import Outputs, Way
+from cops_lightning.benchmark.peers import PlainAnomalyCLIP, PlainBayesPFL
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.seeding import named_generator
 from cops_lightning.metrics.pixels import pack_masks, pixel_scores
 from cops_lightning.models.anomaly_map import Prototypes
+from cops_lightning.models.anomalyclip import AnomalyCLIP
+from cops_lightning.models.bayes_pfl import BayesPFL
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.cops.model import NOISE
+from cops_lightning.models.detector import TrainableDetector
 
 BASELINE = "baseline"
+CATEGORY = "metal_nut"
 # As the paper trains: the reconstruction loss is on with this preset, so that every loss is measured.
 PRESET = "mvtec"
 LEARNING_RATE, BETAS = 1e-3, (0.5, 0.999)
@@ -107,38 +113,76 @@ def train_epoch(setting: Setting, batch: int) -> Ways:
     labels = masks.flatten(1).amax(dim=1).long()
     draws = {NOISE: setting.random("noise", shape=(batch, setting.backbone.width))}
 
-    def step(model: CoPS, losses: Callable[[], dict[str, Tensor]]) -> Callable[[], Outputs]:
-        adam = torch.optim.Adam([p for _, p in model.released_parameters()], lr=LEARNING_RATE, betas=BETAS)
-
-        def run() -> Outputs:
-            adam.zero_grad()
-            parts = losses()
-            parts["total"].backward()  # type: ignore[no-untyped-call]
-            adam.step()
-            return tuple(parts[name].detach() for name in sorted(parts))
-
-        return run
-
     whole, cached, plain = setting.model(), setting.model(), setting.model()
     features = cached.encode(images)
     program, clip = PlainProgram(plain), setting.backbone.clip
-    plain_step = step(plain, lambda: program.losses(images, masks, labels, draws[NOISE]))
+    plain_step = _unfrozen(clip, _step(plain, lambda: program.losses(images, masks, labels, draws[NOISE])))
 
-    def unfrozen() -> Outputs:
-        # The released program computes gradients of the text tower's weights too, and never uses them.
+    return {
+        "train-epoch": _step(whole, lambda: whole.losses(whole.encode(images), masks, labels, draws)),
+        "train-epoch-cached": _step(cached, lambda: cached.losses(features, masks, labels, draws)),
+        BASELINE: plain_step,
+    }
+
+
+def _step(model: TrainableDetector, losses: Callable[[], dict[str, Tensor]]) -> Way:
+    adam = torch.optim.Adam([p for _, p in model.released_parameters()], lr=LEARNING_RATE, betas=BETAS)
+
+    def run() -> Outputs:
+        adam.zero_grad()
+        parts = losses()
+        parts["total"].backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        return tuple(parts[name].detach() for name in sorted(parts))
+
+    return run
+
+
+def _unfrozen(clip: nn.Module, step: Way) -> Way:
+    """With gradients of the text tower's weights too, which CoPS and AnomalyCLIP as released compute and never use."""
+
+    def run() -> Outputs:
         clip.requires_grad_(True)
         try:
-            return plain_step()
+            return step()
         finally:
             clip.requires_grad_(False)
             for parameter in clip.parameters():
                 parameter.grad = None
 
+    return run
+
+
+def peer_training(name: str, setting: Setting, batch: int) -> Ways:
+    """A training step of a peer from features at hand, beside one that starts from images."""
+    build, program = PEERS[name]
+    images, masks = setting.images(batch), setting.masks(batch)
+    labels, categories = masks.flatten(1).amax(dim=1).long(), [CATEGORY] * batch
+    ours, plain = (build(setting.backbone, image_size=setting.image_size).to(setting.device) for _ in range(2))
+    drawn = ours.training_draws([str(number) for number in range(batch)], epoch=0)
+    draws = {key: value.to(setting.device) for key, value in drawn.items()}
+    features, plainly = ours.encode(images), program(plain)
+    plain_step = _step(plain, lambda: plainly.losses(images, masks, labels, draws, categories))
     return {
-        "train-epoch": step(whole, lambda: whole.losses(whole.encode(images), masks, labels, draws)),
-        "train-epoch-cached": step(cached, lambda: cached.losses(features, masks, labels, draws)),
-        BASELINE: unfrozen,
+        f"{name}-train": _step(ours, lambda: ours.losses(features, masks, labels, draws, categories=categories)),
+        BASELINE: _unfrozen(setting.backbone.clip, plain_step) if build is AnomalyCLIP else plain_step,
     }
+
+
+def peer_scoring(name: str, setting: Setting, batch: int) -> Ways:
+    """Image scores and maps of a peer from features at hand, beside a way that starts from images."""
+    build, program = PEERS[name]
+    images, categories, names = setting.images(batch), [CATEGORY] * batch, [str(number) for number in range(batch)]
+    model = build(setting.backbone, image_size=setting.image_size).to(setting.device)
+    features, plainly = model.encode(images), program(model)
+    draws = model._draws(names) if isinstance(model, BayesPFL) else {}
+    draws = {key: value.to(setting.device) for key, value in draws.items()}
+
+    def ours() -> Outputs:
+        scores = model.score_features(features, names=names, categories=categories)
+        return scores.image, scores.map
+
+    return {f"{name}-score": ours, BASELINE: lambda: plainly.score(images, draws, categories)}
 
 
 def evaluate(setting: Setting, batch: int) -> Ways:
@@ -187,5 +231,17 @@ class Work(NamedTuple):
     precision: Precision | None = None
 
 
-_WORKS = (Work(encode, 1), Work(prompts, 1, "fp32"), Work(train_epoch, 8), Work(evaluate, 1), Work(metrics, 8, "fp32"))
+# Detectors and their plain implementations.
+PEERS: dict[str, tuple[type[AnomalyCLIP] | type[BayesPFL], Any]] = {
+    "anomalyclip": (AnomalyCLIP, PlainAnomalyCLIP),
+    "bayes-pfl": (BayesPFL, PlainBayesPFL),
+}
+_WORKS = (
+    *(Work(encode, 1), Work(prompts, 1, "fp32"), Work(train_epoch, 8), Work(evaluate, 1), Work(metrics, 8, "fp32")),
+    *(
+        Work(partial(prepare, name), count, "fp32")
+        for name in PEERS
+        for prepare, count in ((peer_training, 8), (peer_scoring, 1))
+    ),
+)
 WORKS = dict(zip(WORK_NAMES, _WORKS, strict=True))

@@ -19,6 +19,8 @@ works:
                (train-epoch-cached)
   evaluate     images to scores and maps
   metrics      pixel metrics of --batch images from stored patch scores
+  anomalyclip-train, anomalyclip-score, bayes-pfl-train, bayes-pfl-score
+               a training step and the scores of a peer from features at hand; always fp32
 
 The baseline is a plain fp32 implementation of the released program's way. Ways take turns, so a busy machine slows all
 alike; seconds are medians. Weights are random: nothing is downloaded.
@@ -36,11 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command("cops-bench", "Measure CoPS beside a plain implementation of the released program's way.", EPILOG)
+    parser = command(
+        "cops-bench", "Measure CoPS and its peers beside a plain implementation of the released program's way.", EPILOG
+    )
     parser.add_argument("works", metavar="WORK", nargs="+", choices=WORK_NAMES, help=", ".join(WORK_NAMES))
     parser.add_argument("--backbone", default="vit_l14_336", help="an entry of conf/backbone (default: %(default)s)")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="of the image encoder")
-    parser.add_argument("--batch", type=_positive, help="images (default: 8 for train-epoch and metrics, else 1)")
+    parser.add_argument("--batch", type=_positive, help="images (default: 8 to train and for metrics, else 1)")
     parser.add_argument("--image-size", type=_positive, help="side in pixels (default: the backbone's)")
     parser.add_argument("--repeats", type=_positive, default=5, help="turns after the warm-up (default: %(default)s)")
     parser.add_argument(

@@ -100,9 +100,7 @@ def test_three_steps_of_the_second_stage_are_the_released_ones(case):
         for name, value in parameters.items():
             value.copy_(expected.get(f"param/{name}", value))
     start = {name: value.detach().clone() for name, value in parameters.items()}
-    model.start_epoch(
-        model.preset.first_stage, adam := torch.optim.Adam(parameters.values(), lr=1e-4, betas=(0.5, 0.999))
-    )
+    model.start_epoch(model.preset.turn, adam := torch.optim.Adam(parameters.values(), lr=1e-4, betas=(0.5, 0.999)))
     trained = [name.removeprefix("stage2/param/") for name in expected if name.startswith("stage2/param/")]
     for step in range(3):
         losses = case.step(model, step)

@@ -106,14 +106,14 @@ def test_several_processes_are_refused(make, images, masks, labels, monkeypatch)
 )
 def test_a_training_resumed_in_either_stage_ends_with_the_weights_of_an_uninterrupted_one(make, tiles, tmp_path):
     def fit(checkpoint=None, **options) -> BayesPFL:
-        module = CopsModule(make(preset=Preset(epochs=4, first_stage=2)))
-        trainer = quiet_trainer(tmp_path, max_epochs=4, **options)
+        module = CopsModule(make(preset=Preset(epochs=3)))
+        trainer = quiet_trainer(tmp_path, max_epochs=3, **options)
         trainer.fit(module, datamodule=Folder(tiles, batch_size=8), ckpt_path=checkpoint)
         return module.model
 
     every_epoch = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
     whole = fit(callbacks=[every_epoch], enable_checkpointing=True)
     assert whole.stage == 2
-    for epochs in (1, 2, 3):
+    for epochs in (1, 2):  # 2 is where the second stage begins
         resumed = fit(tmp_path / f"epoch={epochs - 1}.ckpt").state_dict()
         assert all(torch.equal(resumed[name], value) for name, value in whole.state_dict().items()), epochs

@@ -327,7 +327,7 @@ class BayesPFL(TrainableDetector):
 
     def rate_factor(self, step: int, steps_per_epoch: int) -> float:
         """In the first stage linear from 0, then a half cosine over all epochs; constant in the second."""
-        if step >= self.preset.first_stage * steps_per_epoch:
+        if step >= self.preset.turn * steps_per_epoch:
             return 1.0
         steps = self.preset.epochs * steps_per_epoch
         warm = int(0.1 * steps)
@@ -337,9 +337,9 @@ class BayesPFL(TrainableDetector):
 
     def start_epoch(self, epoch: int, optimizer: torch.optim.Optimizer) -> None:
         """The second stage begins with a fresh optimiser. What it does not train has no gradient there."""
-        first = self.preset.first_stage
-        self.training_stage = self.stage = 1 if epoch < first else 2
-        if epoch == first:
+        turn = self.preset.turn
+        self.training_stage = self.stage = 1 if epoch < turn else 2
+        if epoch == turn:
             optimizer.state.clear()
 
     @property

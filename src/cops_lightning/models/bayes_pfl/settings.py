@@ -17,17 +17,22 @@ class Preset:
 
     Args:
         epochs: of both stages; at most 30 as released.
-        first_stage: of the first; where it is not below `epochs` there is no second.
+        first_stage: of the first; None is two thirds. Where it is not below `epochs` there is no second.
     """
 
     epochs: int = 30
-    first_stage: int = 20
+    first_stage: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.first_stage) < 0:
+        if min(self.epochs, self.first_stage or 0) < 0:
             raise ConfigError(
                 f"epochs is {self.epochs} and first_stage {self.first_stage}; expected neither to be negative."
             )
+
+    @property
+    def turn(self) -> int:
+        """The epoch, counted from 0, with which the second stage begins."""
+        return round(2 * self.epochs / 3) if self.first_stage is None else self.first_stage
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from cops_lightning.core.types import MEAN
 from cops_lightning.report import plots
 from cops_lightning.report.metric_names import METRICS, metric_name
 from cops_lightning.report.page import MISSING, Plot, Section, Table, number, shown_frame, slug, upper_first
-from cops_lightning.report.published import SOURCE, departures, published
+from cops_lightning.report.published import departures, model_of, published
 from cops_lightning.report.study import Study
 from cops_lightning.report.summaries import summarise
 
@@ -69,20 +69,25 @@ def beside_published(study: Study) -> Section:
     if not same:
         why = "; ".join(sorted({reason for found in reasons.values() for reason in found}))
         text = (
-            "No run follows the published protocol, so none is set beside the published numbers: OpenAI's "
-            "ViT-L/14@336 at 518 px, the released settings, all images, trained on VisA (for VisA: on MVTec-AD). "
+            "No run follows a published protocol, so none is set beside published numbers: OpenAI's ViT-L/14@336 at "
+            "518 px, the released settings, all images, trained on VisA or MVTec-AD as the authors did for a target. "
             f"Here: {why}."
         )
         return Section("published", title, (text,))
-    ours = summarise(study.means[study.means["job"].isin(same)]).rename(columns={"dataset": "target"})
+    means = study.means.assign(model=[model_of(study.collection.jobs[job].record) for job in study.means["job"]])
+    means = means[means["job"].isin(same)]
+    ours = pd.concat([summarise(rows).assign(model=model) for model, rows in means.groupby("model")])
     theirs = published().assign(published=lambda rows: 100 * rows["value"]).drop(columns="value")
-    both = theirs.merge(ours, on=["auxiliary", "target", "level", "metric"])
+    both = theirs.merge(
+        ours.rename(columns={"dataset": "target"}), on=["model", "auxiliary", "target", "level", "metric"]
+    )
     both = both.assign(
         difference=both["mean"] - both["published"],
         name=[metric_name(m) for m in zip(both["level"], both["metric"], strict=True)],
     )
     shown = shown_frame(
         both,
+        method=("method", str),
         target=("dataset", str),
         name=("metric", str),
         published=("published", number()),
@@ -90,6 +95,7 @@ def beside_published(study: Study) -> Section:
         sd=("sd", number()),
         n=("n", str),
         difference=("difference", number(1, sign=True)),
+        source=("published in", str),
     )
-    text = f"Published: {SOURCE}. Means over our n seeds; a single published run has a spread of its own."
+    text = "What the authors published, of one seed each, beside means over our n seeds; one seed has a spread too."
     return Section("published", title, (text,), tables=(Table("published", "In percent", shown, both),))
