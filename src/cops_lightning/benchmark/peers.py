@@ -21,10 +21,10 @@ from cops_lightning.models.anomalyclip import AnomalyCLIP
 from cops_lightning.models.anomalyclip.losses import DICE_SMOOTH, FOCUS, SMOOTHING
 from cops_lightning.models.bayes_pfl import BayesPFL
 from cops_lightning.models.bayes_pfl.anomaly_map import HEADS
-from cops_lightning.models.bayes_pfl.anomaly_map import SIGMA as WIDE_SIGMA
 from cops_lightning.models.bayes_pfl.losses import DICE_SMOOTH as SMALL_SMOOTH
 from cops_lightning.models.bayes_pfl.losses import EPSILON, divergence, orthogonality
 from cops_lightning.models.bayes_pfl.model import ABNORMAL, CONTEXT, MANY, NORMAL, PROMPT, Text
+from cops_lightning.models.bayes_pfl.model import SIGMA as WIDE_SIGMA
 from cops_lightning.models.bayes_pfl.prompt_learner import words_of
 
 Draws = Mapping[str, Tensor]
