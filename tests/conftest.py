@@ -24,7 +24,6 @@ SLOW = (
     "loggers/test_mlflow.py",
     "loggers/test_wandb_logger.py",
     "models/test_module.py",
-    "report/stats/test_paired.py",
     "test_examples.py",
     "test_readme.py",
     "test_wandb_sweeps.py",

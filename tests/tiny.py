@@ -118,12 +118,12 @@ def write_dataset(root: Path, categories: Sequence[str], seed: int, images: int 
                     mask = np.zeros((40, 40), np.uint8)
                     mask[5:20, 10 : 15 + number] = 255
                     pixels[mask > 0] = 255
-                    _save(mask, root / category / "ground_truth" / defect / f"{number}_mask.png")
-                _save(pixels, root / category / "test" / defect / f"{number}.png")
+                    save_image(mask, root / category / "ground_truth" / defect / f"{number}_mask.png")
+                save_image(pixels, root / category / "test" / defect / f"{number}.png")
     return root
 
 
-def _save(pixels: np.ndarray, file: Path) -> None:
+def save_image(pixels: np.ndarray, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(file)
 

@@ -1,13 +1,12 @@
 """Console commands over datasets that the tests make."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from commands import Result
+from tiny import save_image
 
 SMALL = (
     "backbone=tiny_random",
@@ -28,14 +27,9 @@ def make_dataset(root: Path, normal: int = 3, anomalous: int = 3, seed: int = 0,
             if defect == "square":
                 mask[5:20, 10:25] = 255
                 pixels[mask > 0] = 250
-                save(mask, root / category / "ground_truth" / defect / f"{number:03}_mask.png")
-            save(pixels, root / category / "test" / defect / f"{number:03}.png")
+                save_image(mask, root / category / "ground_truth" / defect / f"{number:03}_mask.png")
+            save_image(pixels, root / category / "test" / defect / f"{number:03}.png")
     return root
-
-
-def save(pixels: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
 
 
 def only_error(result: Result) -> str:
@@ -44,12 +38,6 @@ def only_error(result: Result) -> str:
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: "), line
     return line
-
-
-@pytest.fixture
-def call_main(run_command) -> Callable[..., Result]:
-    """The same by another name."""
-    return run_command
 
 
 def training(here: Path, *more: str) -> tuple[str, ...]:

@@ -143,9 +143,9 @@ def test_a_browser_without_a_network_shows_every_section_and_reports_no_error(re
     assert "CONSOLE" not in result.stderr
 
 
-def test_one_run_of_each_has_no_p_value_and_the_report_says_what_is_missing(tmp_path, call_main):
+def test_one_run_of_each_has_no_p_value_and_the_report_says_what_is_missing(tmp_path, run_command):
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=1, targets=TARGETS)
-    result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "needs 2 seeds of cops or static_prompts, there is one run of each" in result.stdout
     claims = pd.read_csv(tmp_path / "report" / "tables" / "claims.csv")
@@ -153,69 +153,69 @@ def test_one_run_of_each_has_no_p_value_and_the_report_says_what_is_missing(tmp_
     assert claims["verdict"].tolist() == ["undecided"]
 
 
-def test_two_datasets_are_too_few_for_others_and_enough_for_these(tmp_path, call_main):
+def test_two_datasets_are_too_few_for_others_and_enough_for_these(tmp_path, run_command):
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=3, targets=TARGETS[:2])
     arguments = ("cops-report", "runs", "--metric", "image/auroc")
-    assert "needs 3 datasets, there are 2" in call_main(*arguments, cwd=tmp_path).stdout
-    printed = call_main(*arguments, "--scope", "these_datasets", cwd=tmp_path).stdout
+    assert "needs 3 datasets, there are 2" in run_command(*arguments, cwd=tmp_path).stdout
+    printed = run_command(*arguments, "--scope", "these_datasets", cwd=tmp_path).stdout
     assert "Image AUROC: cops is better than static_prompts." in printed
 
 
-def test_with_many_claims_a_difference_of_every_seed_and_dataset_is_still_found(tmp_path, call_main):
+def test_with_many_claims_a_difference_of_every_seed_and_dataset_is_still_found(tmp_path, run_command):
     # The smallest p of a signed-rank test over seven datasets is 1/64: times 13 it could never be below 0.05.
     effects = {"cops": 0.1, "static_prompts": 0.0} | {f"variant{number}": 0.1 for number in range(12)}
     write_study(tmp_path / "runs", effects, seeds=3)
-    printed = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path).stdout
+    printed = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path).stdout
     assert "Image AUROC: cops is better than static_prompts; " in printed
     assert "\n- 1 more claims stand in the report." in printed
 
 
-def test_results_that_are_looked_at_more_than_once_need_more(tmp_path, call_main):
+def test_results_that_are_looked_at_more_than_once_need_more(tmp_path, run_command):
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=3)
     alone = []
     for looks in ("1", "3"):
         asked = ("--metric", "image/auroc", "--looks", looks)
-        assert call_main("cops-report", "runs", *asked, cwd=tmp_path).returncode == 0
+        assert run_command("cops-report", "runs", *asked, cwd=tmp_path).returncode == 0
         alone.append(pd.read_csv(tmp_path / "report" / "tables" / "claims.csv").iloc[0])
     assert alone[1]["p_holm"] == pytest.approx(3 * alone[0]["p_holm"])
     assert alone[1]["p"] == alone[0]["p"]
 
 
-def test_a_published_margin_is_set_against_the_noise_of_single_runs(tmp_path, call_main):
+def test_a_published_margin_is_set_against_the_noise_of_single_runs(tmp_path, run_command):
     # On every dataset A - B is -2, 0, 2 by seed: two single runs differ by a standard deviation of 2 points.
     for seed, value in enumerate((0.68, 0.70, 0.72)):
         for variant, of in (("cops", value), ("static_prompts", 0.7 + 1e-7 * seed)):
             write_run(tmp_path / "runs" / f"{variant}{seed}", dict.fromkeys(TARGETS, of), variant, seed)
     asked = ("--metric", "image/auroc", "--published", "1.4")
-    assert call_main("cops-report", "runs", *asked, cwd=tmp_path).returncode == 0
+    assert run_command("cops-report", "runs", *asked, cwd=tmp_path).returncode == 0
     row = pd.read_csv(tmp_path / "report" / "tables" / "planning.csv").iloc[0]
     assert row["noise"] == pytest.approx(2, rel=1e-4)
     assert row["single"] == pytest.approx(2 * stats.t.ppf(0.975, 2), rel=1e-4)
     assert row["p_published"] == pytest.approx(2 * stats.t.sf(1.4 / 2, 2), rel=1e-4)
 
 
-def test_an_untrained_method_is_compared_with_every_auxiliary_dataset_and_counts_its_targets_once(tmp_path, call_main):
+def test_an_untrained_method_is_compared_with_every_auxiliary_dataset_and_counts_its_targets_once(tmp_path, run_command):
     for seed in range(3):
         for target in TARGETS[:3]:
             values = {"visa": {target: 0.6 + seed / 100}, "mvtec": {target: 0.7 + seed / 100}, "none": {target: 0.5}}
             for auxiliary, value in values.items():
                 variant = "clip" if auxiliary == "none" else "cops"
                 write_run(tmp_path / "runs" / f"{auxiliary}{target}{seed}", value, variant, seed, auxiliary)
-    result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     # Differences of 10, 11, 12 after one auxiliary dataset and 20, 21, 22 after the other: 16 on average.
     assert "+16.00 points" in result.stdout
     assert "on 3 datasets; clip does not depend on the seed and enters as a constant" in result.stdout
 
 
-def test_auxiliary_datasets_are_compared_on_common_targets_seed_by_seed(tmp_path, call_main):
+def test_auxiliary_datasets_are_compared_on_common_targets_seed_by_seed(tmp_path, run_command):
     for seed in range(3):
         luck = seed / 100
         values = {"btad": 0.6 + luck, "mpdd": 0.8 + luck, "visa": 0.9}
         write_run(tmp_path / "runs" / f"v{seed}", values, seed=seed, auxiliary="visa")
         values = {"btad": 0.7 + luck, "mpdd": 0.75 + luck + luck / 10}
         write_run(tmp_path / "runs" / f"m{seed}", values, seed=seed, auxiliary="mvtec")
-    result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     row = (
         pd.read_csv(tmp_path / "report" / "tables" / "auxiliary_choice.csv")
@@ -244,9 +244,9 @@ def write_published(folder, values, **changes):
     (folder / "run.json").write_text(json.dumps(record))
 
 
-def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp_path, call_main):
+def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp_path, run_command):
     write_published(tmp_path / "runs" / "a", {"btad": 0.946, "mvtec": 0.94})
-    result = call_main("cops-report", "runs", cwd=tmp_path)
+    result = run_command("cops-report", "runs", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     table = pd.read_csv(tmp_path / "report" / "tables" / "published.csv").set_index(["target", "level", "metric"])
     assert table.loc[("btad", "image", "auroc"), "published"] == pytest.approx(93.6)
@@ -279,9 +279,9 @@ def test_each_method_is_set_beside_its_own_authors_numbers(tmp_path, call_main):
         ({"backbone": {"image_size": None}}, "images are not known to be 518 px"),
     ],
 )
-def test_other_runs_are_not_and_the_page_says_in_what_they_differ(changes, said, tmp_path, call_main):
+def test_other_runs_are_not_and_the_page_says_in_what_they_differ(changes, said, tmp_path, run_command):
     write_published(tmp_path / "runs" / "a", {"btad": 0.946}, **changes)
-    assert call_main("cops-report", "runs", cwd=tmp_path).returncode == 0
+    assert run_command("cops-report", "runs", cwd=tmp_path).returncode == 0
     assert f" Here: {said}." in (tmp_path / "report" / "report.html").read_text()
 
 
@@ -293,9 +293,9 @@ def write_sweep(folder):
             write_run(folder / f"{lr}-{seed}", values, seed=seed, settings={"optimizer": {"lr": lr}})
 
 
-def test_a_sweep_under_one_label_is_compared_setting_against_setting(tmp_path, call_main):
+def test_a_sweep_under_one_label_is_compared_setting_against_setting(tmp_path, run_command):
     write_sweep(tmp_path / "runs")
-    result = call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
+    result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "caution: 2 methods have the label cops (they differ in optimizer.lr)" in result.stdout
     assert (
@@ -305,24 +305,24 @@ def test_a_sweep_under_one_label_is_compared_setting_against_setting(tmp_path, c
     assert list(methods["labels"]) == ["cops", "cops"]
     low = methods.loc["cops (optimizer.lr=0.001)", "hash"]
     turned = ("--compare", "cops (optimizer.lr=0.01)", low[:6])
-    printed = call_main("cops-report", "runs", "--metric", "image/auroc", *turned, cwd=tmp_path).stdout
+    printed = run_command("cops-report", "runs", "--metric", "image/auroc", *turned, cwd=tmp_path).stdout
     assert "- cops (optimizer.lr=0.01) - cops (optimizer.lr=0.001), image AUROC: undecided, -10.00 points" in printed
 
 
-def test_a_label_of_two_methods_names_neither(tmp_path, call_main):
+def test_a_label_of_two_methods_names_neither(tmp_path, run_command):
     write_sweep(tmp_path / "runs")
     write_run(tmp_path / "runs" / "other", {TARGETS[0]: 0.5}, variant="static_prompts")
-    result = call_main("cops-report", "runs", "--compare", "static_prompts", "cops", cwd=tmp_path)
+    result = run_command("cops-report", "runs", "--compare", "static_prompts", "cops", cwd=tmp_path)
     assert result.returncode == 1
     assert "'cops' stands for 2 methods: 'cops (optimizer.lr=0.001)' (hash " in result.stderr
 
 
-def test_a_name_may_hold_whatever_means_something_to_a_page_or_a_figure(tmp_path, call_main):
+def test_a_name_may_hold_whatever_means_something_to_a_page_or_a_figure(tmp_path, run_command):
     for variant in ("cops", "$\\frac$ <b>&|", "a_b^c"):
         write_study(tmp_path / "runs", {variant: 0.0}, seeds=2, targets=TARGETS[:3])
         for folder in (tmp_path / "runs").glob(f"{variant}-*"):
             folder.rename(tmp_path / "runs" / f"{len(list((tmp_path / 'runs').iterdir()))}{folder.name[-1]}")
-    assert call_main("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path).returncode == 0
+    assert run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path).returncode == 0
     page = (tmp_path / "report" / "report.html").read_text()
     assert "$\\frac$ &lt;b&gt;&amp;|" in page
     assert "<b>&" not in page
@@ -339,16 +339,16 @@ def test_a_name_may_hold_whatever_means_something_to_a_page_or_a_figure(tmp_path
         (("runs", "--looks", "0"), "--looks is 0; expected a number above 0"),
     ],
 )
-def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, call_main):
+def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, run_command):
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=1, targets=TARGETS[:1])
-    result = call_main("cops-report", *arguments, cwd=tmp_path)
+    result = run_command("cops-report", *arguments, cwd=tmp_path)
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     assert said in line
 
 
-def test_studies_without_a_difference_seldom_find_one_on_the_console(tmp_path, call_main):
+def test_studies_without_a_difference_seldom_find_one_on_the_console(tmp_path, run_command):
     # Claims on one metric share the runs of cops, so the six (study, metric) are what is independent: at a true rate
     # of .05 a share has a standard error of at most sqrt(.05 x .95 / 6) = .089. Half of the variance over seeds
     # is common to all targets; a test that takes targets for independent finds something in .44 of the claims.
@@ -361,15 +361,15 @@ def test_studies_without_a_difference_seldom_find_one_on_the_console(tmp_path, c
                 values = dict(zip(TARGETS, (0.8 + of_targets + luck[0] + luck[1:]).tolist(), strict=True))
                 write_run(tmp_path / str(number) / f"{variant}{seed}", values, variant, seed)
         asked = [part for metric in METRICS[:3] for part in ("--metric", "/".join(metric))]
-        assert call_main("cops-report", str(number), *asked, cwd=tmp_path).returncode == 0
+        assert run_command("cops-report", str(number), *asked, cwd=tmp_path).returncode == 0
         found.append(pd.read_csv(tmp_path / "report" / "tables" / "claims.csv"))
     claims = pd.concat(found)
     assert len(claims) == 2 * 3 * len(others)
     assert claims["verdict_alone"].isin(["better", "worse"]).mean() <= 0.05 + 3 * 0.089
 
 
-def test_help_teaches_by_example(call_main):
-    result = call_main("cops-report", "--help")
+def test_help_teaches_by_example(run_command):
+    result = run_command("cops-report", "--help")
     assert result.returncode == 0
     printed = result.stdout
     assert "  cops-report runs/static_prompts --compare cops static_prompts" in printed

@@ -301,7 +301,9 @@ def content(root: Path, files: dict[str, bytes], name: str) -> str:
         Sample(name, "part", "test", "good", good, None, False, f"{name}/part/0"),
         Sample(name, "part", "test", "hole", hole, mask, True, f"{name}/part/1"),
     )
-    return data_content(DatasetIndex(name, root, "folders", (), samples, True), root.parent / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPS_CACHE", str(root.parent / "cache"))
+        return data_content(DatasetIndex(name, root, "folders", (), samples, True))
 
 
 @given(data=strategies.data())

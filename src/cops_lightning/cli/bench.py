@@ -66,7 +66,6 @@ def _positive(text: str) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and --help needs none of them.
-
     from cops_lightning.benchmark.run import bench
 
     console().print(bench(arguments))

@@ -54,7 +54,7 @@ def train(job: Job) -> Ready:
 
     name = NOTHING if index is None else index.name
     weights = weights_fingerprint(job.settings["backbone"])
-    return Ready(module, data, _read(job, data), name, weights, fit=auxiliary is not None)
+    return Ready(module, data, _read(data), name, weights, fit=auxiliary is not None)
 
 
 def score(job: Job) -> Ready:
@@ -80,7 +80,7 @@ def score(job: Job) -> Ready:
             module.model.load_trained(checkpoint.weights)
         return module
 
-    return Ready(module, data, _read(job, data), auxiliary, weights_fingerprint(backbone), fit=False)
+    return Ready(module, data, _read(data), auxiliary, weights_fingerprint(backbone), fit=False)
 
 
 def work(job: Job, record: RunRecord, ready: Ready) -> None:
@@ -113,13 +113,12 @@ def work(job: Job, record: RunRecord, ready: Ready) -> None:
     show_results(module.rows, job.config.title, module.model.backbone.record, info.identity, job.folder)
 
 
-def _read(job: Job, data: LightningDataModule) -> list[Read]:
+def _read(data: LightningDataModule) -> list[Read]:
     """What a run reads of its data; unknown for a data module that is not of this library."""
     if not isinstance(data, AnomalyDataModule):
         return []
     found = [("auxiliary", data.auxiliary), *(("target", target) for target in data.targets)]
-    cache = job.settings["paths"]["cache"]
-    return [Read(role, index, data_content(index, cache)) for role, index in found if index is not None]
+    return [Read(role, index, data_content(index)) for role, index in found if index is not None]
 
 
 def _data(job: Job, auxiliary: AnomalyDataModule | None, trained_on: str = NOTHING) -> LightningDataModule:

@@ -39,7 +39,7 @@ from cops_lightning.clip.weight_files import (
 )
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import WeightsError, told
-from cops_lightning.core.files import digest
+from cops_lightning.core.hashes import sha256_of
 from cops_lightning.core.tensor_files import is_torchscript, read_tensors, require_tensors
 from cops_lightning.core.types import StateDict
 
@@ -96,8 +96,8 @@ def load_backbone(
         _check_activation(name, pretrained, architecture)
     path = given_file(name, weights) or _download(name, pretrained)
     state = _plain_state(read_tensors(path, WeightsError), path)
-    checksum = digest(path)
-    published = None if checksum is None else _published_by_openai().get(checksum)
+    checksum = sha256_of(path, WeightsError)
+    published = _published_by_openai().get(checksum)
     if architecture is not None:
         _check_file(name, architecture, path, published)
     record = BackboneRecord(

@@ -18,7 +18,7 @@ from pydantic.errors import PydanticUserError
 
 from cops_lightning.config.options import options_of
 from cops_lightning.config.settings import Metrics, Paths
-from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.errors import ConfigError, listed
 from cops_lightning.core.near_miss import did_you_mean
 
 TARGET, PARTIAL = "_target_", "_partial_"
@@ -228,13 +228,7 @@ def _holds_node(value: Any) -> bool:
 def _unknown(path: str, key: str, known: list[Any], name: str, at: str) -> str:
     names = [str(k) for k in known if k is not None]
     near = did_you_mean(key, names, cutoff=0.5, before=at)
-    return f"{path} is no setting of {name}.{near or f' It takes {listed(names)}.'}"
-
-
-def listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more if names else "no settings"
+    return f"{path} is no setting of {name}.{near or f' It takes {listed(names, SHOWN) or 'no settings'}.'}"
 
 
 def locate(target: Any, path: str) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ import errno
 import pickle
 import re
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 LONGEST = 4000  # characters of a message: all that a sentence and a long list of names need
@@ -18,6 +18,12 @@ def excerpt(text: object, limit: int = 200, kept: str = "") -> str:
     if len(whole) > limit:
         whole = f"{whole[:half]} [{len(whole) - 2 * half} characters] {whole[-half:]}"
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in whole)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, at most so many, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def quoted(value: object) -> str:

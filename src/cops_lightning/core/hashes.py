@@ -138,9 +138,14 @@ def _checked(*row: Any) -> tuple[Any, ...]:
     return (*row, xxhash.xxh3_64_hexdigest(repr(row).encode()))
 
 
-def sha256_of(path: Path, error: type[CopsError] = DatasetError) -> str:
-    """SHA-256 of a file's content, remembered in the cache folder if that can be written.
+def hashes_of(paths: Sequence[Path]) -> list[str]:
+    """The hash of each file's content, xxh3 of 128 bits, remembered in the cache folder if that can be written.
 
-    Raises `error` where the file cannot be read, naming it.
+    Raises DatasetError where a file cannot be read, naming it.
     """
+    return FileHashes(cache_folder() / DATABASE).found(paths)
+
+
+def sha256_of(path: Path, error: type[CopsError] = DatasetError) -> str:
+    """SHA-256 of a file's content, remembered likewise. Raises `error` where the file cannot be read, naming it."""
     return FileHashes(cache_folder() / DATABASE, hashlib.sha256, error).found([path])[0]

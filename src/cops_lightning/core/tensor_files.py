@@ -14,7 +14,7 @@ import xxhash
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cops_lightning.core.errors import CopsError, excerpt, told
+from cops_lightning.core.errors import CopsError, excerpt, listed, told
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import StateDict
 
@@ -84,8 +84,7 @@ def is_torchscript(path: Path) -> bool:
 
 def names_of(content: Mapping[str, Any]) -> str:
     """The top-level names of a file's content, for a message."""
-    more = f" and {len(content) - LISTED} more" if len(content) > LISTED else ""
-    return ", ".join(excerpt(name, 60) for name in list(content)[:LISTED]) + more or "none"
+    return listed([excerpt(name, 60) for name in content], LISTED) or "none"
 
 
 def require_whole(path: Path, error: type[CopsError]) -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from cops_lightning.core.errors import ProtocolError
-from cops_lightning.core.files import cache_folder
-from cops_lightning.core.hashes import DATABASE, FileHashes
+from cops_lightning.core.errors import ProtocolError, listed
+from cops_lightning.core.hashes import hashes_of
 from cops_lightning.core.types import Sample, category_key
 from cops_lightning.data.catalog import spec_or_none
 
@@ -18,7 +17,7 @@ def categories_of(samples: Iterable[Sample]) -> tuple[str, ...]:
 
 def images_of(samples: Iterable[Sample]) -> tuple[str, ...]:
     """A hash of the file of every image among the samples. Raises DatasetError where one cannot be read."""
-    return tuple(dict.fromkeys(FileHashes(cache_folder() / DATABASE).found([sample.image for sample in samples])))
+    return tuple(dict.fromkeys(hashes_of([sample.image for sample in samples])))
 
 
 def require_unseen(
@@ -46,8 +45,7 @@ def require_unseen(
         named = shared or not trained or any(spec_or_none(sample.dataset) for sample in samples[:1])
         seen = [category for category in categories_of(samples) if named and category in trained_on]
         if seen or shared:
-            more = f" and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
-            found = f"its categories {', '.join(seen[:SHOWN])}{more}" if seen else f"{shared} of its images"
+            found = f"its categories {listed(seen, SHOWN)}" if seen else f"{shared} of its images"
             raise ProtocolError(
                 f"{name} is not zero-shot: {found} were trained on. Test on other data, or ask for it: in Python by "
                 f"evaluate_seen=True of its data module, on the command line by evaluate_seen=[{name}]. Such numbers "

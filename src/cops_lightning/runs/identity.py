@@ -11,8 +11,7 @@ from cops_lightning.clip.weight_files import LOCAL_DIRECTORY, weights_fingerprin
 from cops_lightning.config.check import TARGET, locate
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import CheckpointError
-from cops_lightning.core.files import cache_folder
-from cops_lightning.core.hashes import DATABASE, FileHashes, settings_hash, sha256_of
+from cops_lightning.core.hashes import hashes_of, settings_hash, sha256_of
 from cops_lightning.data.readers.images import mask_files
 from cops_lightning.data.readers.index import DatasetIndex
 
@@ -144,13 +143,13 @@ def run_key(identity: "Identity", weights: str | None, auxiliary: Sequence[str],
     return settings_hash([settings, what, weights, auxiliary, targets, _checkpoint(config)])
 
 
-def data_content(index: DatasetIndex, cache: str | Path | None = None) -> str:
+def data_content(index: DatasetIndex) -> str:
     """A hash over all that a run sees of a dataset: its images and masks in order, their content, and what they are.
 
-    What was read before is remembered in `cache`. Raises DatasetError where a file cannot be read.
+    Raises DatasetError where a file cannot be read.
     """
     files = [[s.image, *([] if s.mask is None else mask_files(s.mask))] for s in index.test]
-    contents = iter(FileHashes(cache_folder(cache) / DATABASE).found([path for own in files for path in own]))
+    contents = iter(hashes_of([path for own in files for path in own]))
     seen = [
         [s.category, s.defect, s.anomalous, [next(contents) for _ in own]]
         for s, own in zip(index.test, files, strict=True)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.files import cache_folder
-from cops_lightning.core.hashes import DATABASE, FileHashes
+from cops_lightning.core.hashes import hashes_of
 from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.types import MEAN, Sample, category_key
 from cops_lightning.data.readers.images import Orientation, mask_files
@@ -97,8 +96,7 @@ class DatasetIndex:
         places = {self.relative(sample.image): sample.image for sample in self.train + self.test}
         pairs = [(places.get(other.relative(sample.image)), sample.image) for sample in other.train + other.test]
         alike = [(own, theirs) for own, theirs in pairs if own is not None and _size(own) == _size(theirs)]
-        memory = FileHashes(cache_folder() / DATABASE)
-        return any(map(eq, *(memory.found([pair[side] for pair in alike]) for side in (0, 1))))
+        return any(map(eq, *(hashes_of([pair[side] for pair in alike]) for side in (0, 1))))
 
     def renamed(self, name: str) -> "DatasetIndex":
         """The same dataset under another name."""

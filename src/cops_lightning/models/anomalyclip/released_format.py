@@ -17,7 +17,6 @@ from cops_lightning.core.tensor_files import write_tensors
 from cops_lightning.core.types import StateDict
 
 KEY = "prompt_learner"
-LEARNT = ("ctx_pos", "ctx_neg", "compound_prompts_text.")
 DEAD = "compound_prompt_projections."
 DEAD_WIDTH = 896
 PLACEHOLDER = 343  # "x", in the places of the context

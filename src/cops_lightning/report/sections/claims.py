@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from cops_lightning.core.errors import listed
 from cops_lightning.report import plots
 from cops_lightning.report.claims import ALPHA, SYMBOLS, Claim, Contrast, Verdict
 from cops_lightning.report.metric_names import metric_name
@@ -60,11 +61,8 @@ def answer(study: Study) -> tuple[str, ...]:
             if names and verdict == "undecided" and len(names) > 1:
                 found.append(f"{words if found else f'{study.first} is undecided against'} {len(names)} methods")
             elif names:
-                listed = ", ".join(names[:MOST_NAMED]) + (
-                    f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-                )
                 words = words if found else f"{study.first} is {words.removeprefix(f'{study.first} is ')}"
-                found.append(f"{words} {listed}")
+                found.append(f"{words} {listed(names, MOST_NAMED)}")
         if found:
             said.append(f"{upper_first(metric_name(metric))}: {'; '.join(found)}.")
     return tuple(said)
