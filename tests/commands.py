@@ -5,6 +5,7 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,11 @@ def as_a_program(cwd: Path, environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def call(command: str, arguments: tuple[str, ...]) -> int:
-    """The exit code of a command's function."""
+    """The exit code of a command's function, or of that of a script."""
+    if command.endswith(".py"):
+        sys.path.insert(0, str(Path(command).parent))
+        import_module(Path(command).stem).main()
+        return 0
     name = command.removeprefix("cops-")
     main = import_module(f"cops_lightning.cli.{HYDRA.get(command, name)}").main
     try:
@@ -90,7 +95,7 @@ def run_command(tmp_path_factory: pytest.TempPathFactory, environment) -> Callab
 
 
 class Started:
-    """A command that runs in a process of its own; of `subprocess.Popen` what the tests use.
+    """A command or a script that runs in a process and session of its own; of `Popen` what the tests use.
 
     It is forked, so it does not come from a console script: that each of these exists is for others to test.
     """
@@ -112,6 +117,10 @@ class Started:
     def send_signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
 
+    def kill_all(self) -> None:
+        """End it with the processes that it started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+
     def communicate(self, timeout: float = 300) -> list[str]:
         """Wait for the end; returns what came on stdout and on stderr."""
         self._process.join(timeout)
@@ -124,9 +133,10 @@ class Started:
 def _entered(
     command: str, arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], files: list[Path]
 ) -> None:
+    os.setsid()
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
-    sys.argv = [str(COMMANDS / command), *arguments]
+    sys.argv = [command if command.endswith(".py") else str(COMMANDS / command), *arguments]
     # What the process that it was forked from removes when it ends stays, such as wandb's temporary folder.
     atexit._clear()
     weakref.finalize._registry.clear()
@@ -144,8 +154,8 @@ def _entered(
 def start_command(environment) -> Callable[..., Started]:
     """Start a command as a process of its own."""
 
-    def start(command: str, *arguments: str, cwd: Path, **variables: str) -> Started:
-        return Started(command, arguments, cwd, environment(**variables))
+    def start(command: str | Path, *arguments: object, cwd: Path, **variables: str) -> Started:
+        return Started(str(command), tuple(map(str, arguments)), cwd, environment(**variables))
 
     return start
 
@@ -154,7 +164,7 @@ def start_command(environment) -> Callable[..., Started]:
 def run_process(start_command) -> Callable[..., Result]:
     """`run_command` as a process of its own, for what ends processes, starts some, or brings modules of its own."""
 
-    def run(command: str, *arguments: str, cwd: Path, **variables: str) -> Result:
+    def run(command: str | Path, *arguments: object, cwd: Path, **variables: str) -> Result:
         process = start_command(command, *arguments, cwd=cwd, **variables)
         out, err = process.communicate()
         return Result(process.args, process.returncode, out, err)

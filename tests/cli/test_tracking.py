@@ -182,7 +182,7 @@ def test_loggers_side_by_side_have_the_same_scalars_under_the_same_names(offline
     assert len([tag for tag in events.Tags()["images"] if tag.startswith("tiles/heatmaps/")]) == 3
 
 
-def test_a_run_keeps_its_curves_whatever_is_asked_for_and_can_be_sent_later(tmp_path, run_command, run_command):
+def test_a_run_keeps_its_curves_whatever_is_asked_for_and_can_be_sent_later(tmp_path, run_command):
     result = run_command("cops-train", "hydra.run.dir=run", *arguments(tmp_path), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     with (tmp_path / "run" / "metrics.csv").open() as file:

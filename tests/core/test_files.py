@@ -1,12 +1,12 @@
 """A file is replaced whole or not at all."""
 
 import errno
-import multiprocessing
 import time
 from pathlib import Path
 
 import pytest
 
+from commands import FORKS
 from cops_lightning.core import files
 from cops_lightning.core.errors import of_system
 from cops_lightning.core.files import new_folder, replacing, writing
@@ -40,9 +40,8 @@ def write_without_end(folder, began) -> None:
 
 
 def test_what_a_killed_process_left_goes_with_the_next_writer_and_what_a_living_one_writes_stays(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    began = context.Event()
-    process = context.Process(target=write_without_end, args=(tmp_path, began))
+    began = FORKS.Event()
+    process = FORKS.Process(target=write_without_end, args=(tmp_path, began))
     process.start()
     try:
         assert began.wait(60)

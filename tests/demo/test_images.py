@@ -1,13 +1,13 @@
 """What an image is, and on what it depends."""
 
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import cv2
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from commands import FORKS
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.demo.canvas import SIDE
 from cops_lightning.demo.catalog import CATEGORIES, DEFECTS, categories, defects_of
@@ -58,7 +58,7 @@ def test_an_image_does_not_depend_on_what_was_rendered_before_it():
 
 def test_another_process_renders_the_same_image():
     keys = [("cable", "anomalous", 2, 0), ("brick wall", "normal", 9, 1)]
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=FORKS) as pool:
         assert list(pool.map(digest, keys)) == [digest(key) for key in keys]
 
 

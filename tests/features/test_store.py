@@ -2,7 +2,6 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import shutil
 import time
@@ -15,6 +14,7 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from commands import FORKS
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.types import DTYPES
 from cops_lightning.features import Entry, FeatureStore
@@ -176,9 +176,8 @@ def hold(root, began) -> None:
 
 
 def test_a_killed_job_holds_nothing_any_more(make_store):
-    store, context = make_store(), multiprocessing.get_context("spawn")
-    began = context.Event()
-    process = context.Process(target=hold, args=(store.root, began))
+    store, began = make_store(), FORKS.Event()
+    process = FORKS.Process(target=hold, args=(store.root, began))
     process.start()
     try:
         assert began.wait(60)

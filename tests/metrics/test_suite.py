@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import BinaryRecall
 
+from commands import FORKS
 from cops_lightning.core.types import MetricRow
 from cops_lightning.metrics.suite import MetricSuite
 
@@ -16,7 +16,7 @@ N, GRID, SIDE = 12, 3, 12
 
 
 def expand(patches):
-    """Nearest upsampling, from module level so that a spawned process finds it."""
+    """Nearest upsampling, from module level so that another process finds it."""
     maps = patches.view(-1, GRID, GRID)
     return maps.repeat_interleave(SIDE // GRID, 1).repeat_interleave(SIDE // GRID, 2)
 
@@ -221,9 +221,8 @@ def test_two_processes_with_unequal_and_overlapping_shares_give_the_rows_of_one(
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     shares = [[5, 4, 0, 1, 2, 3, 11], [6, 7, 8, 9, 10, 0]]
-    context = mp.get_context("spawn")
-    queue = context.Queue()
-    workers = [context.Process(target=evaluate_in_a_process, args=(r, port, shares, queue)) for r in (0, 1)]
+    queue = FORKS.Queue()
+    workers = [FORKS.Process(target=evaluate_in_a_process, args=(r, port, shares, queue)) for r in (0, 1)]
     for worker in workers:
         worker.start()
     results = dict(queue.get(timeout=60) for _ in workers)

@@ -19,6 +19,7 @@ from cops_lightning.models.cops import Readings
 from cops_lightning.models.sharing import mean_over_processes, share_of
 from released import released_cops
 
+pytestmark = pytest.mark.xdist_group("test_sharing")  # both processes are started once for the whole file
 PROCESSES = 2
 # With batches of 4, 9 images end in a batch of 1: the second process has no image of its own.
 IMAGES, BATCH = 9, 4
@@ -110,7 +111,7 @@ def shared(tiny_clip_state, tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(work, (port, tiny_clip_state, str(out)), nprocs=PROCESSES)
+    mp.start_processes(work, (port, tiny_clip_state, str(out)), nprocs=PROCESSES, start_method="forkserver")
     return [torch.load(out / f"{rank}.pt") for rank in range(PROCESSES)]
 
 

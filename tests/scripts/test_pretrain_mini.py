@@ -2,9 +2,6 @@
 
 import importlib.util
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from argparse import Namespace
@@ -29,45 +26,39 @@ def script():
     del sys.modules[spec.name]
 
 
-def command(*words) -> list[str]:
-    return [sys.executable, str(SCRIPT), *map(str, words)]
-
-
-def run(*words) -> None:
-    subprocess.run(command(*words), check=True, capture_output=True)
-
-
 def checkpoint(folder: Path) -> dict:
     return torch.load(folder / "checkpoint.pt", weights_only=True)
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory) -> Path:
+def first(tmp_path_factory, run_process) -> Path:
     """The run folder of a first stage of six steps."""
     folder = tmp_path_factory.mktemp("pretraining") / "first"
-    run("train", folder, "--steps", 6, *SMALL)
+    assert run_process(SCRIPT, "train", folder, "--steps", 6, *SMALL, cwd=folder.parent).returncode == 0
     return folder
 
 
-def test_a_run_that_was_killed_goes_on_to_the_weights_of_one_left_alone(first, tmp_path):
+def test_a_run_that_was_killed_goes_on_to_the_weights_of_one_left_alone(first, tmp_path, start_command, run_process):
     words = ("train", tmp_path, "--steps", 6, "--save-every", 1, *SMALL)
-    with subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        while process.poll() is None and not (tmp_path / "checkpoint.pt").exists():
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)  # with the processes that render
+    process = start_command(SCRIPT, *words, cwd=tmp_path)
+    while process.poll() is None and not (tmp_path / "checkpoint.pt").exists():
+        time.sleep(0.005)
+    process.kill_all()
+    process.communicate()
     assert 1 <= checkpoint(tmp_path)["step"] < 6
-    run(*words)
+    assert run_process(SCRIPT, *words, cwd=tmp_path).returncode == 0
     whole, resumed = checkpoint(first), checkpoint(tmp_path)
     assert whole["step"] == resumed["step"] == 6
     for name, value in whole["clip"].items():
         assert torch.equal(value, resumed["clip"][name]), name
 
 
-def test_a_second_stage_goes_on_from_an_exported_model_and_remembers_it(script, first, tmp_path):
+def test_a_second_stage_goes_on_from_an_exported_model_and_remembers_it(script, first, tmp_path, run_process):
     exported, again = tmp_path / "exported", tmp_path / "again"
     script.export(Namespace(run=first, folder=exported))
     second = ("--stage", "objects", "--start", exported, "--seed", 1, "--rate", 0, "--steps", 1)
-    run("train", tmp_path / "second", *second, *SMALL)
+    result = run_process(SCRIPT, "train", tmp_path / "second", *second, *SMALL, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     script.export(Namespace(run=tmp_path / "second", folder=again))
     earlier, later = (json.loads((folder / "recipe.json").read_text()) for folder in (exported, again))
     assert later["options"]["stage"] == "objects"

@@ -228,7 +228,8 @@ def _holds_node(value: Any) -> bool:
 def _unknown(path: str, key: str, known: list[Any], name: str, at: str) -> str:
     names = [str(k) for k in known if k is not None]
     near = did_you_mean(key, names, cutoff=0.5, before=at)
-    return f"{path} is no setting of {name}.{near or f' It takes {listed(names, SHOWN) or 'no settings'}.'}"
+    takes = listed(names, SHOWN) or "no settings"
+    return f"{path} is no setting of {name}.{near or f' It takes {takes}.'}"
 
 
 def locate(target: Any, path: str) -> Callable[..., Any]:
