@@ -28,8 +28,9 @@ setup: .venv/dev  ## create .venv with pinned dependencies
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, found {sys.version}")'
 	$(PYTHON) -m venv .venv
 
-# Compiled once for all processes of the tests, also where the environment forbids Python to keep what it compiles.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist loadgroup
+# The tests of a file run in one process, so that what they share is made once. (Groups, which could be smaller, are spread
+# all the same by xdist 3.8 with pytest 9.2.) Compiled once for all, also where Python may not keep what it compiles.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/test  ## run all tests
 	$(PYTEST)

@@ -14,7 +14,6 @@ from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.data.tools.check import check
 from data.conftest import write
 
-pytestmark = pytest.mark.xdist_group("listed_files")  # which plant each tree once
 Plant = Callable[[Path, str], Path]
 
 # The list of files, the dataset, and the layout that is printed.

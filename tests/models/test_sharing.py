@@ -19,7 +19,6 @@ from cops_lightning.models.cops import Readings
 from cops_lightning.models.sharing import mean_over_processes, share_of
 from released import released_cops
 
-pytestmark = pytest.mark.xdist_group("test_sharing")  # both processes are started once for the whole file
 PROCESSES = 2
 # With batches of 4, 9 images end in a batch of 1: the second process has no image of its own.
 IMAGES, BATCH = 9, 4
