@@ -18,7 +18,7 @@ from .conftest import make_dataset, only_error, training
 
 pytestmark = pytest.mark.slow
 QUIET = ("callbacks.heat_maps=null", "callbacks.diagnostics=null")
-EPOCHS = 12  # of a sweep that is stopped
+EPOCHS = 6  # of a sweep that is stopped
 
 
 def arguments(here: Path, *more: str) -> list[str]:
@@ -103,7 +103,7 @@ def stopped_and_rerun(tmp_path_factory, run_command, start_command) -> dict:
     """A sweep of two seeds stopped at four moments, each time rerun, and the same sweep left alone."""
     here = tmp_path_factory.mktemp("stopped")
     make_dataset(here / "parts")
-    make_dataset(here / "tiles", normal=30, anomalous=30, seed=1)
+    make_dataset(here / "tiles", normal=15, anomalous=15, seed=1)
     long = (f"preset.epochs={EPOCHS}", "data.eval_batch_size=1", f"targets={here / 'tiles'}", "seed=0,1")
     command = ["-m", *arguments(here, *long)]
     seen = {"here": here, "rc": [], "epochs": []}

@@ -63,13 +63,10 @@ def save_heat_map(path: Path, example: Example, vmin: float = 0.0, vmax: float =
     figure = Figure(figsize=(3 * panel + 1.1, panel * min(max(height / width, 0.5), 1.5) + 0.8), layout="constrained")
     axes = figure.subplots(1, 3)
     axes[0].imshow(example.image)
-    axes[0].set_title("image", fontsize=10)
     _draw_mask(axes[1], example)
-    axes[1].set_title("ground truth", fontsize=10)
     _draw_overlay(axes[2], example, scale)
-    axes[2].set_title("anomaly map", fontsize=10)
-    for ax in axes:
-        ax.set_axis_off()
+    for ax, title in zip(axes, ("image", "ground truth", "anomaly map"), strict=True):
+        _frame(ax, title, fontsize=10)
     _draw_colors(figure, scale, [example], cax=axes[2].inset_axes((1.03, 0, 0.05, 1)))
     figure.suptitle(f"{_tail(example.name, 80)}\n{example.caption}", fontsize=11, parse_math=False)
     _save(figure, path)
@@ -94,7 +91,7 @@ def save_contact_sheet(
     figure = Figure(figsize=(3.3 * columns + 0.9, 1.95 * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), 3 * columns - 1, width_ratios=[1, 1, 0.1] * (columns - 1) + [1, 1], squeeze=False)
     for ax in axes.flat:
-        ax.set_axis_off()
+        _frame(ax, "")
         ax.set_anchor("NW")
     for row, line in enumerate(rows):
         for column, example in enumerate(line):
@@ -104,7 +101,7 @@ def save_contact_sheet(
             _draw_overlay(right, example, scale)
             caption = f"{_tail(example.name, 46)}\n{example.caption}"
             color = LABEL_COLORS[example.anomalous]
-            left.set_title(caption, fontsize=8, loc="left", color=color, parse_math=False)
+            _frame(left, caption, fontsize=8, loc="left", color=color, parse_math=False)
     _draw_colors(figure, scale, examples, ax=axes, fraction=0.05, pad=0.02, panchor=False)
     figure.suptitle(title, fontsize=12, parse_math=False)
     _save(figure, path)
@@ -130,6 +127,12 @@ def _extent(example: Example) -> tuple[float, float, float, float]:
     """The frame of the image, over which mask and map are stretched: left, right, bottom, top."""
     height, width = example.image.shape[:2]
     return (-0.5, width - 0.5, height - 0.5, -0.5)
+
+
+def _frame(ax: Axes, title: str, **style: Any) -> None:
+    """Nothing around an image but its title. At a height of its own, else ticks nobody sees are laid out to place it."""
+    ax.set_axis_off()
+    ax.set_title(title, y=1.0, **style)
 
 
 def _draw_mask(ax: Axes, example: Example) -> None:
@@ -179,6 +182,6 @@ def _tail(name: str, length: int) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, format="png", metadata={"Software": None})
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})  # `savefig` would draw twice
