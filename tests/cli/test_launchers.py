@@ -25,12 +25,12 @@ def needs(package: str, extra: str) -> pytest.MarkDecorator:
         pytest.param("ray", marks=needs("ray", "ray")),
     ],
 )
-def test_a_launcher_runs_every_job_and_the_failure_of_one_is_counted(launcher, tmp_path, run_process):
+def test_a_launcher_runs_every_job_and_the_failure_of_one_is_counted(launcher, tmp_path, run_program):
     here = make_both(tmp_path)
     # With workers of its own, as by default: not every process that a launcher makes can start others in the same way.
     asked = ("data.num_workers=1", f"hydra/launcher={launcher}")
     command = arguments(here, f"targets={here / 'tiles'},{here / 'missing'}", *asked)
-    result = run_process("cops-train", "-m", *command, cwd=here)
+    result = run_program("cops-train", "-m", *command, cwd=here)
     assert counts(result.stdout) == {"done": 1, "skipped": 0, "failed": 1}, result.stderr
     assert result.returncode == 1
     assert sorted(record["status"] for record in records(here).values()) == ["done", "failed"]
