@@ -194,7 +194,9 @@ def test_a_published_margin_is_set_against_the_noise_of_single_runs(tmp_path, ru
     assert row["p_published"] == pytest.approx(2 * stats.t.sf(1.4 / 2, 2), rel=1e-4)
 
 
-def test_an_untrained_method_is_compared_with_every_auxiliary_dataset_and_counts_its_targets_once(tmp_path, run_command):
+def test_an_untrained_method_is_compared_with_every_auxiliary_dataset_and_counts_its_targets_once(
+    tmp_path, run_command
+):
     for seed in range(3):
         for target in TARGETS[:3]:
             values = {"visa": {target: 0.6 + seed / 100}, "mvtec": {target: 0.7 + seed / 100}, "none": {target: 0.5}}

@@ -130,7 +130,7 @@ def _extent(example: Example) -> tuple[float, float, float, float]:
 
 
 def _frame(ax: Axes, title: str, **style: Any) -> None:
-    """Nothing around an image but its title. At a height of its own, else ticks nobody sees are laid out to place it."""
+    """Nothing around an image but its title, at a height of its own: else hidden ticks are laid out to place it."""
     ax.set_axis_off()
     ax.set_title(title, y=1.0, **style)
 
