@@ -82,6 +82,15 @@ def test_an_interval_excludes_0_exactly_where_its_claim_alone_is_better_or_worse
         assert (excluded == claims["verdict_alone"].isin(["better", "worse"])).all()
 
 
+def test_images_are_a_third_source_of_chance_on_each_dataset_and_on_all_of_them(reported):
+    images = pd.read_csv(reported[0] / "tables" / "images.csv").query("B == 'static_prompts'").set_index("dataset")
+    alone = images.drop(index="all datasets")
+    assert set(alone.index) == set(TARGETS)
+    together = images.loc["all datasets"]
+    assert together["difference"] == pytest.approx(alone["difference"].mean())
+    assert together["high"] - together["low"] < (alone["high"] - alone["low"]).min()
+
+
 def test_tables_come_as_latex_and_as_numbers(reported):
     tables = reported[0] / "tables"
     tex = (tables / "claims.tex").read_text()

@@ -1,5 +1,7 @@
 """Other readings of the same results: interquartile means, probability of improvement, profiles, ranks, images."""
 
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 
@@ -20,11 +22,12 @@ from cops_lightning.report.page import (
 )
 from cops_lightning.report.sections.claims import show_intervals
 from cops_lightning.report.stats.aggregates import NEEDS_SEEDS, aggregate
-from cops_lightning.report.stats.images import AurocComparison, compare_aurocs
+from cops_lightning.report.stats.images import AurocComparison, compare_aurocs, difference
 from cops_lightning.report.stats.ranks import NEEDS_METHODS, compare_ranks
 from cops_lightning.report.study import Study
 
 MOST_METHODS = 10  # whose scores of single images are read
+ALL = "all datasets"
 
 
 def aggregates(study: Study) -> Section:
@@ -116,20 +119,27 @@ def images(study: Study) -> Section:
     rows: list[dict[str, object]] = []
     others = [b for b in study.methods[1:] if ("image", "auroc") in study.asked.metrics]
     for b in others[:MOST_METHODS]:
+        by_auxiliary: dict[str, dict[str, tuple[list[int], AurocComparison]]] = {}
         for (method, auxiliary, dataset), of_a in jobs.items():
             of_b = jobs.get((b, auxiliary, dataset), {})
             seeds = [seed for seed in of_a if seed in of_b] if method == study.first else []
             pairs = [[study.scores(of[seed], targets[dataset]) for seed in seeds] for of in (of_a, of_b)]
             found = _same_images(pairs) if seeds else None
-            if found is None:
-                continue
-            bounds = (None, None) if found.estimate is None else found.estimate.interval(1 - ALPHA)
-            low, high = (None if bound is None else 100 * bound for bound in bounds)
-            rows.append(
-                {"A": study.first, "B": b, "auxiliary": auxiliary, "dataset": dataset, "seeds": len(seeds),
-                 "auroc_a": 100 * found.a, "auroc_b": 100 * found.b, "difference": 100 * (found.a - found.b),
-                 "low": low, "high": high, "why": found.why}
-            )  # fmt: skip
+            if found is not None:
+                by_auxiliary.setdefault(auxiliary, {})[dataset] = (seeds, found)
+        for auxiliary, found_on in by_auxiliary.items():
+            alone = {dataset: [found] for dataset, (_, found) in found_on.items()}
+            first, *others_seeds = (seeds for seeds, _ in found_on.values())
+            together = bool(others_seeds) and all(seeds == first for seeds in others_seeds)
+            for dataset, parts in (({ALL: [*chain(*alone.values())]} if together else {}) | alone).items():
+                bounds = (None, None) if (estimate := difference(parts)) is None else estimate.interval(1 - ALPHA)
+                auroc_a, auroc_b = (100 * float(np.mean(side)) for side in ([p.a for p in parts], [p.b for p in parts]))
+                low, high = (None if bound is None else 100 * bound for bound in bounds)
+                rows.append(
+                    {"A": study.first, "B": b, "auxiliary": auxiliary, "dataset": dataset, "seeds": len(parts[0].a),
+                     "auroc_a": auroc_a, "auroc_b": auroc_b, "difference": auroc_a - auroc_b, "low": low, "high": high,
+                     "why": next((part.why for part in parts if part.why), "")}
+                )  # fmt: skip
     if not rows:
         return Section("images", title, ("No two methods left scores.csv of the same images in image AUROC.",))
     raw = pd.DataFrame(rows)
@@ -141,7 +151,8 @@ def images(study: Study) -> Section:
     text = (
         "Would a difference hold for other images of these categories and other seeds? Image AUROC of equal seeds over "
         "the same images; the variance over images (DeLong's) and that over seeds are added. With one seed it speaks "
-        "of these two sets of weights alone. Each interval by itself.",
+        f'of these two sets of weights alone. Each interval by itself; "{ALL}" is the claim for new seeds, these '
+        "datasets, with their images as a third source of chance.",
         *(f"Where there is no interval: {why}." for why in missing),
         *([f"Of {len(others)} methods the first {MOST_METHODS}."] if len(others) > MOST_METHODS else []),
     )

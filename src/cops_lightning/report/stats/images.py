@@ -4,6 +4,7 @@ A dataset's image AUROC is the mean over its categories, so the category of ever
 of other images of these categories, and of other seeds where there are several.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,32 @@ NEEDS_IMAGES = 5
 
 @dataclass(frozen=True)
 class AurocComparison:
-    """Mean AUROC of A and of B over categories and seeds, and the estimate of A minus B; `why` there is none."""
+    """AUROC of A and of B by seed, mean over categories, and what the images bring to the variance of the difference.
 
-    a: float
-    b: float
-    estimate: Estimate | None
+    `why` there is no `images`: too few of a category and label.
+    """
+
+    a: Float[np.ndarray, " seeds"]
+    b: Float[np.ndarray, " seeds"]
+    images: Source | None
     why: str = ""
+
+
+def difference(found: Sequence[AurocComparison]) -> Estimate | None:
+    """A minus B, mean over datasets whose images are independent and whose seeds are the same; None without `images`.
+
+    The variance of the seeds is added to that of the images; what both contain counts twice, which errs on the side of
+    caution. With one seed it speaks of these weights alone.
+    """
+    images = [of.images for of in found if of.images is not None]
+    if len(images) < len(found):
+        return None
+    by_seed = np.mean([of.a - of.b for of in found], axis=0)
+    sources = [Source(sum(of.variance for of in images) / len(found) ** 2, sum(of.df for of in images))]
+    if len(by_seed) > 1:
+        sources.append(Source(float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1))
+    error = float(np.sqrt(sum(source.variance for source in sources)))
+    return Estimate(float(by_seed.mean()), error, tuple(sources))
 
 
 def compare_aurocs(
@@ -35,8 +56,7 @@ def compare_aurocs(
 ) -> AurocComparison:
     """Compare scores of the same images, row by row of the same seed, averaged over categories and seeds.
 
-    With one seed it is DeLong's test. With several, an image's placements are averaged over them, and the variance of
-    the seeds is added to that of the images; what both contain counts twice, which errs on the side of caution.
+    With one seed its `difference` is DeLong's test. With several, an image's placements are averaged over them.
 
     Sources: E. R. DeLong et al., Biometrics 44 (1988); placements by midranks as X. Sun and W. Xu, IEEE SPL 21 (2014);
     N. A. Obuchowski and H. E. Rockette, Communications in Statistics 24 (1995), for seeds as readers.
@@ -63,11 +83,6 @@ def compare_aurocs(
             for placed, size in ((positives, m), (negatives, n)):
                 variance += float(np.var((placed[0] - placed[1]).mean(axis=0), ddof=1)) / size / len(names) ** 2
     of_a, of_b = np.mean(aurocs, axis=0)  # a value per seed
-    means, n_seeds = (float(of_a.mean()), float(of_b.mean())), len(of_a)
     if fewest < NEEDS_IMAGES:
-        return AurocComparison(*means, None, too_few("", "images per category and label", fewest, NEEDS_IMAGES).why)
-    sources = [Source(variance, len(anomalous) - len(names))]
-    if n_seeds > 1:
-        sources.append(Source(float(np.var(of_a - of_b, ddof=1)) / n_seeds, n_seeds - 1))
-    error = float(np.sqrt(sum(source.variance for source in sources)))
-    return AurocComparison(*means, Estimate(means[0] - means[1], error, tuple(sources)))
+        return AurocComparison(of_a, of_b, None, too_few("", "images per category and label", fewest, NEEDS_IMAGES).why)
+    return AurocComparison(of_a, of_b, Source(variance, len(anomalous) - len(names)))
