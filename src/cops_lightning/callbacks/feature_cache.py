@@ -349,7 +349,7 @@ class FeatureCaching(Callback):
             _warn(f"{type(pl_module.model).__name__} learns within the image encoder: no features are cached.")
             return
         wanted = data.targets if stage == "test" else [data.auxiliary]
-        if stage != "test" and data.augment is not None:
+        if stage != "test" and data.changes_images:
             _warn("Training images are augmented, so their features differ in every epoch: they are not cached.")
             wanted = []
         if stage == "test" and data.corruption is not None:

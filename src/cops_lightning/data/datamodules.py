@@ -29,6 +29,7 @@ from cops_lightning.data.dataset import (
     Preprocessed,
     loader,
 )
+from cops_lightning.data.mosaic import Mosaics, NumberedShuffle
 from cops_lightning.data.readers.images import Orientation
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.masks import MaskThreshold, require_marked
@@ -91,6 +92,7 @@ class DataSettings(TypedDict, total=False):
     blank_masks: BlankMask | None
     orientation: Orientation
     augment: Augment | Sequence[Augment] | None
+    mosaic: Fraction
     corruption: Corruption | None
     val_fraction: Fraction
     seed: int
@@ -117,6 +119,7 @@ class AnomalyDataModule(ImageModule):
             "anomalous", or an "error"; default: normal where nothing but the mask could say so, else an error.
         orientation: "viewer" turns images and masks as EXIF says and viewers do; "released" leaves them as stored.
         augment: an albumentations transform of training images and their masks, or a list to apply one by one.
+        mosaic: share of training images that are replaced by mosaics of four of their category, anew in every epoch.
         corruption: what is done to tested images.
         val_fraction: share of every category and label that is not trained on but validated on, spread evenly.
         seed: of the order in training.
@@ -138,6 +141,7 @@ class AnomalyDataModule(ImageModule):
         blank_masks: BlankMask | None = None,
         orientation: Orientation = "viewer",
         augment: Augment | Sequence[Augment] | None = None,
+        mosaic: Fraction = 0.0,
         corruption: Corruption | None = None,
         val_fraction: Fraction = 0.0,
         seed: int = 0,
@@ -150,7 +154,7 @@ class AnomalyDataModule(ImageModule):
         self.batch_size, self.eval_batch_size, self.limit = batch_size, eval_batch_size, limit
         self.mask_threshold, self.augment, self.corruption = mask_threshold, augment or None, corruption
         self.blank_masks, self.orientation = blank_masks, orientation
-        self.val_fraction, self.seed = val_fraction, seed
+        self.val_fraction, self.seed, self.mosaic = val_fraction, seed, mosaic
         self.cached: dict[str, Dataset[Item]] = {}
         self.auxiliary: DatasetIndex | None = None
         self.targets: list[DatasetIndex] = []
@@ -211,14 +215,26 @@ class AnomalyDataModule(ImageModule):
             return tuple(target.name for target in self.targets) if self._evaluate_seen else ()
         return tuple(self._evaluate_seen)
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether training images differ from one epoch to the next."""
+        return self.augment is not None or self.mosaic > 0
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the auxiliary dataset, shuffled anew every epoch."""
         index = self._trained()
-        dataset = self._served(index) if self.augment is None else self.dataset(index, _composed(self.augment))
+        if self.changes_images:
+            dataset: Dataset[Item] = self.dataset(index, _composed(self.augment) if self.augment else None)
+        else:
+            dataset = self._served(index)
+        samples, shuffle = list(index.test), EpochShuffle
         if self.val_fraction:
             validated = set(held_out(index, self.val_fraction))
-            dataset = Subset(dataset, [place for place in range(len(index.test)) if place not in validated])
-        batches = SharedBatches(EpochShuffle(len(dataset), self.seed), self.batch_size)  # type: ignore[arg-type]
+            places = [place for place in range(len(samples)) if place not in validated]
+            dataset, samples = Subset(dataset, places), [samples[place] for place in places]
+        if self.mosaic:
+            dataset, shuffle = Mosaics(dataset, samples, self.mosaic, self.seed), NumberedShuffle
+        batches = SharedBatches(shuffle(len(samples), self.seed), self.batch_size)
         return self._loader(dataset, self._workers(dataset), batch_sampler=batches)
 
     def val_dataloader(self) -> list[DataLoader[Batch]] | CombinedLoader:

@@ -23,7 +23,7 @@ def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(wordy_
 
     def fit(checkpoint=None, **options) -> CopsModule:
         module, trainer = made(), quiet_trainer(tmp_path, max_epochs=2, **options)
-        trainer.fit(module, datamodule=Folder(tiles, batch_size=1, limit=4), ckpt_path=checkpoint)
+        trainer.fit(module, datamodule=Folder(tiles, batch_size=2, limit=8, mosaic=0.5), ckpt_path=checkpoint)
         return module
 
     every_epoch = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
