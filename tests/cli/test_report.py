@@ -236,7 +236,7 @@ def test_auxiliary_datasets_are_compared_on_common_targets_seed_by_seed(tmp_path
     # +10 on btad and -5, -4.9, -4.8 on mpdd: 2.55 on average, 2.5 to 2.6 by seed. visa was trained on visa: no target.
     assert (row["difference"], row["on btad"], row["on mpdd"]) == pytest.approx((2.55, 10, -4.9))
     assert row["verdict"] == "better"
-    assert row["design"].split()[::2] == ["3", "2"]
+    assert (str(row["seeds"]), row["datasets"]) == ("3", 2)
 
 
 PUBLISHED = {

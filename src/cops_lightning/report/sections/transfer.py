@@ -19,7 +19,7 @@ from cops_lightning.report.page import (
     slug,
     upper_first,
 )
-from cops_lightning.report.sections.claims import show_intervals, show_p, show_verdict
+from cops_lightning.report.sections.claims import numbers, show_intervals, show_p, show_verdict
 from cops_lightning.report.stats.outcome import state_p
 from cops_lightning.report.stats.shift import mantel
 from cops_lightning.report.study import Study
@@ -44,20 +44,12 @@ def auxiliaries(study: Study) -> Section:
             caption = f"{method}, {metric_name(metric)} by auxiliary and target, mean over seeds; *: not zero-shot"
             drawn.append(Plot(slug("transfer", *metric), caption, plots.transfer(matrix, metric)))
     claims = [c for c in adjust(comparisons) if c.comparison.contrast.datasets]
-    rows = []
-    for c in claims:
-        one = c.comparison
-        low, high = one.interval or (None, None)
-        row: dict[str, object] = {
-            "A": one.a, "B": one.b, "metric": metric_name((one.level, one.metric)), "difference": one.difference,
-            "low": low, "high": high, "verdict": c.verdict, "p": one.p_value, "p_holm": c.p,
-            "design": f"{one.contrast.seeds} {TIMES} {len(one.contrast.datasets)}",
-        }  # fmt: skip
-        for i, dataset in enumerate(one.contrast.datasets):
-            row[f"on {dataset}"] = float(one.contrast.on(i).by_dataset.mean())
-        rows.append(row)
-    if rows:
-        raw = pd.DataFrame(rows)
+    if claims:
+        of_targets = pd.DataFrame(
+            dict(zip((f"on {name}" for name in of.datasets), of.by_dataset.tolist(), strict=True))
+            for of in (c.comparison.contrast for c in claims)
+        )
+        raw = pd.concat([numbers(claims), of_targets], axis=1)
         shown = pd.DataFrame(
             {
                 f"A {MINUS} B": raw["A"] + f" {MINUS} " + raw["B"],
@@ -65,11 +57,11 @@ def auxiliaries(study: Study) -> Section:
                 "Δ (95 % interval)": show_intervals(raw),
                 "verdict": raw["verdict"].map(show_verdict),
                 "p, Holm": raw["p_holm"].map(show_p),
-                f"seeds {TIMES} targets": raw["design"],
-                **{column: raw[column].map(number(1, sign=True)) for column in raw.columns if column.startswith("on ")},
+                f"seeds {TIMES} targets": raw["seeds"] + f" {TIMES} " + raw["datasets"].astype(str),
+                **{column: of_targets[column].map(number(1, sign=True)) for column in of_targets},
             }
         )
-        caption = f"Pairs of auxiliary datasets, in points; Holm's adjustment over these {len(rows)} pairs"
+        caption = f"Pairs of auxiliary datasets, in points; Holm's adjustment over these {len(claims)} pairs"
         tables.append(Table("auxiliary_choice", caption, shown, raw))
     text = (
         f"{method} trained on one dataset against the same trained on another, on the targets that both were tested on "

@@ -14,16 +14,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of one test. `p` is two-sided, in [0, 1], and None where the data do not suffice; `why` then says why.
-
-    `n` counts the units that the test rests on (`unit`: seeds, datasets, images), `needs` is the smallest n for which
-    it gives a p-value.
-    """
+    """Result of one test. `p` is two-sided, in [0, 1], and None where the data do not suffice; `why` then says why."""
 
     test: str
-    unit: str
-    n: int
-    needs: int
     statistic: float | None = None
     p: float | None = None
     why: str = ""
@@ -34,7 +27,7 @@ class Outcome:
 
 def too_few(test: str, unit: str, n: int, needs: int) -> Outcome:
     """The outcome of a test that was not made, because it needs more units than there are."""
-    return Outcome(test, unit, n, needs, why=f"needs {needs} {unit}, has {n}")
+    return Outcome(test, why=f"needs {needs} {unit}, has {n}")
 
 
 def format_p(p: float) -> str:

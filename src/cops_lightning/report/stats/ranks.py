@@ -49,14 +49,14 @@ def compare_ranks(values: Float[np.ndarray, "n k"], alpha: float = 0.05) -> Rank
         return RankComparison(ranks, few[0], few[1], None, None)
     if np.all(np.ptp(values, axis=1) == 0):
         why = "the methods are equal on every dataset"
-        equal = [Outcome(name, "datasets", n, NEEDS_DATASETS, why=why) for name in names]
+        equal = [Outcome(name, why=why) for name in names]
         return RankComparison(ranks, equal[0], equal[1], None, None)
     result = stats.friedmanchisquare(*values.T)
-    friedman = Outcome(names[0], "datasets", n, NEEDS_DATASETS, float(result.statistic), float(result.pvalue))
+    friedman = Outcome(names[0], float(result.statistic), float(result.pvalue))
     left = n * (k - 1) - float(result.statistic)
     f = (n - 1) * float(result.statistic) / left if left > 0 else float("inf")
     p = float(stats.f.sf(f, k - 1, (k - 1) * (n - 1)))
-    iman_davenport = Outcome(names[1], "datasets", n, NEEDS_DATASETS, f, p)
+    iman_davenport = Outcome(names[1], f, p)
     nemenyi = np.asarray(scikit_posthocs.posthoc_nemenyi_friedman(values), dtype=float)
     return RankComparison(ranks, friedman, iman_davenport, critical_difference(k, n, alpha), nemenyi)
 

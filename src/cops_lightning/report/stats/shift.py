@@ -101,7 +101,7 @@ def mmd_test(
     rng = np.random.default_rng(seed)
     chosen = np.stack([rng.permutation(n + m) < n for _ in range(permutations)])
     p = (1 + int((_mmd(kernel, chosen) >= value - 1e-15).sum())) / (1 + permutations)
-    return value, Outcome(name, unit, fewest, NEEDS_FEATURES, value, p)
+    return value, Outcome(name, value, p)
 
 
 def _mmd(kernel: np.ndarray, in_a: np.ndarray) -> np.ndarray:
@@ -142,4 +142,4 @@ def mantel(distance: Pairs, performance: Pairs, most: int = 2000, seed: int = 0)
     if n < NEEDS_PERMUTED:
         return replace(too_few(name, unit, n, NEEDS_PERMUTED), statistic=float(found[0]))
     p = float(np.mean(np.abs(found) >= abs(found[0]) - 1e-12))
-    return Outcome(name, unit, n, NEEDS_PERMUTED, float(found[0]), p)
+    return Outcome(name, float(found[0]), p)
