@@ -36,6 +36,7 @@ class PlainAnomalyCLIP:
 
     def __init__(self, model: AnomalyCLIP) -> None:
         self.model, self.clip = model, model.backbone.clip
+        self._text: Tensor | None = None
 
     def text_features(self) -> Float[Tensor, "2 d"]:
         """Unit features of both prompts."""
@@ -66,8 +67,10 @@ class PlainAnomalyCLIP:
 
     @torch.no_grad()
     def score(self, images: Images, _draws: Draws, _categories: Sequence[str]) -> Found:
-        """Image scores and smoothed maps, one image at a time; the prompts are encoded once."""
-        text, scores, maps = self.text_features(), [], []
+        """Image scores and smoothed maps, one image at a time; the prompts are encoded at the first call alone."""
+        if self._text is None:
+            self._text = self.text_features()
+        text, scores, maps = self._text, [], []
         for image in torch.split(images, 1):
             features = encode_image(self.clip.visual, image, self.model.request)
             scores.append(image_logits(features.image, text[None]).softmax(dim=-1)[0, 1])
