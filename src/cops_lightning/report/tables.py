@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,17 +95,19 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
             f"{path} lacks the column {', '.join(missing)}; a results file has {', '.join(COLUMNS)}. Score again: with "
             "cops-eval from the run's checkpoint, or with cops-train in a new folder."
         )
-    return {column: list(_cells(path, lines, head.index(column), column)) for column in COLUMNS}
+    return {column: _cells(path, lines, head.index(column), column) for column in COLUMNS}
 
 
-def _cells(path: Path, lines: Iterable[tuple[int, list[str]]], place: int, column: str) -> Iterator[Any]:
+def _cells(path: Path, lines: Sequence[tuple[int, list[str]]], place: int, column: str) -> list[Any]:
     parse, expected = CELLS.get(column, (sys.intern, "text"))
-    for number, cells in lines:
-        try:
-            yield parse(cells[place])
-        except (ValueError, IndexError):
-            cell = cells[place] if place < len(cells) else None
-            raise CopsError(f"{path}, line {number}: {column} is {excerpt(repr(cell))}, expected {expected}.") from None
+    found: list[Any] = []
+    try:
+        found += (parse(cells[place]) for _, cells in lines)
+    except (ValueError, IndexError):
+        number, cells = lines[len(found)]
+        cell = cells[place] if place < len(cells) else None
+        raise CopsError(f"{path}, line {number}: {column} is {excerpt(repr(cell))}, expected {expected}.") from None
+    return found
 
 
 def summary_table(rows: Iterable[MetricRow], title: str) -> Table:
