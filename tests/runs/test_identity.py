@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,21 @@ from cops_lightning.runs.identity import (
     run_key,
 )
 
-WHOLE = default_nodes("corruption=noise", "scheduler=cosine", "auxiliary=visa", "auxiliary.root=/data")
-
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:
     """What a command gets: what follows the seed is not resolved yet."""
+    return deepcopy(composed_once(overrides, name))
+
+
+@cache
+def composed_once(overrides: tuple[str, ...], name: str) -> DictConfig:
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose(name, ["paths.output=.", *overrides])
+
+
+nodes = cache(default_nodes)
+WHOLE = nodes("corruption=noise", "scheduler=cosine", "auxiliary=visa", "auxiliary.root=/data")
 
 
 def method(config: dict[str, Any]) -> str:
@@ -128,7 +136,7 @@ def test_a_class_that_is_another_is_another_method():
     ],
 )
 def test_what_the_command_line_adds_changes_the_method(added):
-    assert method(default_nodes("auxiliary=visa", added)) != method(default_nodes("auxiliary=visa"))
+    assert method(nodes("auxiliary=visa", added)) != method(nodes("auxiliary=visa"))
 
 
 @pytest.mark.parametrize("auxiliary", ["visa", "procedural"])
@@ -208,26 +216,26 @@ def test_runs_on_two_auxiliary_datasets_under_one_preset_are_two_runs():
 )
 def test_what_is_shown_and_where_it_runs_does_not_change_the_method(shown):
     given = f"+{shown}" if shown.startswith("backbone.compile") else shown
-    assert method(default_nodes("auxiliary=visa", given)) == method(default_nodes("auxiliary=visa"))
+    assert method(nodes("auxiliary=visa", given)) == method(nodes("auxiliary=visa"))
 
 
 def test_the_batch_of_evaluation_counts_where_the_released_reading_depends_on_it():
     released = ("auxiliary=visa", "+model.readings.distance_range=batch")
-    assert method(default_nodes(*released, "data.eval_batch_size=64")) != method(default_nodes(*released))
+    assert method(nodes(*released, "data.eval_batch_size=64")) != method(nodes(*released))
 
 
 def test_a_detector_that_learns_nothing_is_one_method_whatever_it_would_be_trained_on():
     methods = {
-        method(default_nodes("model=winclip", *given))
+        method(nodes("model=winclip", *given))
         for given in (("auxiliary=visa",), ("auxiliary=mvtec",), ("preset=mvtec",), ("optimizer.lr=1",), ("seed=3",))
     }
     assert len(methods) == 1
-    assert method(default_nodes("model=winclip", "data.limit=8")) not in methods
+    assert method(nodes("model=winclip", "data.limit=8")) not in methods
 
 
 def test_weights_enter_by_content_and_not_by_path(tmp_path):
     def of(file: str) -> str:
-        return method(default_nodes("auxiliary=visa", "backbone=from_weights", f"backbone.weights={tmp_path / file}"))
+        return method(nodes("auxiliary=visa", "backbone=from_weights", f"backbone.weights={tmp_path / file}"))
 
     for name, content in (("a", b"one"), ("b", b"two"), ("c", b"one")):
         (tmp_path / name).write_bytes(content)
@@ -251,7 +259,7 @@ def test_a_label_says_model_ablation_and_corruption(given, expected):
 
 
 def job(*overrides: str) -> str:
-    config = OmegaConf.create(default_nodes(*overrides))
+    config = OmegaConf.create(nodes(*overrides))
     auxiliary = next((o.partition("=")[2] for o in overrides if o.startswith("auxiliary=")), "procedural")
     choices = {"model": "cops", "ablation": "none", "auxiliary": auxiliary}
     config.hydra = {"runtime": {"choices": choices}, "overrides": {"task": list(overrides)}}
@@ -333,7 +341,7 @@ def test_what_is_trained_on_counts_by_its_content_and_not_by_its_path():
 def test_weights_of_the_environment_enter_by_content_and_not_by_path(tmp_path, monkeypatch):
     def of(file: str) -> str:
         monkeypatch.setenv("COPS_CLIP_WEIGHTS", str(tmp_path / file))
-        return method(default_nodes("auxiliary=visa", "backbone=vit_l14"))
+        return method(nodes("auxiliary=visa", "backbone=vit_l14"))
 
     for name, bytes_ in (("a", b"one"), ("b", b"two"), ("c", b"one")):
         (tmp_path / name).write_bytes(bytes_)
