@@ -19,8 +19,9 @@ from cops_lightning.demo.writer import DATASETS, VERSION, write_mvtec
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/own/README.md", "docs/results-mini.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/own/README.md")),
     *sorted((ROOT / "experiments").rglob("README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SCHEMAS = {"train": TrainSettings, "eval": EvalSettings}
 OWN = ROOT / "examples" / "own"
