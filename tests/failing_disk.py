@@ -5,15 +5,22 @@ import errno
 import io
 import os
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from safetensors import SafetensorError
+
+from cops_lightning.features import store
+
 
 class Site(NamedTuple):
-    """What is done to which file: open (for writing), write, replace, rename, mkdir or link."""
+    """What is done to which file: open (for writing), write, replace, rename, mkdir, link; connect (sqlite), save
+    (safetensors), which write by code of their own.
+    """
 
     what: str
     path: str
@@ -85,7 +92,25 @@ def failing(disk: FailingDisk) -> Iterator[FailingDisk]:
 
         return call
 
+    real_connect, real_save = sqlite3.connect, store.save_file
+
+    class Connection(sqlite3.Connection):
+        """A database whose disk refuses what is written."""
+
+        def executemany(self, *_: Any) -> sqlite3.Cursor:
+            raise sqlite3.OperationalError(f"database or disk: {os.strerror(disk.error)}")
+
+    def connect(path: Any, **options: Any) -> sqlite3.Connection:
+        return real_connect(path, **options, **({"factory": Connection} if disk.due("connect", path) else {}))
+
+    def save(tensors: Any, path: Any, **options: Any) -> None:
+        if disk.due("save", path):
+            raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(disk.error)}")
+        real_save(tensors, path, **options)
+
     with (
+        patch("sqlite3.connect", connect),
+        patch("cops_lightning.features.store.save_file", save),
         patch("builtins.open", open_),
         patch("io.open", open_),
         patch("os.replace", failing_call("replace")),

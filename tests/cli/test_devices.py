@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import signal
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +96,35 @@ def test_weights_are_those_of_one_process_to_what_adam_makes_of_rounding(runs):
         # A step of Adam is about the learning rate, 1e-3, however small the gradient: where that is rounding alone, six
         # steps may differ by as much as they are long.
         assert (one[name] - two[name]).abs().max() <= 2e-3, name
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_second_of_two_processes_reaches_the_first_and_ends_both(tmp_path, start_command):
+    """Which it does by a signal to the first: what happens where that alone gets one is shown too."""
+    target, last = make_dataset(tmp_path / "tiles", seed=1), tmp_path / "run" / "checkpoints" / "last.ckpt"
+    make_dataset(tmp_path / "parts")
+    command = training(tmp_path, "preset.epochs=5000", f"targets=[{target}]", "hydra.run.dir=run", *TWO)
+    first = start_command("cops-train", *command, cwd=tmp_path, COPS_CACHE=str(tmp_path / "cache"))
+    while not last.exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.1)
+    (second,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+    os.kill(int(second), signal.SIGTERM)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 128 + signal.SIGTERM, said
+    assert said.splitlines()[-1].startswith("Interrupted. The same command goes on from the last epoch in"), said
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+    end = time.monotonic() + 20
+    while is_alive(second):
+        assert time.monotonic() < end, "the second process is left"
+        time.sleep(0.1)
 
 
 def test_multiruns_of_several_processes_are_refused(trained, run_command, tmp_path):

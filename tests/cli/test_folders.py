@@ -63,7 +63,7 @@ def test_the_same_command_goes_to_the_same_folder_and_another_seed_to_another(he
     assert "Done before" in again.stdout
     folders = sorted(path.parent.name for path in here.glob("runs/default/*/run.json"))
     assert [name.rsplit("-", 1)[0] for name in folders] == [
-        f"cops-parts-epochs_1-image_size_64-seed{seed}" for seed in (0, 1)
+        f"cops-parts-image_size_64-epochs_1-seed{seed}" for seed in (0, 1)
     ]
 
 

@@ -1,6 +1,7 @@
 """`cops-track`, over a run folder that the tests write, read back from each tracker."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,25 @@ def test_a_broken_record_is_named(content, complaint, tmp_path, capsys):
     (tmp_path / "run.json").write_text(content)
     assert main([str(tmp_path), "--logger", "wandb"]) == 1
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_curves_are_one_sentence_or_sent(seed, tmp_path, capsys):
+    draw, file = random.Random(seed), write_run(tmp_path / "a") / "metrics.csv"
+    damaged = bytearray(CURVES, "utf-8")
+    for _ in range(2):
+        at = draw.randrange(len(damaged))
+        damaged[at : at + draw.choice([1, 9])] = draw.choice([b"", b"\xff", b"\0", b",", b"x", b'"', b"9e999"])
+    file.write_bytes(damaged)
+    if main([str(tmp_path / "a"), "--logger", "tensorboard"]):
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {file} cannot be read (")
+
+
+def test_results_that_were_changed_after_the_run_are_not_sent(tmp_path, capsys):
+    folder = write_run(tmp_path / "a", results_sha256="0" * 64)
+    assert main([str(folder), "--logger", "tensorboard"]) == 1
+    assert f"error: {folder / 'results.csv'} is not the one that the run wrote." in capsys.readouterr().err
 
 
 def test_a_tracker_that_fails_is_one_sentence_and_the_exit_code(folder, capsys, monkeypatch):

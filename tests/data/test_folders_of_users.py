@@ -117,6 +117,9 @@ READ: dict[str, Draw] = {
     "masks of 16 bits up to 65535": lambda root: tree(
         root, lambda number: Image.fromarray(marked(number).astype(np.uint16) * 65535)
     ),
+    "images of 12 bits": lambda root: tree(
+        root, image=lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) << 4)
+    ),
     "images of 16 bits that need 8": lambda root: tree(
         root, image=lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16))
     ),
@@ -128,6 +131,10 @@ READ: dict[str, Draw] = {
     "a folder called clean": lambda root: tree(root, None, good="part/test/clean/{}.png"),
     "a folder called intact": lambda root: tree(root, None, good="part/test/intact/{}.png"),
     "OK, NG and MASK": lambda root: tree(root, good="OK/{}.png", bad="NG/ng{}.png", truth="MASK/ng{}.png"),
+    "folders of VOC": lambda root: [
+        tree(root, good="JPEGImages/{}.png", bad="JPEGImages/b{}.png", truth="SegmentationClass/b{}.png"),
+        *(save(grey(np.zeros_like(marked(0))), root / f"SegmentationClass/{number}.png") for number in range(2)),
+    ],
     "folders called 0 and 1": lambda root: tree(
         root, good="test/0/{}.png", bad="test/1/{}.png", truth="ground_truth/1/{}.png"
     ),
@@ -188,6 +195,10 @@ def truth_in_another_format(root: Path) -> None:
 REFUSED: dict[str, tuple[Draw, str]] = {
     "two ways of writing masks": (mixed_masks, "masks are written in different ways: those of 1 images mark by values"),
     "a blank mask": (one_blank_mask, "masks without a marked pixel, of images that are taken for anomalous: 1 of 2,"),
+    "images without masks beside others": (
+        lambda root: tree(root, good="images/a{}.png", bad="images/b{}.png", truth="masks/b{}.png"),
+        "anomalous images without a mask: 2, first images/a0.png. Expected it at",
+    ),
     "a defect without masks": (
         masks_of_one_defect_only,
         "anomalous images without a mask: 1, first colour/5.png. Expected it at",
@@ -222,6 +233,14 @@ def test_masks_written_in_two_ways_are_read_by_the_setting_that_the_sentence_nam
     data.find()
     areas = [item.mask.sum() for item in data.dataset(data.targets[0]) if item.sample.anomalous]  # type: ignore[union-attr]
     assert areas == [marked(0).sum(), marked(1).sum()]
+
+
+@pytest.mark.parametrize("invert", [True, False])
+def test_masks_that_mark_most_of_every_image_are_noted(tmp_path: Path, invert: bool):
+    tree(tmp_path, lambda number: grey(marked(number) ^ invert))
+    data = Folder(tmp_path)
+    data.find()
+    assert any("Every mask marks more than half" in note for note in data.targets[0].notes) == invert
 
 
 @pytest.mark.parametrize(("meaning", "labels"), [("normal", [0, 0, 0, 1]), ("anomalous", [0, 0, 1, 1])])

@@ -45,7 +45,7 @@ def test_a_folder_of_one_category_is_called_after_itself(make_tree: MakeTree):
 def test_a_folder_of_images_and_masks_holds_anomalous_images_only(make_tree: MakeTree):
     index = load_index(make_tree("images/a.jpg", "masks/a.png"))
     assert index.has_masks
-    assert not index.has_normal
+    assert [sample.anomalous for sample in index.test] == [True]
 
 
 def test_a_folder_of_a_normal_and_an_anomalous_class_is_read(make_tree: MakeTree):

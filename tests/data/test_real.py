@@ -28,7 +28,6 @@ def test_a_part_of_kvasir_loads_since_counts_are_checked_on_demand_only(real: Pa
     index = load_index("kvasir", root=real)
     assert index.counts() == {"colon": {"train": (0, 0), "test": (0, 150)}}
     assert index.has_masks
-    assert not index.has_normal
     assert all(sample.mask is not None and sample.mask.stem == sample.image.stem for sample in index.test)
 
 

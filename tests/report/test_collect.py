@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.types import MetricRow
-from cops_lightning.report.collect import collect
+from cops_lightning.report.collect import CHANGED, collect
 from cops_lightning.report.summaries import percent, summarise
 from cops_lightning.report.tables import ResultRow, Run, write_results
 
@@ -61,6 +61,23 @@ def test_failed_and_running_runs_are_kept_as_jobs_and_give_no_results(tmp_path):
     found = collect([tmp_path])
     assert [job.status for job in found.jobs] == ["done", "failed", "running"]
     assert set(found.results["seed"]) == {0}
+
+
+def test_results_that_were_changed_after_the_run_are_not_taken_and_that_is_said(tmp_path):
+    for seed in (0, 1):
+        run(tmp_path / f"{seed}", seed=seed)
+        digest = hashlib.sha256((tmp_path / f"{seed}" / "results.csv").read_bytes()).hexdigest()
+        run(tmp_path / f"{seed}", seed=seed, results_sha256=digest)
+    assert set(collect([tmp_path]).results["seed"]) == {0, 1}
+    results = tmp_path / "1" / "results.csv"
+    results.write_text(results.read_text().replace("0.5", "0.9"))
+    found = collect([tmp_path])
+    assert set(found.results["value"]) == {0.5}
+    assert [job.status for job in found.jobs] == ["done", CHANGED]
+    with pytest.raises(CopsError, match=f"they are: {CHANGED}"):
+        collect([tmp_path / "1"])
+    results.unlink()
+    assert set(collect([tmp_path]).results["seed"]) == {0}
 
 
 def test_a_folder_given_twice_counts_once_and_a_file_stands_for_its_folder(tmp_path):

@@ -16,6 +16,7 @@ from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes, register, resolved
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.hashes import settings_hash
+from cops_lightning.core.names import file_name
 from cops_lightning.core.tensor_files import write_tensors
 from cops_lightning.core.types import Sample
 from cops_lightning.data.readers.index import DatasetIndex
@@ -279,6 +280,29 @@ def test_a_folder_of_ones_own_data_is_named_after_it():
     assert job("auxiliary=own", "auxiliary.source=/data/my parts").startswith("cops-my_parts-")
 
 
+def test_the_order_of_settings_and_one_that_is_taken_back_change_no_folder():
+    one = job("auxiliary=visa", "optimizer.lr=0.01", "preset.epochs=2")
+    assert one == job("auxiliary=visa", "preset.epochs=3", "preset.epochs=2", "optimizer.lr=0.01")
+
+
+@pytest.mark.parametrize("variant", ["../x", "\u96f6" * 300, "a=b,c(d)", "nul", "-m", "~x"])
+def test_a_folder_is_one_name_that_every_system_and_hydra_takes_whatever_the_variant(variant):
+    name = job("auxiliary=visa", f'variant="{variant}"')
+    assert file_name(name, 200) == name
+    assert not set(name) & set("=,() ~/")
+
+
+@pytest.mark.parametrize("study", ["../outside", "/abs/outside", "..", "a/b", "\u96f6" * 300, "com1"])
+def test_a_study_is_one_folder_below_the_runs_whatever_it_is_called(study):
+    import cops_lightning.cli.hydra_app  # noqa: F401  # which makes the resolvers known
+
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("train", [f'study="{study}"', "paths.runs=/r"], return_hydra_config=True)
+    assert Path(config.hydra.sweep.dir) == Path("/r", file_name(study))
+    assert Path(config.hydra.run.dir).parent == Path("/r", file_name(study))
+
+
 def test_texts_of_a_checkpoint_are_data(tmp_path, monkeypatch):
     monkeypatch.setenv("API_KEY", "secret")
     saved = Saved(
@@ -314,6 +338,11 @@ def content(root: Path, files: dict[str, bytes], name: str) -> str:
         return data_content(DatasetIndex(name, root, "folders", (), samples, True))
 
 
+@cache
+def placed(seed: int, place: str) -> Identity:
+    return identity(seed, evaluate_seen=[place], paths={"data": place})
+
+
 @given(data=strategies.data())
 @hypothesis.settings(max_examples=30)
 def test_two_runs_have_one_key_if_and_only_if_all_bytes_that_they_read_are_equal(data, tmp_path_factory):
@@ -323,9 +352,8 @@ def test_two_runs_have_one_key_if_and_only_if_all_bytes_that_they_read_are_equal
     def drawn(place: str) -> tuple[list[Any], str]:
         files = {file: data.draw(strategies.sampled_from([kept, kept + b"."])) for file, kept in PIXELS.items()}
         seed, other = data.draw(strategies.integers(0, 1)), data.draw(weights)
-        found = identity(seed, evaluate_seen=[place], paths={"data": place})
         target = content(here / place, files, place)
-        return [files, seed, other], run_key(found, other, [], [target])
+        return [files, seed, other], run_key(placed(seed, place), other, [], [target])
 
     (read, key), (other_read, other_key) = drawn("here"), drawn("there")
     assert (key == other_key) == (read == other_read)

@@ -85,14 +85,14 @@ def test_a_run_goes_on_from_a_whole_checkpoint_and_not_from_a_broken_one(tmp_pat
 @pytest.mark.parametrize("name", ["run.json", "results.csv", "checkpoints/last.ckpt"])
 def test_what_cannot_be_read_at_the_moment_is_an_error_that_names_it(finished, name, monkeypatch):
     saved(finished)
-    read = Path.read_bytes
+    opened = Path.open
 
-    def refused(path):
+    def refused(path, *mode):
         if path == finished / name:
             raise PermissionError(13, "Permission denied", str(path))
-        return read(path)
+        return opened(path, *mode)
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(CopsError, match=rf"{name} is there, but cannot be read \(Permission denied\). Nothing was"):
         read_entry(finished)
 

@@ -24,7 +24,7 @@ from cops_lightning.core.choices import Precision
 from cops_lightning.core.distributed import from_all, from_first, rank, world_size
 from cops_lightning.core.errors import CacheError, CopsError
 from cops_lightning.core.files import cache_folder
-from cops_lightning.core.hashes import DATABASE, FileHashes
+from cops_lightning.core.hashes import hashes_of
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.reporting import warn
 from cops_lightning.core.types import DTYPES, Batch, Features, Sample
@@ -141,7 +141,6 @@ class FeatureCache:
             for request in requests
         }
         self.store = self.stores[requests[0]]
-        self.hashes = FileHashes(options.folder / DATABASE)
 
     def dataset(self, index: DatasetIndex, mask_threshold: MaskThreshold, count: EncoderCount) -> CachedDataset:
         """The test split of a dataset from the cache, after encoding what is missing; adds to `count`.
@@ -215,7 +214,7 @@ class FeatureCache:
         reading = dataset.preprocess
         masks = [mask_files(sample.mask) if sample.mask and reading.has_masks else None for sample in dataset.samples]
         files = [sample.image for sample in dataset.samples]
-        digests = iter(self.hashes.of([*files, *chain.from_iterable(own or () for own in masks)]))
+        digests = iter(hashes_of([*files, *chain.from_iterable(own or () for own in masks)]))
         images = [_image_name(next(digests), reading.orientation) for _ in files]
         names = []
         for image, own in zip(images, masks, strict=True):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from lightning import Trainer
 
+from cops_lightning.core.errors import described
 from cops_lightning.core.hashes import settings_hash
-from cops_lightning.core.reporting import described, warn
+from cops_lightning.core.reporting import warn
 from cops_lightning.loggers.run_info import RunInfo
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run

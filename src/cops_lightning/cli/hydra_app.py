@@ -17,10 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 from cops_lightning.config.help import groups, help_lines, known_settings
 from cops_lightning.config.options import register
 from cops_lightning.config.settings import Settings
-from cops_lightning.core.errors import CopsError, of_system
+from cops_lightning.core.errors import CopsError, described, of_system
 from cops_lightning.core.files import conf_folder
+from cops_lightning.core.names import file_name
 from cops_lightning.core.near_miss import did_you_mean
-from cops_lightning.core.reporting import described, outlive_readers, print_any_name
+from cops_lightning.core.reporting import outlive_readers, print_any_name
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def _job_name(*, _root_: DictConfig) -> str:
     return job_name(_root_)
 
 
-OmegaConf.register_new_resolver("job_name", _job_name, replace=True)  # on import, for the processes of launchers too
+# On import, for the processes of launchers too.
+OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
+OmegaConf.register_new_resolver("file_name", lambda name: file_name(str(name)), replace=True)
 
 
 def config_folders(arguments: list[str]) -> list[str]:

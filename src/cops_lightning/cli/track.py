@@ -23,7 +23,7 @@ FILES = (RESULTS, RECORD, "run.log", "traceback.txt", "heatmaps", "checkpoints")
 
 EXAMPLES = """\
 examples:
-  cops-track runs/default/2026-05-04_10-00-00 --logger wandb
+  cops-track runs/default/cops-visa-seed0-1f0e9d8c7b6a --logger wandb
   cops-track runs/ablations --logger wandb --project ablations --entity my-team
                                                   every run below the folder that has ended
   cops-track runs/ablations --logger tensorboard  then: tensorboard --logdir runs/ablations

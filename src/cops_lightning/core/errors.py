@@ -96,6 +96,14 @@ def reason(failure: BaseException) -> str:
     return excerpt(lines[0].strip()) if lines else type(failure).__name__
 
 
+def described(error: BaseException) -> str:
+    """What went wrong: of our own errors the sentence, of the system's the file, of others the kind, and `reason`."""
+    if isinstance(error, CopsError) and str(error).strip():
+        return str(error).strip()
+    about = error.filename if isinstance(error, OSError) and error.filename else type(error).__name__
+    return f"{about}: {reason(error)}".removesuffix(f": {about}")
+
+
 def of_system(failure: OSError) -> str:
     """A sentence on what the system refused, with the path it is about and a way out."""
     ways_out = {

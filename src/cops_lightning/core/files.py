@@ -3,12 +3,12 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from uuid import uuid4
 
 PACKAGED = Path(__file__).parents[1] / "conf"
@@ -30,6 +30,12 @@ def digest(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
+
+
+def results_changed(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a run's results are other than those that its run.json, whose content is `record`, was written for."""
+    written = record.get("results_sha256")
+    return written is not None and written != digest(folder / RESULTS)
 
 
 def cache_folder(given: str | Path | None = None) -> Path:

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import xxhash
 
 from cops_lightning.core.errors import CacheError, CopsError, DatasetError
 from cops_lightning.core.files import cache_folder
+from cops_lightning.core.reporting import warn
 
-DATABASE = "hashes.sqlite"
+MEMORY = "hashes.sqlite"  # in the cache folder
 BLOCK = 2**20
 AT_ONCE = 500  # rows that are asked for
 # A file system's clock ticks coarsely: what changed so shortly ago may change again without a trace.
@@ -32,23 +34,30 @@ class FileHashes:
     """Hashes of files in hexadecimal, remembered by path, size, times of change and inode.
 
     A copy that keeps size and time of the file it replaces (`cp -p`, `rsync -t`, `tar`) is read all the same: the time
-    at which the file system changed a file, or the file's inode, gives it away. Several processes may share `database`;
-    what is remembered there has a checksum of its own.
+    at which the file system changed a file, or the file's inode, gives it away. What is remembered lies in the default
+    folder of the cache, has a checksum of its own, and may be shared by several processes.
 
     Args:
-        database: where hashes are remembered.
         new: makes a hash; xxh3 of 128 bits by default.
         error: what is raised for a file that cannot be read.
     """
 
-    def __init__(
-        self, database: Path, new: Callable[[], Any] = xxhash.xxh3_128, error: type[CopsError] = DatasetError
-    ) -> None:
-        self.database, self.new, self.error = database, new, error
+    def __init__(self, new: Callable[[], Any] = xxhash.xxh3_128, error: type[CopsError] = DatasetError) -> None:
+        self.memory, self.new, self.error = cache_folder() / MEMORY, new, error
         self.kind: str = new().name
 
     def of(self, paths: Sequence[Path]) -> list[str]:
-        """The hash of each file's content. Raises `error` where one cannot be read, naming it."""
+        """The hash of each file's content. Raises `error` where one cannot be read, naming it.
+
+        A memory that cannot be used costs time alone, and is said once.
+        """
+        try:
+            return self._remembered(paths) if paths else []
+        except CacheError as error:
+            _warn_once(str(error))
+            return [self._hash(path)[1] for path in paths]
+
+    def _remembered(self, paths: Sequence[Path]) -> list[str]:
         stamps = {path: self._stamp(path) for path in dict.fromkeys(paths)}
         try:
             with closing(self._connect()) as connection:
@@ -63,23 +72,22 @@ class FileHashes:
                 with connection:
                     connection.executemany(f"INSERT OR REPLACE INTO contents VALUES ({', '.join('?' * 8)})", rows)
         except (sqlite3.Error, UnicodeError) as error:
-            raise CacheError(f"{self.database} cannot be used ({error}). Delete it; it is made anew.") from error
+            raise CacheError(
+                f"{self.memory} cannot be used ({error}): files are hashed anew by every command. Delete it if it "
+                "is damaged."
+            ) from error
         known |= {path: digest for path, (_, digest, _) in new.items()}
         return [known[path] for path in paths]
 
-    def found(self, paths: Sequence[Path]) -> list[str]:
-        """`of`, where a memory that cannot be used costs time alone."""
-        try:
-            return self.of(paths) if paths else []
-        except CacheError:
-            return [self._hash(path)[1] for path in paths]
-
     def _connect(self) -> sqlite3.Connection:
         try:
-            self.database.parent.mkdir(parents=True, exist_ok=True)
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CacheError(f"{self.database.parent} cannot be made ({error.strerror}). Name another.") from error
-        return sqlite3.connect(self.database, timeout=60)
+            raise CacheError(
+                f"{self.memory.parent} cannot be made ({error.strerror}): files are hashed anew by every command. Name "
+                "another by the environment variable COPS_CACHE."
+            ) from error
+        return sqlite3.connect(self.memory, timeout=60)
 
     def _known(self, connection: sqlite3.Connection, stamps: dict[Path, Stamp]) -> dict[Path, str]:
         keys = [os.fsencode(os.path.abspath(path)) for path in stamps]
@@ -134,18 +142,20 @@ def _plain(content: Any) -> Any:
     return int(content) if isinstance(content, float) and content.is_integer() else content
 
 
+@cache
+def _warn_once(sentence: str) -> None:
+    warn(sentence)
+
+
 def _checked(*row: Any) -> tuple[Any, ...]:
     return (*row, xxhash.xxh3_64_hexdigest(repr(row).encode()))
 
 
 def hashes_of(paths: Sequence[Path]) -> list[str]:
-    """The hash of each file's content, xxh3 of 128 bits, remembered in the cache folder if that can be written.
-
-    Raises DatasetError where a file cannot be read, naming it.
-    """
-    return FileHashes(cache_folder() / DATABASE).found(paths)
+    """The hash of each file's content, xxh3 of 128 bits. Raises DatasetError where a file cannot be read, naming it."""
+    return FileHashes().of(paths)
 
 
 def sha256_of(path: Path, error: type[CopsError] = DatasetError) -> str:
-    """SHA-256 of a file's content, remembered likewise. Raises `error` where the file cannot be read, naming it."""
-    return FileHashes(cache_folder() / DATABASE, hashlib.sha256, error).found([path])[0]
+    """SHA-256 of a file's content. Raises `error` where it cannot be read, naming it."""
+    return FileHashes(hashlib.sha256, error).of([path])[0]

@@ -1,4 +1,4 @@
-"""What is said to the user: on which console, and of an error that does not end a command; output without a reader."""
+"""What is said to the user: on which console, and where nobody reads it any more."""
 
 import io
 import logging
@@ -7,21 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cops_lightning.core.errors import CopsError
-
 log = logging.getLogger(__name__)
-LONGEST = 500  # characters of a line of an error that is not ours; some quote all of their input
-
-
-def described(error: BaseException) -> str:
-    """What went wrong: of our own errors the sentence, of the system's the file, of others the kind and first line."""
-    said = str(error).strip()
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, CopsError) and said:
-        return said
-    first = said.splitlines()[0][:LONGEST] if said else ""
-    return type(error).__name__ + (f": {first}" if first else "")
 
 
 def warn(sentence: str, error: BaseException | None = None) -> None:

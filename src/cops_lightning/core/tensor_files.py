@@ -14,7 +14,7 @@ import xxhash
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cops_lightning.core.errors import CopsError, excerpt, listed, told
+from cops_lightning.core.errors import CopsError, excerpt, listed, quoted, told
 from cops_lightning.core.files import replacing
 from cops_lightning.core.types import StateDict
 
@@ -52,14 +52,12 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
     # Not straight to the file: on a full disk torch says that a position is unexpected.
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = bytes(SEAL)
+    digest = _digest(buffer)
+    buffer.write(digest)
     with replacing(path) as partial:
         partial.write_bytes(buffer.getbuffer())
-        with zipfile.ZipFile(partial, "a") as archive:
-            archive.comment = bytes(SEAL)
-        digest = _digest(partial)
-        with partial.open("r+b") as file:
-            file.seek(-SEAL, io.SEEK_END)
-            file.write(digest)
 
 
 def require_tensors(state: Any, what: str, error: type[CopsError]) -> StateDict:
@@ -68,9 +66,7 @@ def require_tensors(state: Any, what: str, error: type[CopsError]) -> StateDict:
         raise error(f"{what} is a {type(state).__name__}; expected a mapping of names to tensors.")
     for name, value in state.items():
         if not isinstance(name, str) or not _is_plain(value):
-            raise error(
-                f"{what} holds a {type(value).__name__} under {excerpt(name)}; expected names to plain tensors."
-            )
+            raise error(f"{what} holds a {type(value).__name__} under {quoted(name)}; expected names to plain tensors.")
     return dict(state)
 
 
@@ -93,7 +89,7 @@ def require_whole(path: Path, error: type[CopsError]) -> None:
         told(error, f"{path} is not what was written", "Go back to an earlier one, or remove it and train again."),
         zipfile.ZipFile(path) as archive,
     ):
-        _require_whole(archive, path)
+        _require_whole(archive)
 
 
 def _content(path: Path) -> Any:
@@ -105,26 +101,26 @@ def _content(path: Path) -> Any:
                 raise MemoryError
             if _is_torchscript(archive):
                 return dict(_named(_Attributes(archive).load()))
-            _require_whole(archive, path)
+            _require_whole(archive)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _require_whole(archive: zipfile.ZipFile, path: Path) -> None:
+def _require_whole(archive: zipfile.ZipFile) -> None:
     infos = archive.infolist()
     if not all(map(_is_stored, infos)) or len({info.filename for info in infos}) < len(infos):
         raise zipfile.BadZipFile("its table of contents is not one that torch writes")
-    damaged = _digest(path) != archive.comment if len(archive.comment) == SEAL else archive.testzip() is not None
-    if damaged:
+    sealed = archive.fp if len(archive.comment) == SEAL else None
+    if archive.testzip() is not None if sealed is None else _digest(sealed) != archive.comment:
         raise zipfile.BadZipFile("it does not have the checksum that it was written with")
 
 
-def _digest(path: Path) -> bytes:
-    """The hash of a file's content, but for its last bytes, which are this hash."""
-    state, left = xxhash.xxh3_128(), path.stat().st_size - SEAL
-    with path.open("rb") as file:
-        while block := file.read(min(BLOCK, left)):
-            state.update(block)
-            left -= len(block)
+def _digest(file: Any) -> bytes:
+    """The hash of an open file's content, but for its last bytes, which are this hash and are next to be read."""
+    state, left = xxhash.xxh3_128(), file.seek(-SEAL, io.SEEK_END)
+    file.seek(0)
+    while block := file.read(min(BLOCK, left)):
+        state.update(block)
+        left -= len(block)
     return state.hexdigest().encode()
 
 

@@ -23,7 +23,7 @@ from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.masks import MaskThreshold, require_marked
 
 # Raised when the same file gives other tensors than before: part of what cached features are named by.
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 
 Augment = Callable[..., Mapping[str, Any]]  # an albumentations transform or Compose
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from cops_lightning.core.errors import CopsError
+from cops_lightning.core.errors import CopsError, told
+from cops_lightning.core.files import RESULTS, results_changed
 from cops_lightning.loggers.evaluation import Evaluation
 from cops_lightning.loggers.run_info import RunInfo
 from cops_lightning.loggers.run_logger import RunLogger, begin, end
@@ -20,14 +21,17 @@ def replay(folder: Path, record: Mapping[str, Any], logger: Logger) -> bool:
     `record` is the content of run.json. Returns whether it was sent: one that fails does so with a warning. Raises
     CopsError where a file cannot be read.
     """
+    if results_changed(folder, record):
+        raise CopsError(f"{folder / RESULTS} is not the one that the run wrote. Restore it, or do the run again.")
     run = RunInfo.of(folder, record, one_of_many=True)
+    curves, results = list(_curves(folder / "metrics.csv")), folder / RESULTS
+    rows = [row.measured for row in read_results(results)] if results.is_file() else None
     if not begin([logger], run):
         return False
     step = 0
-    for step, values in _curves(folder / "metrics.csv"):
+    for step, values in curves:
         logger.log_metrics(values, step)
-    if (folder / "results.csv").is_file():
-        rows = [row.measured for row in read_results(folder / "results.csv")]
+    if rows is not None:
         evaluation = Evaluation(rows, [], {}, (0.0, 1.0), folder / "heatmaps")
         if isinstance(logger, RunLogger):
             logger.log_evaluation(evaluation)
@@ -41,7 +45,8 @@ def replay(folder: Path, record: Mapping[str, Any], logger: Logger) -> bool:
 def _curves(file: Path) -> Iterator[tuple[int, dict[str, float]]]:
     """Step and values of each line; none where the run left no curves."""
     if file.is_file():
-        with file.open(newline="", encoding="utf-8") as opened:
+        way_out = "Expected the metrics.csv of a run; remove it to send the rest."
+        with told(CopsError, f"{file} cannot be read", way_out), file.open(newline="", encoding="utf-8") as opened:
             for line in csv.DictReader(opened):
                 step = line.pop("step", None)
                 values = {name: float(cell) for name, cell in line.items() if cell}

@@ -14,7 +14,8 @@ from lightning.pytorch.loggers.logger import DummyExperiment  # type: ignore[att
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 from torch import Tensor
 
-from cops_lightning.core.reporting import described, warn
+from cops_lightning.core.errors import described
+from cops_lightning.core.reporting import warn
 from cops_lightning.loggers.evaluation import Evaluation
 from cops_lightning.loggers.run_info import RunInfo
 

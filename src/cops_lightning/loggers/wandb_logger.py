@@ -14,7 +14,8 @@ from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
-from cops_lightning.core.reporting import described, warn
+from cops_lightning.core.errors import described
+from cops_lightning.core.reporting import warn
 from cops_lightning.loggers.evaluation import Evaluation
 from cops_lightning.loggers.run_info import RunInfo
 from cops_lightning.loggers.run_logger import RunLogger, outcome

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.clip.weights import load_backbone
 from cops_lightning.config.check import TARGET, locate
-from cops_lightning.core.errors import CheckpointError, ConfigError, excerpt
+from cops_lightning.core.errors import CheckpointError, ConfigError, quoted
 from cops_lightning.core.tensor_files import names_of, read_tensors, require_tensors, write_tensors
 from cops_lightning.core.types import StateDict
 from cops_lightning.models.detector import Detector
@@ -63,7 +63,7 @@ class Saved:
         except ValidationError as error:
             wrong = error.errors(include_url=False)[0]
             raise CheckpointError(
-                f"The checkpoint's {'.'.join(map(str, wrong['loc']))} is {excerpt(wrong['input'])} ({wrong['msg']}). "
+                f"The checkpoint's {'.'.join(map(str, wrong['loc']))} is {quoted(wrong['input'])} ({wrong['msg']}). "
                 "It is damaged, or of another version; train anew."
             ) from None
 

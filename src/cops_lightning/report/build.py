@@ -61,7 +61,10 @@ def _cautions(study: Study) -> tuple[str, ...]:
         )
     unfinished = sum(not job.complete for job in collection.jobs)
     if unfinished:
-        found.append(f"{plural(unfinished, 'run')} failed or did not finish and give no results, see the last section.")
+        found.append(
+            f"{plural(unfinished, 'run')} failed, did not finish or changed since, and give no results: see the last "
+            "section."
+        )
     if study.frame["seed"].nunique() < 2:
         found.append("There is a single seed: nothing can be said about spread over seeds.")
     return tuple(found)

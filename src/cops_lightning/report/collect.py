@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.files import RECORD, RESULTS
+from cops_lightning.core.files import RECORD, RESULTS, results_changed
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.methods import Method, name_methods
 from cops_lightning.report.tables import COLUMNS, read_columns
 
 NO_RECORD = "without record"
+CHANGED = f"{RESULTS} is not the one that the run wrote"
 # What makes a number comparable with another seed's: everything but the seed.
 GROUP = ["method", "auxiliary", "dataset"]
 # The name of a category that is called as the row of means is.
@@ -27,15 +28,15 @@ CATEGORY_MEAN = f"{MEAN} (category)"
 
 @dataclass(frozen=True)
 class Job:
-    """A result folder. `status` is run.json's (done, failed, running, interrupted), or `NO_RECORD` without one."""
+    """A result folder."""
 
     folder: Path
     record: Mapping[str, Any] = field(repr=False)
 
-    @property
+    @cached_property
     def status(self) -> str:
-        """How the run ended, as far as its record says."""
-        return str(self.record.get("status", NO_RECORD))
+        """run.json's (done, failed, running, interrupted); `NO_RECORD` without one, `CHANGED` where it does not fit."""
+        return CHANGED if results_changed(self.folder, self.record) else str(self.record.get("status", NO_RECORD))
 
     @property
     def complete(self) -> bool:

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cops_lightning.core.errors import CopsError, excerpt, told
+from cops_lightning.core.errors import CopsError, quoted, told
 from cops_lightning.core.files import writing
 from cops_lightning.core.types import MEAN, Level, MetricRow
 from cops_lightning.report.metric_names import METRICS, NAMES, Metric, metric_name
@@ -106,7 +106,7 @@ def _cells(path: Path, lines: Sequence[tuple[int, list[str]]], place: int, colum
     except (ValueError, IndexError):
         number, cells = lines[len(found)]
         cell = cells[place] if place < len(cells) else None
-        raise CopsError(f"{path}, line {number}: {column} is {excerpt(repr(cell))}, expected {expected}.") from None
+        raise CopsError(f"{path}, line {number}: {column} is {quoted(cell)}, expected {expected}.") from None
     return found
 
 

@@ -1,5 +1,6 @@
 """What a run is: its method, the hash of all settings that can change its numbers, and its own id."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from cops_lightning.config.check import TARGET, locate
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.hashes import hashes_of, settings_hash, sha256_of
+from cops_lightning.core.names import file_name
 from cops_lightning.data.readers.images import mask_files
 from cops_lightning.data.readers.index import DatasetIndex
 
@@ -229,9 +231,10 @@ def job_name(config: DictConfig) -> str:
         run = run_id(found.method, resolved(found.config))
     except Exception:  # whatever is wrong with the settings, the job will say it; its folder needs a name nevertheless
         return f"refused-{settings_hash([str(override) for override in overrides])}"
+    stated = dict(str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
     swept = [
         f"{key.rsplit('.', 1)[-1]}_{value}"
-        for key, value in (str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
+        for key, value in sorted(stated.items())
         if "." in key and key.split(".")[0] not in (*SHOWN, "callbacks", "hydra")
         if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ())
         if key != "data.eval_batch_size" and "${" not in value
@@ -240,8 +243,8 @@ def job_name(config: DictConfig) -> str:
     auxiliary = Path(str(source)).stem if source else choices.get("auxiliary")
     seed = found.config.seed or 0
     parts = [found.variant, *([str(auxiliary)] if auxiliary else []), *swept, f"seed{seed}"]
-    name = "-".join(_safe(part)[:40] for part in parts)[:150]
-    return f"{name}-{run}"
+    name = "-".join(re.sub(r"[^\w.]", "_", part)[:40] for part in parts)  # nothing that Hydra's grammar reads
+    return f"{file_name(name, 150)}-{run}"
 
 
 def _acting(callbacks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -279,7 +282,3 @@ def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     both = {key: (value, other[key]) for key, value in one.items()}
     nested = {key: _common(*pair) for key, pair in both.items() if isinstance(pair[0], Mapping)}
     return {key: nested.get(key, pair[0]) for key, pair in both.items() if key in nested or pair[0] == pair[1]}
-
-
-def _safe(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._" else "_" for letter in text)

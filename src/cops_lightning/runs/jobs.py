@@ -23,9 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
-from cops_lightning.core.errors import ConfigError, CopsError
+from cops_lightning.core.errors import ConfigError, CopsError, described
 from cops_lightning.core.files import RESULTS, writing
-from cops_lightning.core.reporting import described, outlive_readers
+from cops_lightning.core.reporting import outlive_readers
 from cops_lightning.core.types import MEAN
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.models.module import CopsModule

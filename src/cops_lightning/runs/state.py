@@ -51,7 +51,7 @@ def read_entry(folder: Path) -> Entry:
 
     Raises CopsError where a file is there and cannot be read: what cannot be read at the moment may be whole.
     """
-    results, checkpoint = _content(folder / RESULTS), _content(folder / CHECKPOINT)
+    results, checkpoint = _content(folder / RESULTS), _content(folder / CHECKPOINT, 1)
     kept = results is not None or checkpoint is not None
     try:
         record = json.loads(_content(folder / RECORD) or b"")
@@ -118,10 +118,11 @@ def leave_traceback(folder: Path, error: BaseException) -> None:
     (folder / TRACEBACK).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
 
 
-def _content(path: Path) -> bytes | None:
-    """A file's bytes, None where there is no such file."""
+def _content(path: Path, size: int = -1) -> bytes | None:
+    """A file's first bytes, or all of them; None where there is no such file."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(size)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cops_lightning.core.errors import DatasetError, excerpt
+from cops_lightning.core.errors import DatasetError, reason
 from cops_lightning.data.readers.tree import image_names
 
 Pixels = NDArray[np.uint8]
@@ -48,8 +48,8 @@ class ReadingError(DatasetError):
 def read_image(path: Path, orientation: Orientation = "viewer") -> Image.Image:
     """The image in RGB. Alpha is dropped, palettes are looked up, values of 16 bits are scaled to 8.
 
-    A file of 16 bits whose values need no more than 8 is read as one of 8 bits. Raises ReadingError, naming the file
-    and the reason, where it cannot be decoded in full.
+    A file of 16 bits whose values need no more than 8, or 12, is read as one of these. Raises ReadingError, naming the
+    file and the reason, where it cannot be decoded in full.
     """
     image = _decode(path, orientation)
     if image.mode == "RGB":
@@ -93,17 +93,19 @@ def read_mask(path: Path, orientation: Orientation = "viewer") -> Image.Image:
     return Image.fromarray(np.maximum.reduce(parts))
 
 
-def mask_summary(path: Path) -> tuple[int, bool, bool]:
-    """What a mask's file holds: its largest value, whether it is stored with loss, and whether values to 127 count.
+def mask_summary(path: Path) -> tuple[int, bool, bool, bool]:
+    """What a mask's file holds: its largest value, whether it is stored with loss, whether values to 127 count, and
+    whether more than half of it is marked.
 
-    They do where there are only a few values, as classes have, and most marked pixels are not above 127.
+    Values to 127 count where there are only a few values, as classes have, and most marked pixels are not above 127.
     """
     image = _decode(path, "released")
     lossy = image.format in _LOSSY
     counts = np.bincount(_mask_values(image, path).ravel(), minlength=256)
     marked = counts[1:].sum()
     classes = not lossy and np.count_nonzero(counts) <= 8 and counts[1:128].sum() * 2 > marked
-    return int(np.flatnonzero(counts)[-1]), lossy, bool(classes)
+    most = counts[128 if lossy else 1 :].sum() * 2 > counts.sum()
+    return int(np.flatnonzero(counts)[-1]), lossy, bool(classes), bool(most)
 
 
 def _mask_values(image: Image.Image, path: Path) -> Pixels:
@@ -144,8 +146,9 @@ def _deep_mask(values: NDArray[np.generic], path: Path) -> Pixels:
 
 
 def _eight_bit(values: NDArray[np.generic]) -> Pixels:
-    """Values of 16 bits scaled to 8, unless 8 are enough for all of them."""
-    return (values if values.max() <= 255 else values.astype(np.uint16) >> 8).astype(np.uint8)
+    """Values of 16 bits scaled to 8; they are of 8 or 12 bits, as many cameras have, where that is enough for them."""
+    most = values.max()
+    return (values.astype(np.uint16) >> (0 if most <= 255 else 4 if most <= 4095 else 8)).astype(np.uint8)
 
 
 def _decode(path: Path, orientation: Orientation) -> Image.Image:
@@ -170,8 +173,8 @@ def _decode(path: Path, orientation: Orientation) -> Image.Image:
         ) from error
     except _DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
-    if deep and not np.asarray(image)[..., :3].any():
-        image = _low_bytes(path) or image
+    if deep and np.asarray(image)[..., :3].max() < 16:
+        image = _low_bits(path) or image
     turn = _TURNS.get(_orientation(image)) if orientation == "viewer" else None
     if turn is None:
         return image
@@ -187,14 +190,14 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _low_bytes(path: Path) -> Image.Image | None:
-    """Colours of 16 bits of which Pillow keeps the upper byte, where only the lower one is used."""
+def _low_bits(path: Path) -> Image.Image | None:
+    """Colours of 16 bits of which Pillow keeps the upper byte, where the lower 12 bits are enough for all."""
     import cv2
 
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.max() > 255:
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
         return None
-    return Image.fromarray(np.ascontiguousarray(values[..., 2::-1].astype(np.uint8)))
+    return Image.fromarray(np.ascontiguousarray(_eight_bit(values[..., 2::-1])))
 
 
 def _decode_tiff(path: Path) -> Image.Image:
@@ -222,9 +225,9 @@ def _is_tiff(path: Path) -> bool:
 
 def _unreadable(path: Path, error: Exception) -> ReadingError:
     if path.is_file() and path.stat().st_size == 0:
-        reason = "it is empty"
+        said = "it is empty"
     elif isinstance(error, UnidentifiedImageError):
-        reason = "its content is no image of a known format"
+        said = "its content is no image of a known format"
     else:
-        reason = excerpt(str(error) or type(error).__name__)
-    return ReadingError(f"{path} cannot be read: {reason}. Replace the file; an image is never skipped.")
+        said = reason(error)
+    return ReadingError(f"{path} cannot be read: {said}. Replace the file; an image is never skipped.")

@@ -49,11 +49,6 @@ class DatasetIndex:
         """The categories in order of appearance, those of the test split first."""
         return tuple(dict.fromkeys(sample.category for sample in self.test + self.train))
 
-    @property
-    def has_normal(self) -> bool:
-        """Whether the test split has normal images, without which image metrics are undefined."""
-        return any(not sample.anomalous for sample in self.test)
-
     def split(self, name: Split) -> tuple[Sample, ...]:
         """The samples of one split."""
         return self.train if name == "train" else self.test

@@ -175,14 +175,14 @@ def _role(name: str, fitting: Iterable[_Role]) -> tuple[str, Mapping[str, str]]:
 
 def _is_mask(values: Mapping[str, str], stem: str, stems: set[str]) -> bool:
     """Whether what a layout takes for an image looks like a mask, or its folder like one of masks or of splits."""
-    if _is_no_class(values.get("category", ""), values.get("defect", "")):
+    if _is_no_class(values.get("category", ""), values.get("defect", ""), values.get("folder", "")):
         return True
     return stem not in ("", bare := unmarked(stem)) and bare in stems
 
 
 @lru_cache(maxsize=4096)
-def _is_no_class(category: str, defect: str) -> bool:
-    if looks_like_masks(defect) or looks_like_masks(category) or plain_word(defect) in _NO_DEFECTS:
+def _is_no_class(category: str, defect: str, folder: str) -> bool:
+    if any(map(looks_like_masks, (category, defect, *folder.split("/")))) or plain_word(defect) in _NO_DEFECTS:
         return True
     return plain_word(category) in _NO_CATEGORIES
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.files import cache_folder
-from cops_lightning.core.hashes import DATABASE, FileHashes, Stamp
+from cops_lightning.core.hashes import FileHashes, Stamp
 from cops_lightning.core.types import Sample
 from cops_lightning.data.readers.images import mask_files, mask_summary
 from cops_lightning.data.readers.index import DatasetIndex
@@ -32,6 +31,7 @@ class _Summary(NamedTuple):
     largest: int
     lossy: bool
     classes: bool
+    most: bool
 
     @property
     def marks(self) -> bool:
@@ -46,9 +46,9 @@ class _Summary(NamedTuple):
 class _Summaries(FileHashes):
     """What masks hold, remembered as hashes of files are."""
 
-    def __init__(self, database: Path) -> None:
-        super().__init__(database)
-        self.kind = "mask 1"
+    def __init__(self) -> None:
+        super().__init__()
+        self.kind = "mask 2"
 
     def _hash(self, path: Path) -> tuple[Stamp, str, bool]:
         stamp, _, settled = super()._hash(path)
@@ -95,6 +95,8 @@ def examined(index: DatasetIndex, rule: MaskThreshold = "dataset") -> tuple[Data
         )
     elif blank and meaning is not None:
         notes.append(f"Blank masks, of images that are taken for {meaning}: {len(blank)}, first {blank[0].mask}.")
+    if marking and all(any(part.most for part in parts) for _, parts in marking):
+        notes.append(f"Every mask marks more than half of its image, first {masked[0].mask}: is it the defect?")
     known = replace(index, mask_threshold=threshold, blank_masks=None, notes=tuple(notes))
     if meaning != "normal":
         return known, problems
@@ -119,8 +121,6 @@ def require_marked(index: DatasetIndex, rule: MaskThreshold = "dataset") -> Data
 def _summaries(samples: Sequence[Sample]) -> list[list[_Summary]]:
     """What the masks hold, of each sample's file or files."""
     files = [mask_files(sample.mask) for sample in samples if sample.mask is not None]
-    texts = _Summaries(cache_folder() / DATABASE).found([file for own in files for file in own])
-    found = iter(
-        _Summary(int(largest), lossy == "1", classes == "1") for largest, lossy, classes in map(str.split, texts)
-    )
+    texts = _Summaries().of([file for own in files for file in own])
+    found = iter(_Summary(int(largest), *(flag == "1" for flag in flags)) for largest, *flags in map(str.split, texts))
     return [[next(found) for _ in own] for own in files]

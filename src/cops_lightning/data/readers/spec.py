@@ -27,10 +27,10 @@ ANOMALOUS_WORDS = _words(
     "faulty not_good not_ok nok"
 )
 UNKNOWN_WORDS = _words("unknown unlabeled unlabelled unlabel unsure undefined unspecified tbd todo -1 ?")
-IMAGE_WORDS = _words("image images img imgs photo photos picture pictures")
+IMAGE_WORDS = _words("image images img imgs photo photos picture pictures jpegimages")
 MASK_WORDS = _words(
     "mask masks ground_truth groundtruth ground_truths gt gts label labels seg segs segmentation segmentations "
-    "segmentation_mask segmentation_masks annotation annotations labelimg"
+    "segmentation_mask segmentation_masks segmentationclass annotation annotations labelimg"
 )
 SPLIT_WORDS: Mapping[str, Split] = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 HELD_OUT_WORDS = frozenset({"val", "valid", "validation", "dev"})
