@@ -5,6 +5,7 @@ J. M. Davenport, Communications in Statistics 9 (1980).
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scikit_posthocs
@@ -61,6 +62,7 @@ def compare_ranks(values: Float[np.ndarray, "n k"], alpha: float = 0.05) -> Rank
     return RankComparison(ranks, friedman, iman_davenport, critical_difference(k, n, alpha), nemenyi)
 
 
+@cache
 def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
     """Nemenyi's critical difference of mean ranks for k methods over n datasets."""
     q = stats.studentized_range.ppf(1 - alpha, k, np.inf) / np.sqrt(2)
