@@ -4,10 +4,12 @@ import os
 import random
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.tensor_files import read_tensors, require_tensors, write_tensors
@@ -75,6 +77,22 @@ def test_a_damaged_file_gives_one_sentence_or_what_was_written(write, tmp_path):
             assert "weights_only" not in read
         else:
             assert equal(read, content)
+
+
+@pytest.mark.parametrize("name", ["old.pt", "weights.safetensors"])
+def test_a_damaged_file_of_a_format_without_checksums_is_read_or_refused_in_a_sentence(name, tmp_path):
+    path, draw = tmp_path / name, random.Random(0)
+    if name.endswith(".pt"):
+        torch.save(CONTENT, path, _use_new_zipfile_serialization=False)
+    else:
+        save_file(CONTENT["state_dict"], path)
+    whole = path.read_bytes()
+    for _ in range(150):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged[: draw.choice([len(whole), draw.randrange(len(whole))])])
+        with suppress(CheckpointError):  # whose message is a sentence; any other error fails
+            read_tensors(path, CheckpointError)
 
 
 @pytest.mark.parametrize("write", [saved_by_torch, saved_sealed])
