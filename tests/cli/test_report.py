@@ -265,14 +265,14 @@ def test_runs_of_the_published_protocol_are_set_beside_the_published_numbers(tmp
     assert ("mvtec", "pixel", "auroc") in table.index
 
 
-def test_each_method_is_set_beside_its_own_authors_numbers(tmp_path, call_main):
+def test_each_method_is_set_beside_its_own_authors_numbers(tmp_path, run_command):
     peer = {
         "model": {"_target_": "cops_lightning.models.anomalyclip.model.AnomalyCLIP", "features_list": None},
         "preset": {"epochs": 15, "seg_weight": 4.0},
     }
     write_published(tmp_path / "runs" / "a", {"mvtec": 0.94})
     write_published(tmp_path / "runs" / "b", {"mvtec": 0.92}, **peer)
-    assert call_main("cops-report", "runs", cwd=tmp_path).returncode == 0
+    assert run_command("cops-report", "runs", cwd=tmp_path).returncode == 0
     table = pd.read_csv(tmp_path / "report" / "tables" / "published.csv").set_index(["model", "level", "metric"])
     assert table.loc[("CoPS", "image", "auroc"), "difference"] == pytest.approx(94 - 95)
     assert table.loc[("AnomalyCLIP", "image", "auroc"), "difference"] == pytest.approx(92 - 91.5)

@@ -152,9 +152,9 @@ class TrainableDetector(FeatureDetector):
         """What is drawn at random in a step of an epoch, for images of these names, on the CPU, by the seed alone."""
         return {}
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser gets: "params", and by "scale" their learning rate in units of the optimiser's."""
-        return [{"params": [parameter for _, parameter in self.released_parameters()]}]
+    def parameter_groups(self) -> list[nn.Parameter] | list[dict[str, Any]]:
+        """What the optimiser gets: all that trains, or groups of it, whose rate is `scale` times the optimiser's."""
+        return [parameter for _, parameter in self.released_parameters()]
 
     def rate_factor(self, step: int, steps_per_epoch: int) -> float | None:
         """What learning rates are multiplied by at a step, counted from 0; None where the method has no schedule."""

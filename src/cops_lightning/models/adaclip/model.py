@@ -248,8 +248,8 @@ class AdaCLIP(TrainableDetector):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All at ten times the optimiser's rate, which is 0.01 by default, with the weight decay of AdamW."""
-        decay = {"weight_decay": 0.01, "decoupled_weight_decay": True}
-        return [{**group, "scale": 10.0, **decay} for group in super().parameter_groups()]
+        parameters = [parameter for _, parameter in self.released_parameters()]
+        return [{"params": parameters, "scale": 10.0, "weight_decay": 0.01, "decoupled_weight_decay": True}]
 
     def losses(
         self,
