@@ -101,10 +101,11 @@ def test_all_problems_are_listed_at_once(root: Path):
 def test_what_cannot_be_decoded_is_found_by_a_deep_check(root: Path):
     (root / "01/test/ok/0000.bmp").write_bytes(tiny("bmp")[:40])
     write_image(root / "02/ground_truth/ko/0000.png", np.full((5, 6), 255, np.uint8))
-    assert check("btad", root).problems == ()
-    unreadable, other_size = check("btad", root, deep=True).problems
+    (found,) = check("btad", root).problems
+    _, unreadable, other_size = check("btad", root, deep=True).problems
     assert unreadable.startswith(f"{root / '01/test/ok/0000.bmp'} cannot be read: ")
-    assert other_size.startswith(f"{root / '02/ground_truth/ko/0000.png'} has 6x5 pixels, but its image")
+    assert other_size.startswith(f"{root / '02/ground_truth/ko/0000.png'} is 6x5 pixels, but its image")
+    assert found.endswith(other_size)
 
 
 def test_a_blank_mask_of_an_anomalous_image_is_noted(root: Path):

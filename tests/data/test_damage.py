@@ -1,15 +1,18 @@
 """What is wrong with a dataset is said in one sentence: what was found, what was expected, what to do."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.data.catalog import CATALOG
-from cops_lightning.data.dataset import AnomalyDataset
+from cops_lightning.data.dataset import AnomalyDataset, Preprocess
+from cops_lightning.data.readers.masks import examined, require_marked
 from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.data.readers.spec import Counts
 from data.conftest import MakeTree, write, write_image
@@ -161,9 +164,43 @@ def test_further_problems_are_counted(make_tree: MakeTree):
 
 def test_a_mask_of_another_size_is_named_with_both_sizes(make_tree: MakeTree):
     root = make_tree(*BOTTLE)
-    mask = write_image(root / BOTTLE[-1], np.zeros((4, 5), np.uint8))
-    message = error_of_reading("mvtec", root)
-    assert f"{mask} is 5x4 pixels, but its image {root / BOTTLE[3]} is 4x4." in message
+    mask = write_image(root / BOTTLE[-1], np.full((4, 5), 255, np.uint8))
+    index = load_index("mvtec", root)
+    said = f"{mask} is 5x4 pixels, but its image {root / BOTTLE[3]} is 4x4."
+    with pytest.raises(DatasetError, match=re.escape(f"than their image: 1 of 2. {said}")):
+        require_marked(index)
+    with pytest.raises(DatasetError, match=re.escape(said)):
+        [Preprocess(8, has_masks=True)(sample) for sample in index.test]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(("orientation", "fits"), [("viewer", "turned"), ("released", "stored")])
+def test_the_size_of_a_mask_is_compared_as_the_image_is_read(late, orientation, fits, make_tree: MakeTree):
+    """`late`: the PNG says how it is turned after its pixels."""
+    root, other = make_tree(*BOTTLE), {"stored": "turned", "turned": "stored"}[fits]
+    image, turn = Image.fromarray(np.zeros((4, 6, 3), np.uint8)), Image.Exif()
+    turn[0x0112] = 6
+    image.save(root / BOTTLE[3], exif=turn)
+    if late:
+        content = (root / BOTTLE[3]).read_bytes()
+        start = content.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        chunk = content[start:end]
+        at = content.index(b"IEND") - 4
+        (root / BOTTLE[3]).write_bytes(content[:start] + content[end:at] + chunk + content[at:])
+    for shape, is_right in {fits: True, other: False}.items():
+        if late and not is_right:
+            continue  # found when the image is read
+        write_image(root / BOTTLE[-1], np.full({"stored": (4, 6), "turned": (6, 4)}[shape], 255, np.uint8))
+        index = replace(load_index("mvtec", root), orientation=orientation)
+        assert any("of another size" in problem for problem in examined(index)[1]) != is_right
+
+
+def test_what_lies_too_deep_is_said(make_tree: MakeTree):
+    deep = "/".join("abcdefghijkl")
+    said = "more than 10 levels deep was not looked into, first in a/b/c/d/e/f/g/h/i/j."
+    assert said in error_of(make_tree(f"{deep}/0.png"))
+    assert any(said in note for note in load_index("mvtec", make_tree(*BOTTLE, f"{deep}/0.png")).notes)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])

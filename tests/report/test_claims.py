@@ -185,6 +185,7 @@ def test_methods_without_a_common_dataset_are_undecided():
     assert found.verdict == "undecided"
     assert np.isnan(found.difference)
     assert "no dataset in common" in found.why
+    assert "nan" not in f"{found} {found._repr_html_()}"
 
 
 # ---- laws

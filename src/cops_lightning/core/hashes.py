@@ -114,16 +114,20 @@ class FileHashes:
     def _hash(self, path: Path) -> tuple[Stamp, str, bool]:
         """A file's hash, the stamp it had meanwhile, and whether any later change will show in the stamp."""
         began, before = time.time_ns(), self._stamp(path)
-        state = self.new()
         try:
-            with path.open("rb") as file:
-                while block := file.read(BLOCK):
-                    state.update(block)
+            found = self._content(path)
         except OSError as error:
             raise self._unreadable(path, error.strerror) from error
         if self._stamp(path) != before:
             raise self._unreadable(path, "it changes while it is read")
-        return before, state.hexdigest(), began - before[2] > SETTLED_NS
+        return before, found, began - before[2] > SETTLED_NS
+
+    def _content(self, path: Path) -> str:
+        state = self.new()
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                state.update(block)
+        return str(state.hexdigest())
 
     def _unreadable(self, path: Path, reason: str | None) -> CopsError:
         return self.error(f"{path} cannot be read: {reason}. Restore the file.")

@@ -18,7 +18,14 @@ from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample
 from cops_lightning.data.corruption import Corruption
-from cops_lightning.data.readers.images import Orientation, Pixels, ReadingError, read_image, read_mask
+from cops_lightning.data.readers.images import (
+    Orientation,
+    Pixels,
+    ReadingError,
+    of_another_size,
+    read_image,
+    read_mask,
+)
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.masks import MaskThreshold, require_marked
 
@@ -78,10 +85,7 @@ class Preprocess:
             return np.zeros((self.size, self.size), np.uint8)
         stored = read_mask(sample.mask, self.orientation)
         if stored.size != image_size:
-            raise ReadingError(
-                f"{sample.mask} is {stored.size[0]}x{stored.size[1]} pixels, but its image {sample.image} is "
-                f"{image_size[0]}x{image_size[1]}. A mask must have the size of its image; restore the original pair."
-            )
+            raise ReadingError(of_another_size(sample, stored.size, image_size))
         marked = Image.fromarray(np.where(np.asarray(stored) > self.threshold, 255, 0).astype(np.uint8))
         return np.array(marked.resize((self.size, self.size), Image.Resampling.BILINEAR))
 

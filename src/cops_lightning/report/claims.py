@@ -89,7 +89,12 @@ class Comparison:
         between = "" if self.interval is None else f" [{self.interval[0]:+.2f}, {self.interval[1]:+.2f}]"
         p = "" if self.p_value is None else f", {state_p(self.p_value)}"
         name = metric_name((self.level, self.metric))
-        return f"{self.a} - {self.b}, {name}: {self.verdict}, {self.difference:+.2f} points{between}{p} ({self.why})"
+        points = "" if self._points is None else f", {self._points}"
+        return f"{self.a} - {self.b}, {name}: {self.verdict}{points}{between}{p} ({self.why})"
+
+    @property
+    def _points(self) -> str | None:
+        return None if np.isnan(self.difference) else f"{self.difference:+.2f} points"
 
     def _repr_html_(self) -> str:
         """As a notebook shows it."""
@@ -97,7 +102,7 @@ class Comparison:
         p = "none" if self.p_value is None else state_p(self.p_value).removeprefix("p = ").removeprefix("p ")
         rows = {
             "verdict": f"{SYMBOLS[self.verdict]} {self.verdict}",
-            "difference": f"{self.difference:+.2f} points",
+            "difference": self._points or "none",
             "95 % interval": between,
             "p": p,
             "scope": SCOPE_NAMES[self.scope],

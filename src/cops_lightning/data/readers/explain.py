@@ -16,7 +16,8 @@ def explain(spec: DatasetSpec, tree: Tree) -> str:
     """One or two sentences: what was found in the folder, what was expected, and what to do."""
     if not (images := tree.images()):
         held = f"; it holds: {', '.join(tree.top()[:8])}" if tree.folders else ""
-        return f"{tree.root} has no image files{held}. Give the folder of the dataset."
+        deep = f" {tree.too_deep()}" if tree.deeper else ""
+        return f"{tree.root} has no image files{held}.{deep} Give the folder of the dataset."
     if (low := too_low(spec, tree)) is not None:
         return low
     if (below := _right_level_below(spec, tree)) is not None:

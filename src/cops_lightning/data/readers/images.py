@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cops_lightning.core.errors import DatasetError, reason
+from cops_lightning.core.types import Sample
 from cops_lightning.data.readers.tree import image_names
 
 Pixels = NDArray[np.uint8]
@@ -93,9 +95,9 @@ def read_mask(path: Path, orientation: Orientation = "viewer") -> Image.Image:
     return Image.fromarray(np.maximum.reduce(parts))
 
 
-def mask_summary(path: Path) -> tuple[int, bool, bool, bool]:
-    """What a mask's file holds: its largest value, whether it is stored with loss, whether values to 127 count, and
-    whether more than half of it is marked.
+def mask_summary(path: Path) -> tuple[int, ...]:
+    """What a mask's file holds: its largest value, whether it is stored with loss, whether values to 127 count,
+    whether more than half of it is marked, and its `stored_size`.
 
     Values to 127 count where there are only a few values, as classes have, and most marked pixels are not above 127.
     """
@@ -105,7 +107,34 @@ def mask_summary(path: Path) -> tuple[int, bool, bool, bool]:
     marked = counts[1:].sum()
     classes = not lossy and np.count_nonzero(counts) <= 8 and counts[1:128].sum() * 2 > marked
     most = counts[128 if lossy else 1 :].sum() * 2 > counts.sum()
-    return int(np.flatnonzero(counts)[-1]), lossy, bool(classes), bool(most)
+    return int(np.flatnonzero(counts)[-1]), lossy, bool(classes), bool(most), *_size(image)
+
+
+def stored_size(path: Path) -> tuple[int, int, bool]:
+    """Width and height as the header says, 0 where it does not, and whether a viewer exchanges them."""
+    try:
+        with Image.open(path) as image:
+            return _size(image)
+    except Exception:  # which is said when the image is read
+        return 0, 0, False
+
+
+def seen_size(size: Sequence[int], turned: int, orientation: Orientation) -> tuple[int, int]:
+    """Width and height as the image is read."""
+    width, height = size
+    return (height, width) if turned and orientation == "viewer" else (width, height)
+
+
+def of_another_size(sample: Sample, mask: tuple[int, int], image: tuple[int, int]) -> str:
+    """A sentence on a mask that does not fit its image, from width and height of both."""
+    return (
+        f"{sample.mask} is {mask[0]}x{mask[1]} pixels, but its image {sample.image} is {image[0]}x{image[1]}. A mask "
+        "must have the size of its image; restore the original pair."
+    )
+
+
+def _size(image: Image.Image) -> tuple[int, int, bool]:
+    return (*image.size, _orientation(image) > 4)
 
 
 def _mask_values(image: Image.Image, path: Path) -> Pixels:
@@ -185,7 +214,7 @@ def _decode(path: Path, orientation: Orientation) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        return int(Image.Image.getexif(image).get(_ORIENTATION, 1))  # that of PNG reads the whole file
     except Exception:  # metadata that is damaged says nothing, and Pillow raises many kinds
         return 1
 

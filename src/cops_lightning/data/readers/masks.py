@@ -1,14 +1,22 @@
 """What the masks of a dataset mark: asked of every one before anything is made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cops_lightning.core.errors import DatasetError
-from cops_lightning.core.hashes import FileHashes, Stamp
+from cops_lightning.core.hashes import FileHashes
 from cops_lightning.core.types import Sample
-from cops_lightning.data.readers.images import mask_files, mask_summary
+from cops_lightning.data.readers.images import (
+    Orientation,
+    mask_files,
+    mask_summary,
+    of_another_size,
+    read_image,
+    seen_size,
+    stored_size,
+)
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.spec import GOOD
 
@@ -29,9 +37,12 @@ class _Summary(NamedTuple):
     """See `mask_summary`."""
 
     largest: int
-    lossy: bool
-    classes: bool
-    most: bool
+    lossy: int
+    classes: int
+    most: int
+    width: int
+    height: int
+    turned: int
 
     @property
     def marks(self) -> bool:
@@ -40,19 +51,25 @@ class _Summary(NamedTuple):
     @property
     def is_low(self) -> bool:
         """Whether what it marks is not above 127, as in masks of 0 and 1 or of a few classes."""
-        return self.marks and not self.lossy and (self.largest <= 127 or self.classes)
+        return self.marks and not self.lossy and (self.largest <= 127 or bool(self.classes))
+
+    def seen_size(self, orientation: Orientation) -> tuple[int, int]:
+        return seen_size((self.width, self.height), self.turned, orientation)
 
 
-class _Summaries(FileHashes):
-    """What masks hold, remembered as hashes of files are."""
+class _Remembered(FileHashes):
+    """The numbers that `look` finds in files, remembered as hashes of files are."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str, look: Callable[[Path], Sequence[int]]) -> None:
         super().__init__()
-        self.kind = "mask 2"
+        self.kind, self.look = kind, look
 
-    def _hash(self, path: Path) -> tuple[Stamp, str, bool]:
-        stamp, _, settled = super()._hash(path)
-        return stamp, " ".join(str(int(value)) for value in mask_summary(path)), settled
+    def _content(self, path: Path) -> str:
+        return " ".join(str(int(value)) for value in self.look(path))
+
+    def numbers(self, paths: Sequence[Path]) -> Iterator[list[int]]:
+        """Of each file in turn. Raises DatasetError where one cannot be read."""
+        return (list(map(int, text.split())) for text in self.of(paths))
 
 
 def examined(index: DatasetIndex, rule: MaskThreshold = "dataset") -> tuple[DatasetIndex, list[str]]:
@@ -65,11 +82,13 @@ def examined(index: DatasetIndex, rule: MaskThreshold = "dataset") -> tuple[Data
     meaning = index.blank_masks
     samples = index.test + index.train if meaning == "normal" else index.test
     masked = [sample for sample in samples if sample.anomalous and sample.mask is not None] if index.has_masks else []
+    summaries = _summaries(masked)
     marking = [
-        (sample, [part for part in parts if part.marks])
-        for sample, parts in zip(masked, _summaries(masked), strict=True)
+        (sample, [part for part in parts if part.marks]) for sample, parts in zip(masked, summaries, strict=True)
     ]
     problems, notes = list[str](), list(index.notes)
+    if odd := _misfits(masked, summaries, index.orientation):
+        problems.append(f"masks of another size than their image: {len(odd)} of {len(masked)}. {odd[0]}")
     threshold = 0 if rule == "released" else index.mask_threshold
     if threshold is None:
         low = [sample for sample, parts in marking if any(part.is_low for part in parts)]
@@ -121,6 +140,22 @@ def require_marked(index: DatasetIndex, rule: MaskThreshold = "dataset") -> Data
 def _summaries(samples: Sequence[Sample]) -> list[list[_Summary]]:
     """What the masks hold, of each sample's file or files."""
     files = [mask_files(sample.mask) for sample in samples if sample.mask is not None]
-    texts = _Summaries().of([file for own in files for file in own])
-    found = iter(_Summary(int(largest), *(flag == "1" for flag in flags)) for largest, *flags in map(str.split, texts))
-    return [[next(found) for _ in own] for own in files]
+    found = _Remembered("mask 3", mask_summary).numbers([file for own in files for file in own])
+    return [[_Summary(*next(found)) for _ in own] for own in files]
+
+
+def _misfits(masked: Sequence[Sample], summaries: Sequence[Sequence[_Summary]], orientation: Orientation) -> list[str]:
+    """A sentence on each mask that has not the size of its image, as the image's header says it.
+
+    Where only width and height are exchanged the image is decoded: its orientation may stand after its pixels.
+    """
+    sizes = _Remembered("image size", stored_size).numbers([sample.image for sample in masked])
+    found = []
+    for sample, parts, (*stored, turned) in zip(masked, summaries, sizes, strict=True):
+        size = seen_size(stored, turned, orientation)
+        other = next((part for part in (part.seen_size(orientation) for part in parts) if part != size), None)
+        if any(size) and other == size[::-1]:
+            size = read_image(sample.image, orientation).size
+        if any(size) and other not in (None, size):
+            found.append(of_another_size(sample, other, size))
+    return found

@@ -164,6 +164,8 @@ def _say_what_is_missing(found: Located, tree: Tree | None) -> None:
             f"Image files in no place of this layout, left out: {len(reading.unclaimed)} "
             f"({by_folder(reading.unclaimed)})."
         )
+    if tree is not None and tree.deeper:
+        reading.notes.append(tree.too_deep())
     if tree is not None and (kinds := tree.unread()):
         listed = ", ".join(f"{count} .{kind}" for kind, count in kinds.most_common(5))
         reading.notes.append(f"Files of kinds that are not read: {listed}.")

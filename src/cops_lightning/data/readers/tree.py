@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,14 @@ Ids = frozenset[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Tree:
-    """The files below `root`: from relative folders, with slashes and "" for the root, to the names of their files."""
+    """The files below `root`: from relative folders, with slashes and "" for the root, to the names of their files.
+
+    `deeper` are folders with folders in them that were not looked into, as they lie `MAX_DEPTH` levels below.
+    """
 
     root: Path
     folders: Mapping[str, tuple[str, ...]]
+    deeper: Sequence[str] = ()
 
     @classmethod
     def walk(cls, root: Path) -> "Tree":
@@ -43,7 +47,8 @@ class Tree:
         if not root.is_dir():
             raise DatasetError(f"{root} is a file, but a folder was expected. Give the folder of the dataset.")
         folders: dict[str, tuple[str, ...]] = {}
-        for walked, (folder, names) in enumerate(_walk(root, "", MAX_DEPTH, frozenset({_id(root)}))):
+        deeper: list[str] = []
+        for walked, (folder, names) in enumerate(_walk(root, "", MAX_DEPTH, frozenset({_id(root)}), deeper)):
             if walked >= MAX_FOLDERS:
                 raise DatasetError(
                     f"{root} holds more than {MAX_FOLDERS} folders. Give the folder of one dataset, without links that "
@@ -51,7 +56,7 @@ class Tree:
                 )
             if names:
                 folders[folder] = names
-        return cls(root, folders)
+        return cls(root, folders, deeper)
 
     @cached_property
     def pictures(self) -> Mapping[str, list[str]]:
@@ -71,6 +76,12 @@ class Tree:
         suffixes = (name.rpartition(".") for names in self.folders.values() for name in names)
         kinds = Counter(suffix.lower() for stem, dot, suffix in suffixes if stem and dot)
         return Counter({kind: count for kind, count in kinds.items() if kind not in BESIDE.union(IMAGE_SUFFIXES)})
+
+    def too_deep(self) -> str:
+        """A sentence on what was not looked into; empty where everything was."""
+        if not self.deeper:
+            return ""
+        return f"What lies more than {MAX_DEPTH} levels deep was not looked into, first in {self.deeper[0]}."
 
     def holds(self, file: str) -> str | None:
         """The path of a file as it is written here, whatever its case; None where it is not here."""
@@ -121,7 +132,9 @@ def _is_stray(name: str) -> bool:
     return name[0] == "." or name.lower() in STRAY_NAMES
 
 
-def _walk(folder: Path | str, relative: str, depth: int, above: Ids) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _walk(
+    folder: Path | str, relative: str, depth: int, above: Ids, deeper: list[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     names, inner = [], []
     try:
         with os.scandir(folder) as entries:
@@ -136,11 +149,14 @@ def _walk(folder: Path | str, relative: str, depth: int, above: Ids) -> Iterator
                     kind = "a link to a file that does not exist" if not os.path.exists(entry) else "no regular file"
                     raise DatasetError(f"{entry.path} is {kind}. Remove it, or put the image in its place.")
         yield relative, tuple(sorted(names))
+        if inner and not depth:
+            deeper.append(relative)
+            return
         for name, path, linked in sorted(inner):
             own = _id(path) if linked else None
-            if depth and own not in above:
+            if own not in above:
                 passed = above | {own or _id(path)}
-                yield from _walk(path, _join(relative, name), depth - 1, passed)
+                yield from _walk(path, _join(relative, name), depth - 1, passed, deeper)
     except OSError as error:
         raise _unreadable(folder, error) from error
 

@@ -11,7 +11,7 @@ from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Sample
 from cops_lightning.data.catalog import spec_or_none
-from cops_lightning.data.readers.images import mask_files, read_image, read_mask
+from cops_lightning.data.readers.images import mask_files, of_another_size, read_image, read_mask
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.index_file import read_header
 from cops_lightning.data.readers.masks import examined
@@ -153,10 +153,4 @@ def _decode(sample: Sample) -> Decoded:
         mask = None if sample.mask is None else read_mask(sample.mask)
     except DatasetError as error:
         return str(error)
-    if mask is None or mask.size == size:
-        return ""
-    return f"{sample.mask} has {_pixels(mask.size)}, but its image {sample.image} has {_pixels(size)}."
-
-
-def _pixels(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]} pixels"
+    return "" if mask is None or mask.size == size else of_another_size(sample, mask.size, size)
