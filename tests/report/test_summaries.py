@@ -45,6 +45,19 @@ def test_a_mean_over_targets_needs_all_of_them():
     assert ["one", "90.0", "n/a", "n/a", "1"] in printed
 
 
+def test_a_table_that_would_be_wider_than_long_has_a_line_per_target_and_level():
+    both = [("clip", 20.0), ("cops", 30.0)]
+    names = [f"target{number}" for number in range(3)]
+    values = [
+        (m, t, value + k, level) for m, value in both for t in names for k, level in enumerate(("image", "pixel"))
+    ]
+    printed = lines(*(row(method, 0, target, value, level) for method, target, value, level in values))
+    assert ["method", "clip", "cops"] in printed
+    assert ["target2,", "pixel", "21.0", "31.0"] in printed
+    assert ["mean", "of", "targets,", "image", "20.0", "30.0"] in printed
+    assert ["seeds", "1", "1"] in printed
+
+
 def test_of_many_targets_the_mean_stands_alone():
     printed = lines(*(row("cops", 0, f"target{number}", 10.0 * number) for number in range(9)))
     assert ["cops", "40.0", "1"] in printed

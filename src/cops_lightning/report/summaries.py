@@ -10,7 +10,7 @@ from scipy import stats
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.tables import NOT_AVAILABLE, NOTHING
 
-MOST_TARGETS = 6
+MOST_TARGETS, MOST_COLUMNS = 6, 6
 ALL_TARGETS = "mean of targets"
 
 
@@ -33,7 +33,8 @@ def summarise(frame: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
 
 def comparison_table(frame: pd.DataFrame, title: str, metric: str = "auroc") -> Table:
     """A line per method, and per auxiliary dataset where there are several, the best last; columns per target and
-    level, in percent. Of several targets there is the mean too, and of more than `MOST_TARGETS` the mean alone.
+    level, in percent; they change places where these are more than the lines and than `MOST_COLUMNS`. Of several
+    targets there is the mean too, and of more than `MOST_TARGETS` the mean alone.
 
     `frame` is what `percent` gives. A cell is "mean ± standard deviation" over seeds (n - 1 in the
     denominator), the value alone where there is one seed. Zero-shot only: a target that was trained on has no value.
@@ -58,15 +59,19 @@ def comparison_table(frame: pd.DataFrame, title: str, metric: str = "auroc") -> 
         pad_edge=False,
     )
     table.show_edge, table.collapse_padding = False, True
-    table.add_column("method", overflow="fold")
     columns = list(dict.fromkeys((target, level) for _, target, level in found))
-    cells = {column: [_cell(found.get((line, *column))) for line in order] for column in columns}
-    for (target, level), shown in cells.items():  # a long name is broken, numbers are not
-        table.add_column(f"{target}\n{level}", justify="right", overflow="fold", min_width=max(map(len, shown)))
-    table.add_column("seeds", justify="right")
-    for line, *shown in zip(order, *cells.values(), strict=True):
+    turned = len(columns) > max(len(order), MOST_COLUMNS)
+    between = ", " if turned else "\n"
+    grid = [["method", *(f"{target}{between}{level}" for target, level in columns), "seeds"]]
+    for line in order:
         seeds = max(int(count) for (name, *_), (_, _, count) in found.items() if name == line)
-        table.add_row(Text(line), *shown, str(seeds))
+        grid.append([line, *(_cell(found.get((line, *column))) for column in columns), str(seeds)])
+    (first, *heads), *body = zip(*grid, strict=True) if turned else grid
+    table.add_column(first, overflow="fold")
+    for head, *shown in zip(heads, *(cells for _, *cells in body), strict=True):  # long names are broken, not numbers
+        table.add_column(Text(head), justify="right", overflow="fold", min_width=max(map(len, shown), default=0))
+    for line, *shown in body:
+        table.add_row(Text(line), *shown)
     return table
 
 
