@@ -51,6 +51,8 @@ def refused(tmp_path, run_command):
         ("metrics.pixels.mine=x", "metrics.pixels", "metrics.pixel"),
         ("metrics.pixel.mine=x", "metrics.pixel.mine", "_target_"),
         ("optimizer.lr=-1", "optimizer", "Invalid learning rate"),
+        ("targets=[data/a=b]", "targets=[data/a=b] is no KEY=VALUE", "quotes of its own"),
+        ("targets=[data/~x]", "targets=[data/~x] is no KEY=VALUE", "quotes of its own"),
     ],
 )
 def test_a_key_or_value_that_is_not_known_is_one_sentence_with_the_nearest(argument, key, near, refused):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torchmetrics.classification import BinaryRecall
 
 from commands import FORKS
+from cops_lightning.core.errors import ScoresError
 from cops_lightning.core.types import MetricRow
 from cops_lightning.metrics.suite import MetricSuite
 
@@ -156,7 +157,7 @@ def test_masks_for_some_images_of_a_category_are_refused():
 def test_scores_that_are_not_finite_are_refused_by_the_name_of_their_category(bad, scores):
     batch = images()
     batch[scores][2] = bad
-    with pytest.raises(ValueError, match=r"parts: scores that are not finite in nut \(1 of 12 images"):
+    with pytest.raises(ScoresError, match=r"parts: scores that are not finite in nut \(1 of 12 images"):
         evaluate(batch)
 
 

@@ -91,7 +91,8 @@ def test_what_ships_is_within_its_ranges():
     try_out(composed("scheduler=cosine", "corruption=noise"))
 
 
-def test_an_empty_environment_variable_of_the_cache_is_none(monkeypatch):
-    monkeypatch.setenv("COPS_CACHE", "")
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_environment_variable_of_the_cache_is_none(empty, monkeypatch):
+    monkeypatch.setenv("COPS_CACHE", empty)
     (cache,) = [c for c in build_callbacks(composed()) if isinstance(c, FeatureCaching)]
     assert cache.options.folder == Path.home() / ".cache" / "cops_lightning"

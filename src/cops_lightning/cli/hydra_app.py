@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -110,6 +110,11 @@ def one_sentence() -> Iterator[None]:
 
 def explained(error: Exception) -> str:
     """What Hydra says of a command line or a file that it cannot compose, in a sentence with the nearest known name."""
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} is no KEY=VALUE. A value that holds other characters than letters, digits and _-./: "
+            "needs quotes of its own within those of the shell, such as \"targets=['data/a=b']\"."
+        )
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     unknown = re.search(r"Could not override '([^']+)'", said)
     if unknown is None and "is not in struct" in said:

@@ -1,7 +1,6 @@
 """`cops-track`: send finished runs to a tracker, long after they ended."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import RECORD, RESULTS
+from cops_lightning.core.record import read_record
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -60,11 +60,8 @@ def find_runs(below: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Folder and run.json of the runs that have ended. Raises CopsError if there is none."""
     found = []
     for path in sorted(below.rglob(RECORD)):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise CopsError(f"{path} is no JSON. Remove that run's folder, or do the run again.") from None
-        if not isinstance(record, dict) or not record.keys() >= KEYS:
+        record = read_record(path)
+        if not record.keys() >= KEYS:
             raise CopsError(f"{path} is not the record of a run: expected the keys {', '.join(sorted(KEYS))}.")
         if record["status"] == "running":
             print(f"not sent: {path.parent} has not ended.")

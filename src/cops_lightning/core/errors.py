@@ -65,6 +65,10 @@ class ProtocolError(CopsError):
     """A request that would break the zero-shot protocol, such as testing on categories that were trained on."""
 
 
+class ScoresError(CopsError, ValueError):
+    """Scores that are not finite, and so cannot be ranked."""
+
+
 @contextmanager
 def told(error: type[CopsError], what: str, way_out: str) -> Iterator[None]:
     """Whatever the system or a parser raises within becomes `error`: `what`, the reason in brackets, and `way_out`.
@@ -110,6 +114,7 @@ def of_system(failure: OSError) -> str:
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "Free some space, or name a place on another disk",
         (errno.EACCES, errno.EPERM, errno.EROFS): "Change its permissions, or name another place",
         (errno.ENAMETOOLONG,): "Use shorter names",
+        (errno.EEXIST, errno.ENOTDIR): "Name a place where no file is in the way",
         (errno.ENOENT,): "Give the path of something that exists",
     }
     way_out = next((way for numbers, way in ways_out.items() if failure.errno in numbers), "Look at that disk")

@@ -40,7 +40,7 @@ def results_changed(folder: Path, record: Mapping[str, Any]) -> bool:
 
 def cache_folder(given: str | Path | None = None) -> Path:
     """Where images are rendered to and features are kept: `given`, else the environment variable COPS_CACHE."""
-    return Path(given or os.environ.get("COPS_CACHE") or "~/.cache/cops_lightning").expanduser()
+    return Path(given or os.environ.get("COPS_CACHE", "").strip() or "~/.cache/cops_lightning").expanduser()
 
 
 @contextmanager

@@ -42,14 +42,14 @@ class RunInfo:
         config = record["config"]
         if config.get("checkpoint"):
             # What an evaluation leaves open its checkpoint decides; that is no setting.
-            config = record.get("method_settings", {}) | _stated(config)
+            config = (record.get("method_settings") or {}) | _stated(config)
         return cls(
             Run(**{field.name: record[field.name] for field in fields(Run)}),
-            tuple(data["name"] for data in record.get("data", ()) if data["role"] == "target"),
+            tuple(data.get("name", "") for data in record.get("data") or () if data.get("role") == "target"),
             (record.get("backbone") or {}).get("name", "unknown"),
             folder,
             config,
-            record.get("duration_seconds"),
+            None if (seconds := record.get("duration_seconds")) is None else float(seconds),
             one_of_many,
         )
 

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from cops_lightning.core.errors import ScoresError
 from cops_lightning.metrics.pixels import pack_masks
 
 _UNKEYED = -1
@@ -98,7 +99,7 @@ class ImageStore(Metric):
 
         `masks` holds 0 and 1, and is None where the target has no masks. `labels` are 0 normal, 1 anomalous.
 
-        Raises ValueError if scores are not finite, naming the categories, or if sizes do not fit.
+        Raises ScoresError if scores are not finite, naming the categories, ValueError if sizes do not fit.
         """
         n = len(image_scores)
         if len(categories) != n or (keys is not None and len(keys) != n):
@@ -108,7 +109,7 @@ class ImageStore(Metric):
         finite = image_scores.isfinite() & patch_scores.isfinite().all(dim=1)
         if not finite.all():
             where = sorted({category for category, ok in zip(categories, finite.tolist(), strict=True) if not ok})
-            raise ValueError(
+            raise ScoresError(
                 f"{self.target}: scores that are not finite in {', '.join(where)} ({int((~finite).sum())} of {n} "
                 "images of a batch). They cannot be ranked: look at the model's precision and at its weights."
             )

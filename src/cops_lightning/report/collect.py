@@ -14,6 +14,7 @@ import pandas as pd
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import RECORD, RESULTS, results_changed
+from cops_lightning.core.record import read_record
 from cops_lightning.core.types import MEAN
 from cops_lightning.report.methods import Method, name_methods
 from cops_lightning.report.tables import COLUMNS, read_columns
@@ -46,17 +47,17 @@ class Job:
     @property
     def backbone(self) -> str:
         """Name of the frozen CLIP."""
-        return str(self.record.get("backbone", {}).get("name", "unknown"))
+        return str((self.record.get("backbone") or {}).get("name", "unknown"))
 
     @property
     def is_random(self) -> bool:
         """Whether the frozen CLIP has random weights: draws of the same thing, whatever their seed."""
-        return str(self.record.get("backbone", {}).get("origin", "")).startswith("random")
+        return str((self.record.get("backbone") or {}).get("origin", "")).startswith("random")
 
     @property
     def weights(self) -> str:
         """Start of the hash of the frozen CLIP's weights; empty if they are random or unknown."""
-        return "" if self.is_random else str(self.record.get("backbone", {}).get("fingerprint", ""))[:6]
+        return "" if self.is_random else str((self.record.get("backbone") or {}).get("fingerprint", ""))[:6]
 
     @property
     def datasets(self) -> list[tuple[bool, str, Mapping[str, Any]]]:
@@ -159,11 +160,8 @@ def find_jobs(roots: Iterable[Path]) -> list[Job]:
                 folders.add(Path(folder).resolve())
                 inside.clear()
             inside[:] = [name for name in inside if not name.startswith(".")]
-    jobs = []
-    for path in sorted(folders):
-        bare = Job(path, {})
-        jobs.append(Job(path, bare.read_json(RECORD) or {}))
-    return jobs
+    records = {path: path / RECORD for path in sorted(folders)}
+    return [Job(path, read_record(record) if record.is_file() else {}) for path, record in records.items()]
 
 
 def load(*folders: str | Path) -> pd.DataFrame:

@@ -1,0 +1,63 @@
+"""run.json, as those read it who did not write it."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cops_lightning.core.errors import CopsError, excerpt, told
+
+
+class _Backbone(BaseModel):
+    name: str = ""
+    origin: str = ""
+    fingerprint: str = ""
+
+
+class _Dataset(BaseModel):
+    role: str = ""
+    name: str = ""
+    root: str = ""
+    fingerprint: str = ""
+
+
+class _MethodSettings(BaseModel):
+    data: dict[str, Any] | None = None
+
+
+class _Record(BaseModel):
+    run_id: str = ""
+    method: str = ""
+    study: str = ""
+    variant: str = ""
+    seed: int = 0
+    auxiliary: str = ""
+    status: str = ""
+    started: datetime | None = None
+    duration_seconds: float | None = None
+    error: str | None = None
+    config: dict[str, Any] = {}
+    method_settings: _MethodSettings | None = None
+    backbone: _Backbone | None = None
+    data: list[_Dataset] | None = None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a run.json; any key may be missing. Raises CopsError where it is none, naming what is wrong."""
+    way_out = "Remove that run's folder, or do the run again."
+    with told(CopsError, f"{path} is no JSON", way_out):
+        text = path.read_bytes().decode()
+        content: dict[str, Any] = json.loads(text)
+    try:
+        _Record.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        expected = first["msg"].removeprefix("Input should be ")
+        raise CopsError(
+            f"{path} is not the record of a run: {where} is {excerpt(repr(first['input']), 80)}; expected {expected}. "
+            f"{way_out}"
+        ) from None
+    return content
