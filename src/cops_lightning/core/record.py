@@ -3,9 +3,9 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from cops_lightning.core.errors import CopsError, excerpt, told
 
@@ -35,7 +35,7 @@ class _Record(BaseModel):
     seed: int = 0
     auxiliary: str = ""
     status: str = ""
-    started: datetime | None = None
+    started: Annotated[str, AfterValidator(datetime.fromisoformat)] | None = None
     duration_seconds: float | None = None
     error: str | None = None
     config: dict[str, Any] = {}
