@@ -78,3 +78,8 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(run_command, argumen
     assert result.stderr.startswith("error: ")
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_metrics_of_a_single_image_can_be_measured(run_command):
+    result = run_command("cops-bench", "metrics", *TINY, "--batch", "1", "--repeats", "1", "--no-baseline")
+    assert result.returncode == 0, result.stderr
