@@ -20,6 +20,7 @@ SLOW = (
     "callbacks/",
     "cli/",
     "scripts/",
+    "data/test_listed_files.py",
     "demo/test_packaged_backbone.py",
     "loggers/test_mlflow.py",
     "loggers/test_wandb_logger.py",
