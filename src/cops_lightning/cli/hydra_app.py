@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cops_lightning.config.help import groups, help_lines, known_settings
-from cops_lightning.config.options import register
+from cops_lightning.config.options import options_of, register
 from cops_lightning.config.settings import Settings
-from cops_lightning.core.errors import CopsError, described, of_system
+from cops_lightning.core.errors import CopsError, described, listed, of_system
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.names import file_name
 from cops_lightning.core.near_miss import did_you_mean
@@ -54,6 +54,7 @@ class HydraApp:
         command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=self.name)(self._job)
         outlive_readers()
         with one_sentence():
+            require_options(arguments)
             try:
                 return command()
             except RuntimeError as error:
@@ -94,6 +95,14 @@ def config_folders(arguments: list[str]) -> list[str]:
     return found
 
 
+def require_options(arguments: list[str]) -> None:
+    """Refuse GROUP=null, on which Hydra ends with a traceback."""
+    for argument in arguments:
+        group, _, value = argument.partition("=")
+        if value == "null" and group in groups():
+            raise CopsError(f"{argument} is no option of {group}; it has {listed(options_of(group), 30)}.")
+
+
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """An error that stems from the input ends the program with its one sentence and exit code 1."""
@@ -115,6 +124,10 @@ def explained(error: Exception) -> str:
             f"{error.override} is no KEY=VALUE. A value that holds other characters than letters, digits and _-./: "
             "needs quotes of its own within those of the shell, such as \"targets=['data/a=b']\"."
         )
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        near = did_you_mean(option, error.options)
+        return f"{group} has no option {option}.{near or f' It has {listed(error.options, 30)}.'}"
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     unknown = re.search(r"Could not override '([^']+)'", said)
     if unknown is None and "is not in struct" in said:

@@ -112,7 +112,8 @@ class AnomalyDataModule(ImageModule):
         batch_size: images of a step of training, over all processes.
         eval_batch_size: images of a batch of validation, testing and prediction, of each process.
         num_workers: processes that decode images; 0 is the process itself.
-        limit: images of each dataset to keep, spread evenly over its categories and labels; default: all.
+        limit: images of each dataset to keep, spread evenly over its categories and labels, at least one of each of
+            them; default: all.
         mask_threshold: which mask values are anomalous, as "dataset": those above the threshold that fits the dataset;
             or as "released": all but 0, as in the released program.
         blank_masks: what an image is that is not known to be normal and whose mask marks nothing: "normal",
