@@ -36,7 +36,7 @@ test: .venv/test  ## run all tests
 	$(PYTEST)
 
 test-fast: .venv/test  ## what to run while developing: all but the slow tests
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) --loadscope-reorder -m 'not slow'
 
 lint: setup  ## style, types, and who imports whom
 	$(BIN)/ruff format --check .
