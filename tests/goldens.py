@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,13 +11,27 @@ import torch
 from torch import Tensor
 
 from conftest import SHARED
+from cops_lightning.core.types import StateDict
+from cops_lightning.models.detector import TrainableDetector
 
 
 @dataclass
 class Golden:
-    """One case: sizes, and arrays as fp32 tensors."""
+    """One case of a peer: sizes, and arrays as fp32 tensors."""
 
     folder: Path
+    method: ClassVar[type[TrainableDetector]]
+    options: ClassVar[tuple[str, ...]]
+    """Arguments of the method that case.json states."""
+
+    def model(self, weights: Path | StateDict | None = None) -> TrainableDetector:
+        """The method over the case's CLIP, by default with the case's checkpoint."""
+        file = weights or self.folder / "checkpoint.pth"
+        return self.method.from_released(self.arrays("clip"), file, **{name: self.sizes[name] for name in self.options})
+
+    def drawn(self, arrays: dict[str, Tensor], mode: str) -> dict[str, Tensor]:
+        """Its draws of a mode, infer or train."""
+        return {name: arrays[name] for name in self.sizes["draws"][mode]}
 
     @property
     def sizes(self) -> dict:

@@ -41,7 +41,7 @@ def read_tensors(path: Path, error: type[CopsError]) -> dict[str, Any]:
         content = _content(path)
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise error(f"{path} holds a {type(content).__name__}; expected a mapping of names to tensors.")
-    return dict(content)
+    return content if isinstance(content, dict) else dict(content)  # torch's own has metadata beside its names
 
 
 def write_tensors(path: Path, content: Mapping[str, Any]) -> None:

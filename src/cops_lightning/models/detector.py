@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -108,11 +109,16 @@ class FeatureDetector(Detector):
 
     @torch.no_grad()
     def score(
-        self, images: Images, *, names: Sequence[str] | None = None, categories: Sequence[str] | None = None
+        self,
+        images: Images,
+        *,
+        names: Sequence[str] | None = None,
+        categories: Sequence[str] | None = None,
+        **given: Any,
     ) -> Scores:
-        """Anomaly scores of preprocessed images; see `Detector.score`."""
+        """Anomaly scores of preprocessed images; see `Detector.score`. `score_features` says what else may be given."""
         named = content_names(images) if names is None else names
-        return self.score_features(self.encode(images), names=named, categories=categories)
+        return self.score_features(self.encode(images), names=named, categories=categories, **given)
 
 
 Trainable = TypeVar("Trainable", bound="TrainableDetector")
@@ -190,6 +196,14 @@ class TrainableDetector(FeatureDetector):
         """The features themselves, or those of images."""
         return given if isinstance(given, Features) else self.encode(given)
 
+    def drawn_for(self, given: Images | Features, draws: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """The draws of `losses`: those that were given, or those of the first epoch for images, on their device."""
+        if draws is not None:
+            return draws
+        assert not isinstance(given, Features), "features alone do not say what is drawn for an image"
+        drawn = self.training_draws(content_names(given), epoch=0)
+        return {name: value.to(given.device) for name, value in drawn.items()}
+
     def load_trained(self, weights: StateDict) -> None:
         """Take exactly the weights that `released_parameters` names.
 
@@ -207,13 +221,14 @@ class TrainableDetector(FeatureDetector):
 
     def read_released(
         self, weights: StateDict | str | Path, recognise: Callable[[Mapping[str, Any]], StateDict | None]
-    ) -> tuple[str, StateDict]:
-        """What to call released weights in errors, and their tensors by name, of a file or of a mapping.
+    ) -> tuple[str, StateDict, Mapping[str, Any]]:
+        """What to call released weights in errors, and their tensors by name, of a file or of a mapping; and all that a
+        file holds, of a mapping nothing.
 
         `recognise` finds the method's tensors in the content of a file. Raises CheckpointError where it does not.
         """
         if not isinstance(weights, str | Path):
-            return "The mapping", recognise(weights) or weights
+            return "The mapping", recognise(weights) or weights, {}
         content = read_tensors(Path(weights), CheckpointError)
         found = recognise(content)
         if found is None:
@@ -221,7 +236,27 @@ class TrainableDetector(FeatureDetector):
                 f"{weights} is not a released checkpoint of {type(self).__name__}: it {describe(content)}. Give the "
                 ".pth that the authors publish or that save_released wrote."
             )
-        return str(weights), require_tensors(found, str(weights), CheckpointError)
+        return str(weights), require_tensors(found, str(weights), CheckpointError), content
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Where the block raises CheckpointError, the parts that it replaced are put back."""
+        before = dict(self.named_children())
+        try:
+            yield
+        except CheckpointError:
+            for name, part in before.items():
+                setattr(self, name, part)
+            raise
+
+    def _require_clip(self, said: Any, origin: str) -> None:
+        """Refuse weights that say that they were trained over another CLIP, by its fingerprint."""
+        record = self.backbone.record
+        if isinstance(said, str) and said != record.fingerprint:
+            raise CheckpointError(
+                f"{origin} was trained over another CLIP, with weights {said[:12]}; those of {record.name} are "
+                f"{record.fingerprint[:12]}. Load the CLIP that it was trained over."
+            )
 
     def _fill(self, weights: StateDict, origin: str, optional: Callable[[str], bool] = lambda _name: False) -> None:
         given = {name: torch.as_tensor(value) for name, value in weights.items()}

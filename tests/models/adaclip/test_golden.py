@@ -1,7 +1,5 @@
 """AdaCLIP has the numbers of its authors' released program: tensors it produced on small random weights."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,19 +12,16 @@ from goldens import Golden, cases_of, close, folder_of, relative
 class OfAdaCLIP(Golden):
     """A case of AdaCLIP."""
 
-    def model(self, weights: Path | None = None) -> AdaCLIP:
-        names = ("image_size", "features_list", "k_clusters")
-        file = weights or self.folder / "checkpoint.pth"
-        return AdaCLIP.from_released(self.arrays("clip"), file, **{name: self.sizes[name] for name in names})
+    method, options = AdaCLIP, ("image_size", "features_list", "k_clusters")
 
     def score(self, model: AdaCLIP, which: slice = slice(None)):
         given = self.arrays("infer_in")
-        draws = {name: given[name][which] for name in self.sizes["draws"]["infer"]}
+        draws = {name: drawn[which] for name, drawn in self.drawn(given, "infer").items()}
         return model.score(given["images"][which], categories=self.sizes["infer_names"][which], draws=draws)
 
     def step(self, model: AdaCLIP, number: int) -> dict[str, torch.Tensor]:
         given = self.arrays("train_in")
-        draws = {name: given[name][number] for name in self.sizes["draws"]["train"]}
+        draws = {name: drawn[number] for name, drawn in self.drawn(given, "train").items()}
         batch = (given[name][number] for name in ("images", "masks", "labels"))
         return model.losses(*batch, categories=self.sizes["train_names"][number : number + 1], draws=draws)
 

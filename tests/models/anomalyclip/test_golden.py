@@ -1,10 +1,7 @@
 """AnomalyCLIP has the numbers of its authors' released program: tensors it produced on small random weights."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from torch import Tensor
 
 from cops_lightning.models.anomalyclip import AnomalyCLIP
 from goldens import Golden, cases_of, close, folder_of, relative
@@ -13,9 +10,7 @@ from goldens import Golden, cases_of, close, folder_of, relative
 class OfAnomalyCLIP(Golden):
     """A case of AnomalyCLIP."""
 
-    def model(self, weights: dict[str, Tensor] | Path) -> AnomalyCLIP:
-        names = ("image_size", "dual_layers", "features_list")
-        return AnomalyCLIP.from_released(self.arrays("clip"), weights, **{name: self.sizes[name] for name in names})
+    method, options = AnomalyCLIP, ("image_size", "dual_layers", "features_list")
 
 
 @pytest.fixture(scope="module", params=cases_of("anomalyclip"))
@@ -25,7 +20,7 @@ def case(request: pytest.FixtureRequest) -> OfAnomalyCLIP:
 
 def test_features_prompts_scores_and_maps_are_the_released_ones(case):
     model, given, expected = (
-        case.model(case.folder / "checkpoint.pth"),
+        case.model(),
         case.arrays("infer_in"),
         case.arrays("infer_out"),
     )
@@ -42,14 +37,14 @@ def test_features_prompts_scores_and_maps_are_the_released_ones(case):
 
 
 def test_a_batch_equals_batches_of_one_image(case):
-    model, images = case.model(case.folder / "checkpoint.pth"), case.arrays("infer_in")["images"]
+    model, images = case.model(), case.arrays("infer_in")["images"]
     together, alone = model.score(images), [model.score(image[None]) for image in images]
     for part in ("image", "patch", "map"):
         close(getattr(together, part), torch.cat([getattr(scores, part) for scores in alone]), atol=1e-6)
 
 
 def test_a_saved_checkpoint_is_the_released_file_but_for_tensors_that_nothing_reads(case, tmp_path):
-    model = case.model(case.folder / "checkpoint.pth")
+    model = case.model()
     model.save_released(tmp_path / "again.pth")
     ours, theirs = (
         torch.load(path, weights_only=True)["prompt_learner"]

@@ -1,7 +1,6 @@
 """Bayes-PFL has the numbers of its authors' released program: tensors it produced on small random weights."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,20 +15,17 @@ SHIFT = "fuse.compress.bias"
 class OfBayesPFL(Golden):
     """A case of Bayes-PFL."""
 
-    def model(self, weights: Path | None = None) -> BayesPFL:
-        names = ("image_size", "features_list", "sample_num")
-        file = weights or self.folder / "checkpoint.pth"
-        return BayesPFL.from_released(self.arrays("clip"), file, **{name: self.sizes[name] for name in names})
+    method, options = BayesPFL, ("image_size", "features_list", "sample_num")
 
     def score(self, model: BayesPFL, which: slice = slice(None)):
         given = self.arrays("infer_in")
-        draws = {name: given[name] for name in self.sizes["draws"]["infer"]}
+        draws = self.drawn(given, "infer")
         draws["noise_context"] = draws["noise_context"][which]
         return model.score(given["images"][which], categories=self.sizes["infer_names"][which], draws=draws)
 
     def step(self, model: BayesPFL, number: int) -> dict[str, torch.Tensor]:
         given = self.arrays("train_in")
-        draws = {name: given[name][number] for name in self.sizes["draws"]["train"]}
+        draws = {name: drawn[number] for name, drawn in self.drawn(given, "train").items()}
         batch = (given[name][number] for name in ("images", "masks", "labels"))
         return model.losses(*batch, categories=self.sizes["train_names"][number], draws=draws)
 

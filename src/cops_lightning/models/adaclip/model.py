@@ -12,8 +12,7 @@ from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.image_encoder import mix_heads, patch_tokens
 from cops_lightning.clip.request import FeatureRequest
 from cops_lightning.clip.tokenizer import tokenizer_of
-from cops_lightning.core.errors import CheckpointError
-from cops_lightning.core.seeding import content_names, named_generator
+from cops_lightning.core.seeding import named_generator
 from cops_lightning.core.types import DTYPES, Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.models.adaclip.fusion import chosen, cluster, fused, most_anomalous
 from cops_lightning.models.adaclip.image_tower import plainly_mixed, prompted
@@ -125,22 +124,12 @@ class AdaCLIP(TrainableDetector):
         Raises CheckpointError for another method's file, for one of another CLIP as far as a file says it, and naming
         missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
-        origin, given = self.read_released(weights, recognise)
-        record = self.backbone.record
-        said = clip_of(Path(weights)) if isinstance(weights, str | Path) else None
-        if said not in (None, record.fingerprint):
-            raise CheckpointError(
-                f"{origin} was trained over another CLIP, with weights {said[:12]}; those of {record.name} are "
-                f"{record.fingerprint[:12]}. Load the CLIP that it was trained over."
-            )
-        before = self.prompt_learner
-        if sizes := sizes_of(given):
-            self.prompt_learner = self._learner(sizes)
-        try:
+        origin, given, content = self.read_released(weights, recognise)
+        self._require_clip(clip_of(content), origin)
+        with self._all_or_nothing():
+            if sizes := sizes_of(given):
+                self.prompt_learner = self._learner(sizes)
             self._fill(given, origin)
-        except CheckpointError:
-            self.prompt_learner = before
-            raise
 
     def save_released(self, path: str | Path) -> None:
         """Write the released checkpoint format; see `released_format`."""
@@ -208,18 +197,6 @@ class AdaCLIP(TrainableDetector):
 
     # ---- scores
 
-    def score(
-        self,
-        images: Images,
-        *,
-        names: Sequence[str] | None = None,
-        categories: Sequence[str] | None = None,
-        draws: Mapping[str, Tensor] | None = None,
-    ) -> Scores:
-        """Anomaly scores of preprocessed images; see `score_features`."""
-        named = content_names(images) if names is None else names
-        return self.score_features(self.encode(images), names=named, categories=categories, draws=draws)
-
     @torch.no_grad()
     def score_features(
         self,
@@ -265,10 +242,7 @@ class AdaCLIP(TrainableDetector):
 
         Without masks those of pixels are absent. See `TrainableDetector.losses`.
         """
-        features = self.features_of(given)
-        if draws is None:
-            assert not isinstance(given, Features), "features alone do not say what is drawn for an image"
-            draws = self.training_draws(content_names(given), epoch=0)
+        features, draws = self.features_of(given), self.drawn_for(given, draws)
         found = self(features, [ANY] * len(labels) if categories is None else categories)
         parts = {"image": image_loss(self.image_logits(found, draws), labels)}
         if masks is not None:

@@ -4,7 +4,6 @@ The released program loads it without a look at missing or misspelt names; here 
 torch has beside its tensors, where a module keeps versions, holds the fingerprint of the CLIP that was trained over.
 """
 
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,11 +31,9 @@ def sizes_of(weights: StateDict) -> Sizes | None:
     return Sizes(len(static), len(static[0])) if static and static[0].dim() == 2 and len(static[0]) else None
 
 
-def clip_of(path: Path) -> str | None:
-    """The fingerprint of the CLIP that a file was trained over, None where it does not say."""
-    content = torch.load(path, map_location="cpu", weights_only=True) if zipfile.is_zipfile(path) else None
-    said = getattr(content, METADATA, {}).get(CLIP)
-    return said if isinstance(said, str) else None
+def clip_of(content: Mapping[str, Any]) -> Any:
+    """What a file says of the CLIP that was trained over: a fingerprint, or None where it says nothing."""
+    return getattr(content, METADATA, {}).get(CLIP)
 
 
 def write_released(path: Path, learnt: StateDict, clip: str) -> None:

@@ -128,24 +128,20 @@ class AnomalyCLIP(TrainableDetector):
         Raises CheckpointError for another method's file, for one that was trained over another CLIP's token embeddings,
         and naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
-        origin, given = self.read_released(weights, recognise)
+        origin, given, _ = self.read_released(weights, recognise)
         own = learnt(given)
         context, deep = own.get("ctx_pos"), own.get("compound_prompts_text.0")
-        before = self.prompt_learner
-        if context is not None and context.dim() == 4:
-            tokens = deep.shape[0] if deep is not None and deep.dim() == 2 else 1
-            layers = sum(name.startswith("compound_prompts_text.") for name in own)
-            self.prompt_learner = self._learner(Sizes(context.shape[2], layers, tokens))
-        try:
+        with self._all_or_nothing():
+            if context is not None and context.dim() == 4:
+                tokens = deep.shape[0] if deep is not None and deep.dim() == 2 else 1
+                layers = sum(name.startswith("compound_prompts_text.") for name in own)
+                self.prompt_learner = self._learner(Sizes(context.shape[2], layers, tokens))
             if other := differing(given, self._fixed()):
                 raise CheckpointError(
                     f"{origin} was trained over another CLIP: its {other[0]} differs from the token embeddings of "
                     f"{self.backbone.record.name}. Load the CLIP that it was trained over."
                 )
             self._fill(own, origin)
-        except CheckpointError:
-            self.prompt_learner = before
-            raise
 
     def save_released(self, path: str | Path) -> None:
         """Write the released checkpoint format; see `released_format`."""

@@ -14,9 +14,8 @@ from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.request import FeatureRequest
 from cops_lightning.clip.tokenizer import tokenizer_of
 from cops_lightning.core.distributed import world_size
-from cops_lightning.core.errors import CheckpointError, ConfigError
-from cops_lightning.core.seeding import content_names, image_latents, named_generator
-from cops_lightning.core.tensor_files import read_tensors
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.models.alignment import unit
 from cops_lightning.models.anomaly_map import LogitUpsampler, Scores
@@ -139,27 +138,17 @@ class BayesPFL(TrainableDetector):
         Raises CheckpointError for another method's file, for one of other layers, of another CLIP as far as a file says
         it, for copies that differ, and naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
-        origin, given = self.read_released(weights, recognise)
-        said = read_tensors(Path(weights), CheckpointError) if isinstance(weights, str | Path) else {}
-        record = self.backbone.record
-        if said.get(CLIP, record.fingerprint) != record.fingerprint:
-            raise CheckpointError(
-                f"{origin} was trained over another CLIP, with weights {said[CLIP][:12]}; those of {record.name} are "
-                f"{record.fingerprint[:12]}. Load the CLIP that it was trained over."
-            )
+        origin, given, content = self.read_released(weights, recognise)
+        self._require_clip(content.get(CLIP), origin)
         own = without_copies(given, origin)
-        before = self.prompt_learner
         context, flows = own.get("prompt_context"), own.get("PFL_context.amor_b.bias")
         states = own.get("prompt_state_normal")
-        if context is not None and states is not None and flows is not None and context.dim() == states.dim() == 3:
-            self.prompt_learner = self._learner(Sizes(len(context), context.shape[1], states.shape[1], len(flows)))
-        try:
+        with self._all_or_nothing():
+            if context is not None and states is not None and flows is not None and context.dim() == states.dim() == 3:
+                self.prompt_learner = self._learner(Sizes(len(context), context.shape[1], states.shape[1], len(flows)))
             self._fill(own, origin, lambda name: DEAD.match(name) is not None)
-        except CheckpointError:
-            self.prompt_learner = before
-            raise
         if isinstance(weights, str | Path):
-            self.stage = stage_of(said, Path(weights))
+            self.stage = stage_of(content, Path(weights))
 
     def save_released(self, path: str | Path) -> None:
         """Write the released checkpoint format; see `released_format`."""
@@ -215,18 +204,6 @@ class BayesPFL(TrainableDetector):
         return scale * (mapped @ unit(seen)[:, None, :, None])[..., 0]
 
     # ---- scores
-
-    def score(
-        self,
-        images: Images,
-        *,
-        names: Sequence[str] | None = None,
-        categories: Sequence[str] | None = None,
-        draws: Mapping[str, Tensor] | None = None,
-    ) -> Scores:
-        """Anomaly scores of preprocessed images; see `score_features`."""
-        named = content_names(images) if names is None else names
-        return self.score_features(self.encode(images), names=named, categories=categories, draws=draws)
 
     @torch.no_grad()
     def score_features(
@@ -291,10 +268,7 @@ class BayesPFL(TrainableDetector):
         """
         if share is not None or world_size() > 1:
             raise ConfigError("BayesPFL trains in one process: its losses are of whole batches. Use trainer.devices=1.")
-        features = self.features_of(given)
-        if draws is None:
-            assert not isinstance(given, Features), "features alone do not say what is drawn for an image"
-            draws = self.training_draws(content_names(given), epoch=0)
+        features, draws = self.features_of(given), self.drawn_for(given, draws)
         device, stage = features.image.device, self.training_stage
         context, normal, abnormal = (draws[name].to(device) for name in (CONTEXT, NORMAL, ABNORMAL))
         called = [ANY] * len(labels) if categories is None else categories

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.core.seeding import content_names, image_latents, named_generator
+from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Share, StateDict
 from cops_lightning.models.alignment import image_logits, patch_probabilities, prompt_features
 from cops_lightning.models.anomaly_map import (
@@ -129,7 +129,7 @@ class CoPS(TrainableDetector):
         Raises CheckpointError for another method's file, and naming missing and unexpected keys and wrong shapes; then
         nothing was loaded.
         """
-        origin, given = self.read_released(weights, recognise)
+        origin, given, _ = self.read_released(weights, recognise)
         self._fill(given, origin, lambda name: name.startswith(VAE_ENCODER))
 
     def save_released(self, path: str | Path) -> None:
@@ -229,14 +229,11 @@ class CoPS(TrainableDetector):
         `TrainableDetector.losses`.
         """
         features = self.features_of(given)
-        if draws is None and self.classes is not None:
-            assert not isinstance(given, Features), "features alone do not say what is drawn for an image"
-            drawn = self.training_draws(content_names(given), epoch=0)
-            draws = {name: noise.to(given.device) for name, noise in drawn.items()}
         parts: dict[str, Float[Tensor, ""]] = {}
         biases = None
-        if self.classes is not None and draws is not None:
-            biases, posterior = self.classes.posterior_bias(features.image, draws[NOISE])
+        if self.classes is not None:
+            noise = self.drawn_for(given, draws)[NOISE]
+            biases, posterior = self.classes.posterior_bias(features.image, noise)
             parts["kl"] = kl_loss(posterior.mean, posterior.log_var)
             pairs = features.image if share is None or self.readings.recon == "matched" else share.images
             recon = reconstruction_loss(pairs, biases[:, 0], self.readings.recon)
