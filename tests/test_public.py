@@ -66,5 +66,5 @@ def test_an_image_is_preprocessed_alike_from_a_file_from_pillow_and_from_an_arra
 def test_what_is_preprocessed_in_python_is_scored_as_its_file(tiny_model, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    (found,) = tiny_model.predict(tmp_path / "a.png")
+    (found,) = tiny_model.predict(tmp_path / "a.png", draws="image")
     assert tiny_model.score(cl.preprocess(pixels, 48)[None]).image.tolist() == [found.score]

@@ -31,7 +31,7 @@ def write(path: Path) -> Path:
 
 def test_a_copy_a_lossless_format_and_an_array_have_one_score(model, tmp_path):
     files = [write(tmp_path / name) for name in ("a.png", "other name.png", "elsewhere/a.bmp", "b.tiff")]
-    scores = {prediction.score for prediction in model.predict(files, batch_size=1)}
+    scores = {prediction.score for prediction in model.predict(files, draws="image")}
     array = model.score(preprocess(PHOTO, model.image_size)[None])
     opened = model.score(preprocess(Image.open(files[0]), model.image_size)[None])
     assert scores == {array.image.item()} == {opened.image.item()}
@@ -53,19 +53,19 @@ def test_a_pixel_more_is_another_name(images):
     assert {len(name) for name in before} == {32}
 
 
-def test_predictions_come_in_the_order_of_the_files_with_maps_of_the_image_size(model, tmp_path):
+def test_predictions_come_in_the_order_of_the_files_with_maps_of_the_images_own_sizes(model, tmp_path):
     files = [write(tmp_path / f"{number}.png") for number in range(3)]
     Image.new("RGB", (30, 20), "red").save(files[1])
     found = list(model.predict(map(str, files), batch_size=2))
     assert [prediction.path for prediction in found] == files
-    assert {prediction.map.shape for prediction in found} == {(48, 48)}
+    assert [prediction.map.shape for prediction in found] == [PHOTO.shape[:2], (20, 30), PHOTO.shape[:2]]
     assert found[0].score == pytest.approx(found[2].score, abs=1e-5)
     assert found[0].score != pytest.approx(found[1].score, abs=1e-5)
 
 
 def test_predictions_are_made_as_they_are_asked_for_and_a_broken_file_is_named(model, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
-    found = model.predict([write(tmp_path / "good.png"), tmp_path / "broken.png"], batch_size=1)
+    found = model.predict([write(tmp_path / "good.png"), tmp_path / "broken.png"])
     assert next(found).path.name == "good.png"
     with pytest.raises(DatasetError, match=r"broken\.png cannot be read"):
         next(found)

@@ -113,7 +113,8 @@ def test_numbers_of_a_test_are_returned_and_seen_by_callbacks_for_every_category
     assert set(tested) == {f"tiles/{category}{name}" for category in ("", "blue/", "red/") for name in names}
     assert tested["tiles/image_auroc"] == (tested["tiles/blue/image_auroc"] + tested["tiles/red/image_auroc"]) / 2
     normal, anomalous = (
-        np.array([found.score for found in module.predict(tiles / "red" / "test" / name)]) for name in ("good", "hole")
+        np.array([found.score for found in module.predict(tiles / "red" / "test" / name, draws="image")])
+        for name in ("good", "hole")
     )
     assert tested["tiles/red/image_auroc"] == ranking_scores(normal, anomalous).auroc
 
@@ -228,6 +229,7 @@ def test_an_image_has_one_score_under_any_name_place_batch_and_route(module, til
         for found in batch:
             assert found.score == close(expected[found.path.read_bytes()], abs=1e-6)
     trainer.test(module, datamodule=Folder(tiles, eval_batch_size=3), verbose=False)
+    expected = {file.read_bytes(): found.score for file in files for found in module.predict(file, draws="image")}
     tested = {image.sample.image: image.score for image in module.scored[0]}
     for file in files:
         assert tested[file] == close(expected[file.read_bytes()], abs=1e-6)

@@ -74,10 +74,7 @@ def score(job: Job) -> Ready:
     def module() -> CopsModule:
         module = CopsModule(model, backbone, metrics=job.settings["metrics"], saved=saved.as_plain())
         assert isinstance(module.model, TrainableDetector)
-        if checkpoint.saved is None:
-            module.model.load_released(checkpoint.path)
-        else:
-            module.model.load_trained(checkpoint.weights)
+        checkpoint.fill(module.model)
         return module
 
     return Ready(module, data, _read(data), auxiliary, weights_fingerprint(backbone), fit=False)

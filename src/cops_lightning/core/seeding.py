@@ -2,12 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import xxhash
-from torch import Generator
+from jaxtyping import Float
+from torch import Generator, Tensor
 
 from cops_lightning.core.types import Images, Latents
+
+FIXED = "fixed"  # the name under which every image gets the same draws; no name of content is as short
 
 
 def named_generator(seed: int, *names: str | int) -> Generator:
@@ -34,3 +38,16 @@ def image_latents(seed: int, names: Sequence[str], samples: int, width: int) -> 
     processes. The released program draws from the global generator instead.
     """
     return torch.stack([torch.randn(samples, width, generator=named_generator(seed, "latents", n)) for n in names])
+
+
+def quasi_random_latents(seed: int, samples: int, width: int) -> Float[Tensor, "m d"]:
+    """One set of draws from the standard normal for all images, a function of the seed.
+
+    They are points of a scrambled Sobol sequence, which fill space more evenly than independent draws, through the
+    inverse of the normal distribution (Owen, Scrambling Sobol' and Niederreiter-Xing points, 1998).
+    """
+    scramble = int(torch.randint(2**31, (), generator=named_generator(seed, "latents", FIXED)))
+    sequence: Any = torch.quasirandom.SobolEngine
+    points: Tensor = sequence(width, scramble=True, seed=scramble).draw(samples, dtype=torch.float64)
+    latents: Tensor = torch.special.ndtri(points.clamp(1e-9, 1 - 1e-9)).float()
+    return latents

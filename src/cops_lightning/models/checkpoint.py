@@ -15,12 +15,13 @@ from cops_lightning.config.check import TARGET, locate
 from cops_lightning.core.errors import CheckpointError, ConfigError, quoted
 from cops_lightning.core.tensor_files import names_of, read_tensors, require_tensors, write_tensors
 from cops_lightning.core.types import StateDict
-from cops_lightning.models.detector import Detector
+from cops_lightning.models.detector import Detector, TrainableDetector
 from cops_lightning.models.released import METHODS, method_of
 
 HYPER_PARAMETERS = "hyper_parameters"  # Lightning's key: what it calls the constructor with
 PAST_PARAMETERS = ("hparams", "module_arguments")  # its keys of former versions, which it still reads
 SAVED = "saved"
+DRAWS = "fixed_draws"  # those of `TrainableDetector.fixed_draws`
 OWN = "cops_lightning."
 
 
@@ -164,13 +165,22 @@ class Checkpoint:
     """Trained weights under their released names, of a method that conf/model has by this name.
 
     For a file in the released format `saved` is None and `weights` are empty: its method reads it by `load_released`.
-    `method` is "" for a model that only the checkpoint itself names.
+    `method` is "" for a model that only the checkpoint itself names. `draws` are those that all images share.
     """
 
     path: Path
     weights: StateDict
     saved: Saved | None
     method: str = ""
+    draws: StateDict = field(default_factory=dict)
+
+    def fill(self, model: TrainableDetector) -> None:
+        """Give a detector its weights. Raises CheckpointError where they do not fit; then nothing was loaded."""
+        if self.saved is None:
+            model.load_released(self.path)
+        else:
+            model.load_trained(self.weights)
+            model.load_fixed_draws(self.draws)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -205,4 +215,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path} holds arguments of the constructor ({', '.join(map(str, further))}), which no checkpoint of this "
             "library has, so none of it is loaded. If you trust the file, read it by torch.load and give them yourself."
         )
-    return Checkpoint(path, require_tensors(content["state_dict"], str(path), CheckpointError), saved)
+    weights = require_tensors(content["state_dict"], str(path), CheckpointError)
+    return Checkpoint(path, weights, saved, draws=draws_of(content))
+
+
+def draws_of(content: Mapping[str, Any]) -> StateDict:
+    """The fixed draws in a checkpoint's content. Raises CheckpointError where they are something else."""
+    return require_tensors(content.get(DRAWS, {}), "The checkpoint's fixed draws", CheckpointError)

@@ -1,13 +1,12 @@
 """What every detector is: a scorer of images, from their pixels or from the frozen encoder's features."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,22 +15,18 @@ from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.request import DEFAULT, FeatureRequest
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CheckpointError
-from cops_lightning.core.seeding import content_names
+from cops_lightning.core.seeding import FIXED, content_names
 from cops_lightning.core.tensor_files import read_tensors, require_tensors
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.core.weights import mismatches
-from cops_lightning.data.dataset import preprocess
-from cops_lightning.data.readers.unlabelled import unlabelled
+from cops_lightning.data.readers.images import ReadingError
+from cops_lightning.data.readers.pictures import Source, pictures
+from cops_lightning.data.stream import Decoded, Unreadable, decoded
 from cops_lightning.models.anomaly_map import Scores, SmoothUpsampler, Upsampling
+from cops_lightning.models.prediction import Prediction, Rule
 from cops_lightning.models.released import describe
 
-
-class Prediction(NamedTuple):
-    """What a detector finds in an image file. `score` and `map` lie in [0, 1]; higher is more anomalous."""
-
-    path: Path
-    score: float
-    map: Float[np.ndarray, "s s"]
+Draws = Literal["fixed", "image"]
 
 
 class Detector(nn.Module, ABC):
@@ -64,23 +59,62 @@ class Detector(nn.Module, ABC):
         are the words for what is seen, for detectors whose prompts name it.
         """
 
-    def predict(self, source: str | Path | Iterable[str | Path], batch_size: int = 8) -> Iterator[Prediction]:
-        """Scores and maps of an image file, of all images in a folder, or of files in their order.
+    def predict(self, source: Source, **options: Any) -> Iterator[Prediction]:
+        """Scores and maps of images, one at a time; images are read as they are needed.
 
-        Files are read as they are needed. Raises DatasetError where a folder holds no image, and ReadingError, one of
-        its kinds, at the first file that cannot be read.
+        `source` is a file, a folder, a pattern, a list of files, an array, a Pillow image, or several of these; see
+        `data.readers.pictures`. `options` are those of `outcomes`. Raises DatasetError where nothing is found, and at
+        the first image that cannot be read.
         """
-        paths = (sample.image for sample in unlabelled(source)) if isinstance(source, str | Path) else source
-        remaining = iter(paths)
-        while batch := [Path(path) for path in islice(remaining, batch_size)]:
-            yield from self._predict(batch)
+        for outcome in self.outcomes(source, **options):
+            if isinstance(outcome, Unreadable):
+                raise ReadingError(outcome.reason)
+            yield outcome
+
+    def outcomes(
+        self,
+        source: Source,
+        *,
+        rule: Rule | None = None,
+        draws: Draws = "fixed",
+        batch_size: int | None = None,
+        workers: int = 2,
+        category: str | None = None,
+    ) -> Iterator[Prediction | Unreadable]:
+        """`predict` for streams in which an image that cannot be read is one result among others.
+
+        Args:
+            source: see `predict`.
+            rule: thresholds and p-values; default: no verdict, and regions of pixels above 0.5.
+            draws: what is drawn at random is "fixed", the same for all images, so that two photographs of one part
+                have like scores; or by "image", as in studies.
+            batch_size: images that are scored together, of which the last bits of a score may depend; default: one on
+                a CPU, eight elsewhere.
+            workers: threads that decode images.
+            category: what is seen, for detectors whose prompts name it.
+        """
+        device = self.backbone.clip.text_projection.device
+        size = batch_size or (1 if device.type == "cpu" else 8)
+        found = decoded(pictures(source), self.image_size, workers)
+        while batch := list(islice(found, size)):
+            read = [one for one in batch if isinstance(one, Decoded)]
+            predicted = iter(self._predicted(read, size, rule or Rule(), draws, category, device) if read else [])
+            yield from (next(predicted) if isinstance(one, Decoded) else one for one in batch)
 
     @torch.no_grad()
-    def _predict(self, paths: Sequence[Path]) -> list[Prediction]:
-        images = torch.stack([preprocess(path, self.image_size) for path in paths])
-        scores = self.score(images.to(self.backbone.clip.text_projection.device))
-        found = zip(paths, scores.image.tolist(), scores.map.float().cpu().numpy(), strict=True)
-        return [Prediction(*of_image) for of_image in found]
+    def _predicted(
+        self, read: list[Decoded], size: int, rule: Rule, draws: Draws, category: str | None, device: torch.device
+    ) -> list[Prediction]:
+        images = torch.stack([one.image for one in read])
+        # As many as in a full batch: the last bits of a product of matrices change with its size.
+        images = torch.cat([images, torch.zeros(size - len(read), *images.shape[1:])])
+        scores = self.score(
+            images.to(device),
+            names=[FIXED] * size if draws == "fixed" else None,
+            categories=None if category is None else [category] * size,
+        )
+        found = zip(read, scores.image.tolist(), scores.patch.cpu(), strict=False)
+        return [Prediction(one.picture, score, patch, self.expand, rule, one.size) for one, score, patch in found]
 
 
 class FeatureDetector(Detector):
@@ -210,6 +244,13 @@ class TrainableDetector(FeatureDetector):
         Raises CheckpointError naming missing and unexpected keys and wrong shapes; then nothing was loaded.
         """
         self._fill(weights, "The checkpoint")
+
+    def fixed_draws(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of draws that are the same for all images: none where the seed alone makes them."""
+        return {}
+
+    def load_fixed_draws(self, draws: Mapping[str, Tensor]) -> None:
+        """Take those of a checkpoint."""
 
     @abstractmethod
     def load_released(self, weights: StateDict | str | Path) -> None:

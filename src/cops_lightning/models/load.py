@@ -53,8 +53,5 @@ def load(
         saved.require_backbone(model.backbone.record)
     if not isinstance(model, TrainableDetector):
         raise CheckpointError(f"{path} holds trained weights, and {type(model).__name__} has none to fill.")
-    if saved is None:
-        model.load_released(path)
-    else:
-        model.load_trained(checkpoint.weights)
+    checkpoint.fill(model)
     return model.to(device).eval()

@@ -17,14 +17,17 @@ from cops_lightning.config.options import default_nodes
 from cops_lightning.core.distributed import from_all, from_first, world_size
 from cops_lightning.core.errors import CheckpointError, ConfigError, CopsError
 from cops_lightning.core.names import printable
+from cops_lightning.core.seeding import FIXED
 from cops_lightning.core.tensor_files import require_whole
 from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
 from cops_lightning.data.protocol import categories_of, images_of, require_unseen
+from cops_lightning.data.readers.pictures import Picture
 from cops_lightning.metrics.suite import MetricSuite, scalars
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.build import build_detector, build_further_metrics, build_partial, find_node
-from cops_lightning.models.checkpoint import HYPER_PARAMETERS, SAVED, Saved, read_checkpoint
-from cops_lightning.models.detector import Detector, FeatureDetector, Prediction, TrainableDetector
+from cops_lightning.models.checkpoint import DRAWS, HYPER_PARAMETERS, SAVED, Saved, draws_of, read_checkpoint
+from cops_lightning.models.detector import Detector, FeatureDetector, TrainableDetector
+from cops_lightning.models.prediction import Prediction
 from cops_lightning.models.sharing import mean_over_processes, share_of
 
 Node = Mapping[str, Any]
@@ -288,12 +291,11 @@ class CopsModule(LightningModule):
         self._conclude("")
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> list[Prediction]:
-        """Path, score and anomaly map of every image of a batch."""
-        scores = self._scores(batch)
-        maps = scores.map.float().cpu().numpy()
+        """What is found in every image of a batch, with the same draws for all, as by `Detector.predict`."""
+        scores = self._scores(replace(batch, names=(FIXED,) * len(batch)))
         return [
-            Prediction(sample.image, score, pixels)
-            for sample, score, pixels in zip(batch.samples, scores.image.tolist(), maps, strict=True)
+            Prediction(Picture(str(sample.image), sample.image), score, patch, self.model.expand)
+            for sample, score, patch in zip(batch.samples, scores.image.tolist(), scores.patch.cpu(), strict=True)
         ]
 
     def _expect(self, loaders: Any) -> None:
@@ -420,11 +422,15 @@ class CopsModule(LightningModule):
         if isinstance(self.model, TrainableDetector) and saved.model_node is not None:
             saved = replace(saved, model_node={**saved.model_node, **self.model.reached})
         checkpoint[HYPER_PARAMETERS] = {SAVED: saved.as_plain()}
+        if isinstance(self.model, TrainableDetector) and (draws := self.model.fixed_draws()):
+            checkpoint[DRAWS] = draws
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights that were trained on another backbone; take over what they were trained on."""
         saved = Saved.of_checkpoint(checkpoint, Path("The checkpoint"))
         saved.require_backbone(self.model.backbone.record)
+        if isinstance(self.model, TrainableDetector):
+            self.model.load_fixed_draws(draws_of(checkpoint))
         self.saved = replace(self.saved, trained_on=saved.trained_on, trained_images=saved.trained_images)
         resumed = self._trainer.ckpt_path if self._trainer is not None else None
         if resumed and Path(resumed).is_file():  # which a Trainer without `WholeFiles` has read as it is

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -105,6 +106,18 @@ def save_contact_sheet(
     _draw_colors(figure, scale, examples, ax=axes, fraction=0.05, pad=0.02, panchor=False)
     figure.suptitle(title, fontsize=12, parse_math=False)
     _save(figure, path)
+
+
+def blend(
+    image: UInt8[np.ndarray, "h w 3"], map: Float[np.ndarray, "h w"], vmax: float, strength: float
+) -> UInt8[np.ndarray, "h w 3"]:
+    """An image with its map over it, the more opaque the higher: from `vmax` on by `strength`."""
+    share = np.clip(map / vmax, 0, 1)
+    colors = (255 * colormaps[COLORS](np.linspace(0, 1, 256))[:, :3]).astype(np.float32)
+    painted = colors[(share * 255).astype(np.uint8)]
+    opacity = (strength * share)[..., None]
+    mixed: np.ndarray = (image * (1 - opacity) + painted * opacity).round().astype(np.uint8)
+    return mixed
 
 
 @dataclass(frozen=True)

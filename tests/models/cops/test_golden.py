@@ -72,7 +72,7 @@ def test_a_batch_of_three_equals_three_batches_of_one(case):
     together = score(model, given["images"], given["latents"])
     alone = [score(model, given["images"][i : i + 1], given["latents"][i : i + 1]) for i in range(3)]
     for part in ("image", "patch", "map"):
-        close(getattr(together, part), torch.cat([getattr(scores, part) for scores in alone]), atol=1e-6)
+        close(getattr(together, part), torch.cat([getattr(scores, part) for scores in alone]), atol=2e-6)
 
 
 def test_a_saved_checkpoint_loads_to_the_same_scores_under_the_released_keys(case, tmp_path):

@@ -7,6 +7,7 @@ import torch
 
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CheckpointError, ConfigError
+from cops_lightning.core.seeding import FIXED, quasi_random_latents
 from cops_lightning.models.cops import CoPS, Preset, Readings, Sizes, find_preset
 from released import released_cops
 from tiny import TINY, losses_of
@@ -107,6 +108,36 @@ def test_each_reading_of_training_changes_the_loss(option, value, tiny_clip_stat
         model = released_cops(tiny_clip_state, None, "mvtec", 48, readings=readings)
         totals.append(losses_of(model, images, masks, labels)["total"].item())
     assert totals[0] != totals[1]
+
+
+def test_fixed_latents_are_one_set_for_all_images_and_go_with_the_checkpoint(tiny_clip_state):
+    model = build(tiny_clip_state, readings=Readings(latents="fixed"), seed=3)
+    drawn = model.draw_latents("abc")
+    assert torch.equal(drawn, model.fixed_latents.expand(3, -1, -1))
+    assert torch.equal(drawn, build(tiny_clip_state, seed=3).draw_latents([FIXED] * 3)), "whatever the reading"
+    other = build(tiny_clip_state, seed=4)
+    assert not torch.equal(other.fixed_latents, model.fixed_latents)
+    other.load_fixed_draws(model.fixed_draws())
+    assert torch.equal(other.fixed_latents, model.fixed_latents)
+
+
+def test_fixed_latents_are_standard_normal_and_more_even_than_independent_ones():
+    drawn = quasi_random_latents(seed=0, samples=64, width=256)
+    assert drawn.mean() == pytest.approx(0, abs=0.01)
+    assert drawn.std() == pytest.approx(1, abs=0.02)
+    assert drawn.mean(dim=0).std() < 0.25 / 8, "independent draws have 1/8"
+    correlation = torch.corrcoef(drawn.T).fill_diagonal_(0)
+    assert correlation.abs().mean() < 0.2
+
+
+def test_zero_latents_are_the_mean_of_the_prior(tiny_clip_state):
+    assert build(tiny_clip_state, readings=Readings(latents="zero")).draw_latents("ab").abs().max() == 0
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(10, 5), torch.full((10, 48), torch.nan)])
+def test_fixed_latents_of_a_damaged_checkpoint_are_refused(tiny_clip_state, wrong):
+    with pytest.raises(CheckpointError, match="fixed latents have shape"):
+        build(tiny_clip_state).load_fixed_draws({"latents": wrong})
 
 
 def test_global_latents_come_from_torchs_generator_as_in_the_released_program(tiny_clip_state):

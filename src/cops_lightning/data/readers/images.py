@@ -47,13 +47,15 @@ class ReadingError(DatasetError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
-def read_image(path: Path, orientation: Orientation = "viewer") -> Image.Image:
+def read_image(path: Path, orientation: Orientation = "viewer", page: int = 0) -> Image.Image:
     """The image in RGB. Alpha is dropped, palettes are looked up, values of 16 bits are scaled to 8.
+
+    Of a file of several images it is the one at `page`, counted from 0.
 
     A file of 16 bits whose values need no more than 8, or 12, is read as one of these. Raises ReadingError, naming the
     file and the reason, where it cannot be decoded in full.
     """
-    image = _decode(path, orientation)
+    image = _decode(path, orientation, page)
     if image.mode == "RGB":
         return image
     if image.mode == "P" and "transparency" in image.info:
@@ -180,13 +182,15 @@ def _eight_bit(values: NDArray[np.generic]) -> Pixels:
     return (values.astype(np.uint16) >> (0 if most <= 255 else 4 if most <= 4095 else 8)).astype(np.uint8)
 
 
-def _decode(path: Path, orientation: Orientation) -> Image.Image:
+def _decode(path: Path, orientation: Orientation, page: int = 0) -> Image.Image:
     try:
         if not path.is_file():
             raise FileNotFoundError("it does not exist" if not path.exists() else "it is no regular file")
         if (allowed := os.environ.get(MEGAPIXELS)) and allowed.isdigit():
             Image.MAX_IMAGE_PIXELS = int(allowed) * 10**6
         with Image.open(path) as opened:
+            if page:
+                opened.seek(page)
             deep = opened.mode.startswith("RGB") and any(";16" in str(tile[3]) for tile in opened.tile)
             opened.load()
         image: Image.Image = opened

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.core.seeding import image_latents, named_generator
+from cops_lightning.core.errors import CheckpointError
+from cops_lightning.core.seeding import FIXED, image_latents, named_generator, quasi_random_latents
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Share, StateDict
 from cops_lightning.models.alignment import image_logits, patch_probabilities, prompt_features
 from cops_lightning.models.anomaly_map import (
@@ -35,7 +36,7 @@ from cops_lightning.models.cops.settings import Components, Preset, Readings, Si
 from cops_lightning.models.cops.state_tokens import StateTokens
 from cops_lightning.models.detector import TrainableDetector
 
-NOISE = "noise"
+NOISE, LATENTS = "noise", "latents"
 
 
 class Alignment(NamedTuple):
@@ -84,6 +85,7 @@ class CoPS(TrainableDetector):
         super().__init__(backbone, image_size, readings.upsampling)
         self.preset, self.readings, self.seed = preset, readings, seed
         self.components, self.sizes = components or Components(), sizes or Sizes()
+        self._fixed: Float[Tensor, "m d"] | None = None
         size, parts, width = self.sizes, self.components, backbone.width
         deep_layers = backbone.deep_layers if size.deep_layers is None else size.deep_layers
         self.states = StateTokens(width, backbone.extractor_heads, size.prototypes) if parts.states else None
@@ -174,11 +176,41 @@ class CoPS(TrainableDetector):
     # ---- scores
 
     def draw_latents(self, names: Sequence[str], device: torch.device | str = "cpu") -> Latents:
-        """Class samples' latents of images with these names, on `device`."""
-        samples, width = self.sizes.class_samples, self.backbone.width
-        if self.readings.latents == "global":
+        """Class samples' latents of images with these names, on `device`; of images called `FIXED`, one set for all."""
+        samples, width, reading = self.sizes.class_samples, self.backbone.width, self.readings.latents
+        if reading == "fixed" or set(names) == {FIXED}:
+            return self.fixed_latents.to(device).expand(len(names), -1, -1)
+        if reading == "zero":
+            return torch.zeros(len(names), samples, width, device=device)
+        if reading == "global":
             return torch.randn(len(names), samples, width, device=device)
         return image_latents(self.seed, names, samples, width).to(device)
+
+    @property
+    def fixed_latents(self) -> Float[Tensor, "m d"]:
+        """The one set of draws for all images: that of the checkpoint, else that of the seed."""
+        if self._fixed is None:
+            self._fixed = quasi_random_latents(self.seed, self.sizes.class_samples, self.backbone.width)
+        return self._fixed
+
+    def fixed_draws(self) -> dict[str, Tensor]:
+        """The draws that a checkpoint holds; none without class tokens."""
+        return {} if self.classes is None else {LATENTS: self.fixed_latents}
+
+    def load_fixed_draws(self, draws: Mapping[str, Tensor]) -> None:
+        """Take those of a checkpoint, unless it has another number of them: then those of the seed are used.
+
+        Raises CheckpointError where they are of another width or not finite.
+        """
+        given = draws.get(LATENTS)
+        if given is None or self.classes is None or len(given) != self.sizes.class_samples:
+            return
+        if given.shape[1:] != (self.backbone.width,) or not given.isfinite().all():
+            raise CheckpointError(
+                f"The checkpoint's fixed latents have shape {tuple(given.shape)}, or are not finite; expected finite "
+                f"values, {self.backbone.width} in a row. It is damaged; use an earlier one."
+            )
+        self._fixed = given.float()
 
     def score_features(
         self, features: Features, *, names: Sequence[str], categories: Sequence[str] | None = None

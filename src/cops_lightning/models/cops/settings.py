@@ -68,7 +68,8 @@ class Readings:
         upsampling: of patch scores to pixels.
         distance_range: min and max of distances over each image, or over the batch, as the released program does; both
             agree at its batch size of 1.
-        latents: test-time draws keyed by image, or from torch's "global" generator, as the released program does.
+        latents: test-time draws keyed by image; "fixed", one set for all images; "zero", the prior's mean; or from
+            torch's "global" generator, as the released program does.
     """
 
     recon: ReconReading = "released"
@@ -76,7 +77,7 @@ class Readings:
     deep: DeepReading = "released"
     upsampling: Upsampling = "nearest"
     distance_range: DistanceRange = "image"
-    latents: Literal["image", "global"] = "image"
+    latents: Literal["image", "fixed", "zero", "global"] = "image"
 
     def __post_init__(self) -> None:
         require_choices("readings", self)
