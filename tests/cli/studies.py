@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cops_lightning.callbacks.diagnostics import DRAW_COLUMNS
-from cops_lightning.core.types import MEAN, MetricRow
+from cops_lightning.core.measured import MEAN, MetricRow
 from cops_lightning.report.tables import ResultRow, Run, write_results
 
 METRICS = (("image", "auroc"), ("image", "ap"), ("image", "f1_max"), ("pixel", "auroc"), ("pixel", "aupro"))
@@ -133,5 +133,5 @@ def write_diagnostics(folder: Path, auxiliary: str, targets: Sequence[str], seed
         writer.writerow(DRAW_COLUMNS)
         for i, target in enumerate(targets):
             for draw in range(3):
-                value = 0.7 + 0.02 * i + 0.01 * seed + rng.normal(0, 0.003)
+                value = min(1.0, 0.7 + 0.02 * i + 0.01 * seed + rng.normal(0, 0.003))
                 writer.writerow(("x", "m", "s", "cops", seed, auxiliary, target, draw, "image", "auroc", value))

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import auc
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cops_lightning.core.types import MEAN
+from cops_lightning.core.measured import MEAN
 from cops_lightning.metrics.curves import POINTS
 from cops_lightning.report.tables import read_results
 from offline_runs import OfflineRun, attempts, latest

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cops_lightning.core.types import MEAN, MetricRow
+from cops_lightning.core.measured import MEAN, MetricRow
 from cops_lightning.loggers import Evaluation, RunInfo
 from cops_lightning.metrics.curves import CategoryCurves, RankingCurves
 from cops_lightning.report.figures import Example

@@ -1,6 +1,6 @@
 """What an evaluation has to show."""
 
-from cops_lightning.core.types import MEAN, MetricRow
+from cops_lightning.core.measured import MEAN, MetricRow
 from cops_lightning.loggers import Evaluation
 
 

@@ -10,7 +10,7 @@ from torchmetrics.classification import BinaryRecall
 
 from commands import FORKS
 from cops_lightning.core.errors import ScoresError
-from cops_lightning.core.types import MetricRow
+from cops_lightning.core.measured import MetricRow
 from cops_lightning.metrics.suite import MetricSuite
 
 N, GRID, SIDE = 12, 3, 12

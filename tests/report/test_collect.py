@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.types import MetricRow
+from cops_lightning.core.measured import MetricRow
 from cops_lightning.report.collect import CHANGED, collect
 from cops_lightning.report.summaries import percent, summarise
 from cops_lightning.report.tables import ResultRow, Run, write_results

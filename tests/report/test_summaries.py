@@ -5,7 +5,7 @@ import io
 import pandas as pd
 from rich.console import Console
 
-from cops_lightning.core.types import MEAN
+from cops_lightning.core.measured import MEAN
 from cops_lightning.report.summaries import comparison_table
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.types import MetricRow
+from cops_lightning.core.measured import MetricRow
 from cops_lightning.report.tables import (
     COLUMNS,
     ResultRow,
@@ -107,9 +107,7 @@ def test_a_further_column_is_ignored(tmp_path):
 def test_a_missing_column_is_named(tmp_path, column):
     path = tmp_path / "results.csv"
     path.write_text(",".join(name for name in COLUMNS if name != column) + "\n")
-    with pytest.raises(
-        CopsError, match=rf"results.csv lacks the column {column}; a results file has run_id, .* Score again: "
-    ):
+    with pytest.raises(CopsError, match=rf"results.csv lacks the column {column}; it needs run_id, .* Score again: "):
         read_results(path)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from cops_lightning.core.measured import MetricRow
 from cops_lightning.core.progress import counted_progress, log_progress
-from cops_lightning.core.types import MetricRow
 from cops_lightning.metrics.suite import MetricSuite
 from cops_lightning.models.module import CopsModule
 

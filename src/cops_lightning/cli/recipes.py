@@ -14,8 +14,8 @@ from cops_lightning.clip.weight_files import PACKAGED, weights_fingerprint
 from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.measured import MetricRow
 from cops_lightning.core.reporting import console
-from cops_lightning.core.types import MetricRow
 from cops_lightning.data.catalog import find_spec
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.protocol import categories_of, images_of, require_unseen

@@ -8,7 +8,7 @@ order normal, anomalous.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -21,10 +21,6 @@ Masks = Float[Tensor, "b s s"]
 Labels = Int[Tensor, " b"]
 Latents = Float[Tensor, "b m d"]
 Noise = Float[Tensor, "b d"]
-
-Level = Literal["image", "pixel"]
-# The category of the row that averages the categories of a target.
-MEAN = "mean"
 
 # Of matrix products in an encoder, and of the features that are kept.
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -127,22 +123,6 @@ class Share:
 
     weights: Mapping[str, float | Tensor]
     images: Float[Tensor, "n d"]
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """One number of an evaluation. `value` lies in [0, 1] and is None where the dataset does not define the metric.
-
-    `category` is `MEAN` in the row that averages the categories of a target. Counts are images.
-    """
-
-    target: str
-    category: str
-    level: Level
-    metric: str
-    value: float | None
-    n_normal: int
-    n_anomalous: int
 
 
 StateDict = Mapping[str, Tensor]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cops_lightning.core.measured import MEAN, MetricRow
 from cops_lightning.core.names import file_names, printable
-from cops_lightning.core.types import MEAN, MetricRow
 from cops_lightning.metrics.curves import CategoryCurves
 from cops_lightning.report.figures import Example
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from cops_lightning.core.types import Level
+from cops_lightning.core.measured import Level
 from cops_lightning.metrics.pixels import LOW_BITS, Expand, PixelSource
 
 POINTS = 200

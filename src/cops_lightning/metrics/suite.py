@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from cops_lightning.core.types import MEAN, Level, MetricRow
+from cops_lightning.core.measured import MEAN, Level, MetricRow
 from cops_lightning.metrics.curves import POINTS, CategoryCurves, RankingCurves, image_curves, pixel_curves
 from cops_lightning.metrics.pixels import PIXEL_BUDGET, Expand, PixelScores, Tick, pixel_scores, unpack_masks
 from cops_lightning.metrics.ranking import RankingScores, ranking_scores

@@ -11,8 +11,8 @@ from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.config.check import PARTIAL, TARGET, check_node
 from cops_lightning.config.options import default_nodes, options_of
 from cops_lightning.core.errors import ConfigError, CopsError
+from cops_lightning.core.measured import Level
 from cops_lightning.core.near_miss import did_you_mean
-from cops_lightning.core.types import Level
 from cops_lightning.models.detector import Detector
 
 Node = Mapping[str, Any]

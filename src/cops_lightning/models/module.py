@@ -16,10 +16,11 @@ from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.distributed import from_all, from_first, world_size
 from cops_lightning.core.errors import CheckpointError, ConfigError, CopsError
+from cops_lightning.core.measured import Level, MetricRow
 from cops_lightning.core.names import printable
 from cops_lightning.core.seeding import FIXED
 from cops_lightning.core.tensor_files import require_whole
-from cops_lightning.core.types import Batch, Features, Images, Level, MetricRow, Sample
+from cops_lightning.core.types import Batch, Features, Images, Sample
 from cops_lightning.data.protocol import categories_of, images_of, require_unseen
 from cops_lightning.data.readers.pictures import Picture
 from cops_lightning.metrics.suite import MetricSuite, scalars

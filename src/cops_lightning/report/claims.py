@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.types import MEAN
+from cops_lightning.core.measured import MEAN
 from cops_lightning.report.metric_names import metric_name
 from cops_lightning.report.stats.crossed import (
     ROUNDING,

@@ -14,8 +14,8 @@ import pandas as pd
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import RECORD, RESULTS, results_changed
+from cops_lightning.core.measured import MEAN
 from cops_lightning.core.record import read_record
-from cops_lightning.core.types import MEAN
 from cops_lightning.report.methods import Method, name_methods
 from cops_lightning.report.tables import COLUMNS, read_columns
 
@@ -214,12 +214,14 @@ def _name_datasets(frame: pd.DataFrame, jobs: Sequence[Job]) -> None:
     several: dict[str, set[str]] = {}
     for (_, _, name), fingerprint in contents.items():
         several.setdefault(name, set()).add(fingerprint)
+    ambiguous = [name for name, of in several.items() if len(of) > 1]
     for column, role, source in (("dataset", "target", "target"), ("auxiliary", "auxiliary", "auxiliary")):
-        names = {}
-        for job, name in frame[["job", source]].drop_duplicates().to_numpy().tolist():
-            known = contents.get((job, role, name), "")
-            names[job, name] = f"{name} ({known[:6] or 'unknown'})" if len(several.get(name, ())) > 1 else name
-        frame[column] = [names[pair] for pair in zip(frame["job"], frame[source], strict=True)]
+        frame[column] = frame[source]
+        rows = frame[source].isin(ambiguous)
+        frame.loc[rows, column] = [
+            f"{name} ({contents.get((job, role, name), '')[:6] or 'unknown'})"
+            for job, name in zip(frame.loc[rows, "job"], frame.loc[rows, source], strict=True)
+        ]
 
 
 def _backbones(jobs: Mapping[int, Job]) -> dict[int, str]:
@@ -255,7 +257,10 @@ def _name_methods(frame: pd.DataFrame, jobs: Sequence[Job]) -> tuple[tuple[Metho
         key = keys[method, job] = f"{method}-{jobs[job].weights or 'unknown'}" if several else method
         if isinstance(known, Mapping):
             settings.setdefault(key, {**known, "weights": jobs[job].weights} if several else known)
-    frame["method"] = [keys[pair] for pair in zip(frame["method"], frame["job"], strict=True)]
+    of_several = frame["method"].isin([method for method, of in weights.items() if len(of - {""}) > 1])
+    frame.loc[of_several, "method"] = [
+        keys[pair] for pair in zip(frame.loc[of_several, "method"], frame.loc[of_several, "job"], strict=True)
+    ]
     labels = frame.groupby("method", sort=False)["variant"].unique()
     methods, notes = name_methods({str(key): [*map(str, given)] for key, given in labels.items()}, settings)
     frame["variant"] = frame["method"].map({method.hash: method.labels[0] for method in methods})
@@ -301,14 +306,23 @@ def _without(frame: pd.DataFrame, rows: pd.Index) -> pd.DataFrame:
     return frame[~pd.MultiIndex.from_frame(frame[list(rows.names)]).isin(rows)]
 
 
-def read_scores(job: Job) -> pd.DataFrame | None:
-    """scores.csv of a job; None if the run left none. Raises CopsError if it lacks a column."""
+@dataclass(frozen=True)
+class Scores:
+    """Images of one dataset, sorted by name: what each of them is, and what a run gave it."""
+
+    images: tuple[str, ...]
+    categories: tuple[str, ...]
+    labels: tuple[int, ...]
+    scores: tuple[float, ...]
+
+
+def read_scores(job: Job) -> dict[str, Scores]:
+    """scores.csv of a job by target; empty if the run left none. Raises CopsError as `read_columns` does."""
     path = job.folder / "scores.csv"
     if not path.is_file():
-        return None
-    # A category may be called "None".
-    frame = pd.read_csv(path, dtype=dict.fromkeys(("target", "category", "image"), str), keep_default_na=False)
-    missing = {"target", "category", "image", "label", "score"} - set(frame.columns)
-    if missing:
-        raise CopsError(f"{path} lacks the column {', '.join(sorted(missing))}. Evaluate that run again.")
-    return frame
+        return {}
+    columns = read_columns(path, ("target", "image", "category", "label", "score"))
+    by_target: dict[str, list[tuple[Any, ...]]] = {}
+    for target, *image in zip(*columns.values(), strict=True):
+        by_target.setdefault(target, []).append(tuple(image))
+    return {target: Scores(*zip(*sorted(images), strict=True)) for target, images in by_target.items()}

@@ -84,23 +84,30 @@ def departures(record: Mapping[str, Any], auxiliary: str) -> list[str]:
     protocol = PROTOCOLS[model]
     if auxiliary not in protocol.presets:
         found.append(f"trained on {auxiliary}")
-    if DATA["image_size"] not in _ending(settings, "image_size").values():
+    ending = _by_ending(settings)
+    if DATA["image_size"] not in ending.get("image_size", {}).values():
         found.append(f"images are not known to be {DATA['image_size']} px")
     expected = {
         **protocol.settings,
         **{f"preset.{name}": value for name, value in protocol.presets.get(auxiliary, {}).items()},
     }
     for name, value in expected.items():
-        found += [f"{key} is {given}" for key, given in _ending(settings, name).items() if given not in (value, None)]
+        given = ending.get(name, {})
+        found += [f"{key} is {of_key}" for key, of_key in given.items() if of_key not in (value, None)]
     return found
 
 
 def model_of(record: Mapping[str, Any]) -> str:
     """The class of a run's detector, as `published` has it."""
     settings = flatten(record.get("method_settings") or {})
-    return str(_ending(settings, "model._target_").get("model._target_", "")).rpartition(".")[2]
+    return str(settings.get("model._target_", "")).rpartition(".")[2]
 
 
-def _ending(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The settings whose dotted key is this or ends so."""
-    return {key: value for key, value in settings.items() if f".{key}".endswith(f".{name}")}
+def _by_ending(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By what a dotted key may end in, itself included, the settings whose key ends so."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        parts = key.split(".")
+        for place in range(len(parts)):
+            found.setdefault(".".join(parts[place:]), {})[key] = value
+    return found

@@ -7,9 +7,9 @@ from functools import cached_property
 import pandas as pd
 
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.types import MEAN
+from cops_lightning.core.measured import MEAN
 from cops_lightning.report.claims import Cells, Claim, adjust, average, compare_all, frame, read_cells
-from cops_lightning.report.collect import Collection, read_scores
+from cops_lightning.report.collect import Collection, Scores, read_scores
 from cops_lightning.report.methods import find_method
 from cops_lightning.report.metric_names import DEFAULT_METRICS, Metric
 from cops_lightning.report.stats.crossed import SCOPES, Scope
@@ -128,13 +128,11 @@ class Study:
         return self.claims_in(next(scope for scope in SCOPES if scope != self.asked.scope))
 
     @cached_property
-    def _known_scores(self) -> dict[int, dict[str, pd.DataFrame]]:
+    def _known_scores(self) -> dict[int, dict[str, Scores]]:
         return {}
 
-    def scores(self, job: int, dataset: str) -> pd.DataFrame | None:
-        """Image scores of a run on a dataset, by its name in the run, sorted by image; None if it left none."""
+    def scores(self, job: int, dataset: str) -> Scores | None:
+        """Image scores of a run on a dataset, by its name in the run; None if it left none."""
         if job not in self._known_scores:
-            found = read_scores(self.collection.jobs[job])
-            by_target = () if found is None else found.sort_values("image").groupby("target", sort=False)
-            self._known_scores[job] = {str(target): part for target, part in by_target}
+            self._known_scores[job] = read_scores(self.collection.jobs[job])
         return self._known_scores[job].get(dataset)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from cops_lightning.core.types import MEAN
+from cops_lightning.core.measured import MEAN
 from cops_lightning.report.tables import NOT_AVAILABLE, NOTHING
 
 MOST_TARGETS, MOST_COLUMNS = 6, 6

@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from cops_lightning.core.errors import CopsError, quoted, told
 from cops_lightning.core.files import writing
-from cops_lightning.core.types import MEAN, Level, MetricRow
+from cops_lightning.core.measured import MEAN, Level, MetricRow
 from cops_lightning.report.metric_names import METRICS, NAMES, Metric, metric_name
 
 NOT_AVAILABLE = "n/a"
@@ -75,39 +76,44 @@ def read_results(path: Path) -> list[ResultRow]:
     return list(map(ResultRow, runs, measured))
 
 
-def read_columns(path: Path) -> dict[str, list[Any]]:
-    """The same by column: the cells of each one of `COLUMNS`, parsed; further columns are ignored.
+def read_columns(path: Path, wanted: Sequence[str] = COLUMNS) -> dict[str, list[Any]]:
+    """The same by column, or another table of a run: the cells of each wanted column, parsed; others are ignored.
 
     Raises CopsError if the file is absent, lacks a column, or holds a cell that its column does not allow.
     """
     if not path.is_file():
-        raise CopsError(f"{path} does not exist. Evaluate first, or give the path of a results.csv.")
+        raise CopsError(f"{path} does not exist. Evaluate first, or give the path of a {path.name}.")
     with (
-        told(CopsError, f"{path} cannot be read", "Expected the results.csv of a run; score again if it is damaged."),
+        told(CopsError, f"{path} cannot be read", f"Expected the {path.name} of a run; score again if it is damaged."),
         path.open(newline="", encoding="utf-8") as file,
     ):
         reader = csv.reader(file)
         head = next(reader, [])
         lines = [(reader.line_num, cells) for cells in reader if cells]
-    missing = [column for column in COLUMNS if column not in head]
+    missing = [column for column in wanted if column not in head]
     if missing:
         raise CopsError(
-            f"{path} lacks the column {', '.join(missing)}; a results file has {', '.join(COLUMNS)}. Score again: with "
+            f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(wanted)}. Score again: with "
             "cops-eval from the run's checkpoint, or with cops-train in a new folder."
         )
-    return {column: _cells(path, lines, head.index(column), column) for column in COLUMNS}
+    numbers = [number for number, _ in lines]
+    columns = list(zip_longest(head, *(cells for _, cells in lines)))
+    return {column: _parsed(path, numbers, columns[head.index(column)][1:], column) for column in wanted}
 
 
-def _cells(path: Path, lines: Sequence[tuple[int, list[str]]], place: int, column: str) -> list[Any]:
+def _parsed(path: Path, numbers: Sequence[int], cells: Sequence[str | None], column: str) -> list[Any]:
+    """The cells of a column, each text parsed once. `numbers` are their lines; None stands for a line too short."""
     parse, expected = CELLS.get(column, (sys.intern, "text"))
-    found: list[Any] = []
-    try:
-        found += (parse(cells[place]) for _, cells in lines)
-    except (ValueError, IndexError):
-        number, cells = lines[len(found)]
-        cell = cells[place] if place < len(cells) else None
-        raise CopsError(f"{path}, line {number}: {column} is {quoted(cell)}, expected {expected}.") from None
-    return found
+    known: dict[str | None, Any] = {}
+    for cell in dict.fromkeys(cells):
+        try:
+            if cell is None:
+                raise ValueError
+            known[cell] = parse(cell)
+        except ValueError:
+            number = numbers[cells.index(cell)]
+            raise CopsError(f"{path}, line {number}: {column} is {quoted(cell)}, expected {expected}.") from None
+    return [*map(known.__getitem__, cells)]
 
 
 def summary_table(rows: Iterable[MetricRow], title: str) -> Table:
@@ -192,7 +198,8 @@ def _count(cell: str) -> int:
 # How the cells of a column are read, and what they may hold; those of the others are any text.
 CELLS: dict[str, tuple[Callable[[str], Any], str]] = {
     **dict.fromkeys(("method", "target", "category", "metric"), (_name, "a name")),
-    "seed": (int, "an integer"),
+    **dict.fromkeys(("seed", "label"), (int, "an integer")),
+    "score": (float, "a number"),
     "level": (_level, "image or pixel"),
     "value": (_value, "a number in [0, 1], or nothing"),
     **dict.fromkeys(("n_normal", "n_anomalous"), (_count, "a number of images")),

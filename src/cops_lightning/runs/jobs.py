@@ -25,8 +25,8 @@ from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError, described
 from cops_lightning.core.files import RESULTS, writing
+from cops_lightning.core.measured import MEAN
 from cops_lightning.core.reporting import outlive_readers
-from cops_lightning.core.types import MEAN
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run, read_results

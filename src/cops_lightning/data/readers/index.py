@@ -12,8 +12,9 @@ from pathlib import Path
 from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.hashes import hashes_of
+from cops_lightning.core.measured import MEAN
 from cops_lightning.core.near_miss import did_you_mean
-from cops_lightning.core.types import MEAN, Sample, category_key
+from cops_lightning.core.types import Sample, category_key
 from cops_lightning.data.readers.images import Orientation, mask_files
 from cops_lightning.data.readers.layouts import Entry
 from cops_lightning.data.readers.spec import BlankMask

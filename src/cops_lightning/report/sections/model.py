@@ -13,20 +13,27 @@ from cops_lightning.report.metric_names import metric_name
 from cops_lightning.report.page import TIMES, Plot, Section, Table, distinct, number, plural, shown_frame, slug
 from cops_lightning.report.stats.variance import variance_components
 from cops_lightning.report.study import Study
+from cops_lightning.report.tables import read_columns
 
 MOST_LATENTS = 4
+WHO = ["method", "auxiliary", "seed"]
 
 
 def vae(study: Study) -> Section:
     """Use of the posterior, and variety over draws."""
     title, runs = "The VAE of the class tokens", study.runs
-    contents = {job: study.collection.jobs[job].read_json("vae_health.json") for job in study.collection.used}
-    found = {job: content for job, content in contents.items() if content is not None}
-    if not found:
-        return Section("vae", title, ("No run recorded it: there is no VAE, or callbacks.diagnostics was null.",))
-    rows, errors = [], []
-    for job, c in found.items():
-        who = {"method": runs["method"][job], "auxiliary": runs["auxiliary"][job], "seed": runs["seed"][job]}
+    rows, errors, drawn = [], [], {}
+    for job, (method, auxiliary, seed) in zip(runs.index, runs[WHO].to_numpy().tolist(), strict=True):
+        c = study.collection.jobs[job].read_json("vae_health.json")
+        if c is None:
+            continue
+        who = {"method": method, "auxiliary": auxiliary, "seed": seed}
+        if len(drawn) < MOST_LATENTS and (method, auxiliary) not in drawn:
+            caption = (
+                f"Latent space of {method}, trained on {auxiliary}, seed {seed}: images beside the prior, and the KL "
+                "of every dimension"
+            )
+            drawn[method, auxiliary] = Plot(slug("latents", method, auxiliary), caption, plots.latents(c))
         kl = np.array(c["kl"], dtype=float)
         rows.append(
             who | {"kl": kl.sum(), "kl_largest": kl.max(), "active": c["active_units"], "d": len(kl),
@@ -35,7 +42,9 @@ def vae(study: Study) -> Section:
                    "score_spread": _mean_percent(c["score_spread"]), "images": c["n"]}
         )  # fmt: skip
         if c["recon_weight"] > 0:
-            errors += [who | {"dataset": dataset, "error": error} for dataset, error in c["reconstruction"].items()]
+            errors += [(method, auxiliary, dataset, error) for dataset, error in c["reconstruction"].items()]
+    if not rows:
+        return Section("vae", title, ("No run recorded it: there is no VAE, or callbacks.diagnostics was null.",))
     raw = pd.DataFrame(rows)
     shown = shown_frame(
         raw.assign(units=[f"{a} of {d}" for a, d in zip(raw["active"], raw["d"], strict=True)]),
@@ -64,7 +73,8 @@ def vae(study: Study) -> Section:
     tables = [Table("vae_health", "By run", shown, raw)]
     if errors:
         keys = ["method", "auxiliary", "dataset"]
-        by_dataset = pd.DataFrame(errors).groupby(keys, sort=False)["error"].agg(["mean", "std", "count"]).reset_index()
+        known = pd.DataFrame(errors, columns=[*keys, "error"]).groupby(keys, sort=False)["error"]
+        by_dataset = known.agg(["mean", "std", "count"]).reset_index()
         shown = shown_frame(
             by_dataset,
             method=("method", str),
@@ -79,15 +89,7 @@ def vae(study: Study) -> Section:
             "better than their mean"
         )
         tables.append(Table("vae_reconstruction", caption, shown, by_dataset))
-    drawn: list[Plot] = []
-    first = raw.assign(job=list(found)).drop_duplicates(["method", "auxiliary"])[:MOST_LATENTS]
-    for method, auxiliary, seed, job in first[["method", "auxiliary", "seed", "job"]].to_numpy().tolist():
-        caption = (
-            f"Latent space of {method}, trained on {auxiliary}, seed {seed}: images beside the prior, and the KL of "
-            "every dimension"
-        )
-        drawn.append(Plot(slug("latents", method, auxiliary), caption, plots.latents(found[job])))
-    return Section("vae", title, text, tables=tuple(tables), plots=distinct(drawn))
+    return Section("vae", title, text, tables=tuple(tables), plots=distinct(drawn.values()))
 
 
 def _mean_percent(by_dataset: Mapping[str, Any]) -> float | None:
@@ -147,10 +149,12 @@ def variance(study: Study) -> Section:
 def _draws(study: Study, method: str, auxiliary: str) -> float | None:
     """Standard deviation over latent draws within a run and dataset, in points."""
     jobs = study.runs[(study.runs["method"] == method) & (study.runs["auxiliary"] == auxiliary)].index
-    paths = [study.collection.jobs[job].folder / "latent_draws.csv" for job in jobs]
-    found = [pd.read_csv(path).assign(job=job) for job, path in zip(jobs, paths, strict=True) if path.is_file()]
-    if not found:
-        return None
-    drawn = pd.concat(found)
-    drawn = drawn[drawn["target"] != drawn["auxiliary"]]
-    return 100 * float(np.sqrt(drawn.groupby(["job", "target"])["value"].var().mean()))
+    drawn: dict[tuple[int, str], list[float]] = {}
+    for job in jobs:
+        path = study.collection.jobs[job].folder / "latent_draws.csv"
+        columns = read_columns(path, ("auxiliary", "target", "value")) if path.is_file() else {}
+        for trained_on, target, value in zip(*columns.values(), strict=True):
+            if trained_on != target and value is not None:
+                drawn.setdefault((job, target), []).append(value)
+    variances = [np.var(values, ddof=1) for values in drawn.values() if len(values) > 1]
+    return 100 * float(np.sqrt(np.mean(variances))) if variances else None

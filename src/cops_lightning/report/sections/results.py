@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cops_lightning.core.types import MEAN
+from cops_lightning.core.measured import MEAN
 from cops_lightning.report import plots
 from cops_lightning.report.metric_names import METRICS, metric_name
 from cops_lightning.report.page import MISSING, Plot, Section, Table, number, shown_frame, slug, upper_first

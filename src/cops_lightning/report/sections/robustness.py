@@ -7,6 +7,7 @@ import pandas as pd
 
 from cops_lightning.report import plots
 from cops_lightning.report.claims import ALPHA
+from cops_lightning.report.collect import Scores
 from cops_lightning.report.metric_names import metric_name
 from cops_lightning.report.page import (
     MINUS,
@@ -160,16 +161,19 @@ def images(study: Study) -> Section:
     return Section("images", title, text, tables=(Table("images", caption, shown, raw),))
 
 
-def _same_images(scores: list[list[pd.DataFrame | None]]) -> AurocComparison | None:
+def _same_images(scores: list[list[Scores | None]]) -> AurocComparison | None:
     """The scores of A and of B by seed compared; None where some lack, or are of other images or of one label."""
     sides = [[one for one in side if one is not None] for side in scores]
     first = sides[0][0] if sides[0] else None
     if first is None or [*map(len, sides)] != [*map(len, scores)]:
         return None
-    if not all(np.array_equal(one["image"], first["image"]) for side in sides for one in side):
+    if not all(one.images == first.images for side in sides for one in side):
         return None
-    mixed = first.groupby("category")["label"].transform("nunique").to_numpy() == 2
+    labels: dict[str, set[int]] = {}
+    for category, label in zip(first.categories, first.labels, strict=True):
+        labels.setdefault(category, set()).add(label)
+    mixed = np.array([len(labels[category]) == 2 for category in first.categories])
     if not mixed.any():
         return None
-    a, b = (np.stack([one["score"].to_numpy(dtype=float)[mixed] for one in side]) for side in sides)
-    return compare_aurocs(first["label"].to_numpy()[mixed] == 1, a, b, first["category"].to_numpy(dtype=str)[mixed])
+    a, b = (np.array([one.scores for one in side])[:, mixed] for side in sides)
+    return compare_aurocs(np.array(first.labels)[mixed] == 1, a, b, np.array(first.categories)[mixed])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
@@ -138,14 +139,13 @@ def domain_shift(study: Study) -> Section:
 
 def _read_shift(study: Study) -> pd.DataFrame:
     """By backbone, auxiliary, target and level, mean over runs; empty if no run recorded it."""
-    rows = []
-    for job in study.collection.used:
-        content: Mapping[str, object] = study.collection.jobs[job].read_json("domain_shift.json") or {}
-        for target, levels in dict(content.get("targets", {})).items():  # type: ignore[call-overload]
-            for level, figures in levels.items():
-                known = {"backbone": study.runs["backbone"][job], "auxiliary": content["auxiliary"], "target": target}
-                rows.append(known | {"level": level} | figures)
     keys = ["backbone", "auxiliary", "target", "level"]
     figures = ["n_a", "n_b", "d", "frechet", "floor", "mmd", "mmd_p", "centroid_cosine"]
+    rows = []
+    for job, backbone in study.runs["backbone"].to_dict().items():
+        content: Mapping[str, Any] = study.collection.jobs[job].read_json("domain_shift.json") or {}
+        for target, levels in content.get("targets", {}).items():
+            for level, of in levels.items():
+                rows.append((backbone, content["auxiliary"], target, level, *map(of.get, figures)))
     found = pd.DataFrame(rows, columns=[*keys, *figures])
     return found.astype(dict.fromkeys(figures, float)).groupby(keys, sort=False)[figures].mean().reset_index()
