@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.models.build import build_detector, find_node
 from cops_lightning.models.checkpoint import read_checkpoint
@@ -20,6 +21,8 @@ def load(
     auxiliary: str | None = None,
     backbone: FrozenClip | str | Node | None = None,
     model: Detector | str | Node | None = None,
+    weights: str | Path | None = None,
+    precision: Precision | None = None,
     device: str | torch.device = "cpu",
 ) -> Detector:
     """The trained detector of a checkpoint, ready for `predict`.
@@ -29,7 +32,11 @@ def load(
         auxiliary: for the released format, what it was trained on: visa or mvtec, which decides CoPS's preset.
         backbone: the frozen CLIP, the name of one in conf/backbone, or a node; default: what the checkpoint says.
         model: a detector, the name of one in conf/model, or a node; default: what the checkpoint says.
+        weights: file with CLIP's weights, where it lies elsewhere than the backbone's node says.
+        precision: of the image encoder; default: what the backbone's node says.
         device: where to compute.
+
+    A backbone that is given as an object keeps its weights and precision.
 
     Raises CheckpointError where the file is none of these, does not fit, or does not say what it needs. Only classes of
     this library are built from what the file says.
@@ -48,6 +55,8 @@ def load(
             backbone = dict(
                 saved.own_backbone() if saved and backbone is None else find_node("backbone", backbone or "")
             )
+            given = {"weights": None if weights is None else str(weights), "precision": precision}
+            backbone |= {key: value for key, value in given.items() if value is not None}
         model = build_detector(node, backbone)
     if saved is not None:
         saved.require_backbone(model.backbone.record)
