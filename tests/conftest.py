@@ -22,6 +22,7 @@ SLOW = (
     "scripts/",
     "data/test_listed_files.py",
     "demo/test_packaged_backbone.py",
+    "export/",
     "loggers/test_mlflow.py",
     "loggers/test_wandb_logger.py",
     "models/test_module.py",

@@ -70,7 +70,7 @@ def patch_tokens(
     """What both paths start from: class token and patches with their positions, normalised by `ln_pre`."""
     patches = visual.conv1(images).flatten(2).transpose(1, 2)
     side = images.shape[-1] // visual.patch_size[0]
-    tokens = torch.cat([visual.class_embedding.expand(len(images), 1, -1), patches], dim=1)
+    tokens = torch.cat([visual.class_embedding.expand(images.shape[0], 1, -1), patches], dim=1)
     normed: Tensor = visual.ln_pre(tokens + resize_positions(visual.positional_embedding, side, positions))
     return normed
 
@@ -184,6 +184,7 @@ class ImageEncoder:
         compiled: run blocks through torch.compile. Where that is not possible a warning says why, and they run as
             they are.
         activation: in the MLPs: the tower's own, or the exact GELU.
+        fused: use oneDNN's own layers where there are any. Without, all operations are torch's, which can be exported.
     """
 
     def __init__(
@@ -192,11 +193,12 @@ class ImageEncoder:
         precision: Precision = "fp32",
         compiled: bool = False,
         activation: TowerActivation = "own",
+        fused: bool = True,
     ) -> None:
         self.visual = visual
         self.device = visual.conv1.weight.device
         self.dtype = DTYPES[precision]
-        self._fused = self.device.type == "cpu" and not compiled and onednn_takes(self.dtype)
+        self._fused = fused and self.device.type == "cpu" and not compiled and onednn_takes(self.dtype)
         blocks = list(visual.transformer.resblocks)
         self._heads: int = blocks[0].attn.num_heads
         self._activation = _activation(nn.GELU() if activation == "gelu" else blocks[0].mlp.gelu)
@@ -226,15 +228,16 @@ class ImageEncoder:
 
     def _encode(self, images: Images, requests: Sequence[FeatureRequest]) -> list[Features]:
         if self.device.type != "cpu":
-            return self._encode_part(images, requests)
+            return self.encode_whole(images, requests)
         tokens = (images.shape[-1] // self.visual.patch_size[0]) ** 2 + 1
-        parts = [self._encode_part(part, requests) for part in torch.split(images, max(1, CPU_TOKENS // tokens))]
+        parts = [self.encode_whole(part, requests) for part in torch.split(images, max(1, CPU_TOKENS // tokens))]
         return [
             Features(torch.cat([part.image for part in of_request]), torch.cat([part.patches for part in of_request]))
             for of_request in zip(*parts, strict=True)
         ]
 
-    def _encode_part(self, images: Images, requests: Sequence[FeatureRequest]) -> list[Features]:
+    def encode_whole(self, images: Images, requests: Sequence[FeatureRequest]) -> list[Features]:
+        """`encode` with all images at once, and without its guards: what a tracer can follow."""
         visual, depth = self.visual, len(self._blocks)
         original = patch_tokens(visual, images.float(), requests[0].positions)
         product = onednn_product if self._fused else plain_product

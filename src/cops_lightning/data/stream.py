@@ -1,11 +1,11 @@
 """Images as they come, decoded ahead by threads: as much in memory for a million of them as for ten."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from cops_lightning.core.errors import DatasetError
@@ -16,10 +16,10 @@ from cops_lightning.data.readers.pictures import Picture
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the encoder sees of a picture, and the picture's width and height."""
+    """What is seen of a picture, and the picture's width and height."""
 
     picture: Picture
-    image: Float[Tensor, "3 s s"]
+    image: Tensor
     size: tuple[int, int]
 
 
@@ -31,19 +31,25 @@ class Unreadable:
     reason: str
 
 
-def decoded(pictures: Iterable[Picture], size: int, workers: int = 2) -> Iterator[Decoded | Unreadable]:
-    """Pictures decoded and preprocessed to `size` pixels, in their order, a few ahead of what is asked for.
+Prepare = Callable[[Image.Image, int], Tensor]
 
-    `workers` threads decode; with 0 each picture is decoded when it is asked for.
+
+def decoded(
+    pictures: Iterable[Picture], size: int, workers: int = 2, prepare: Prepare = preprocess
+) -> Iterator[Decoded | Unreadable]:
+    """Pictures decoded and brought to `size` pixels, in their order, a few ahead of what is asked for.
+
+    `workers` threads decode; with 0 each picture is decoded when it is asked for. `prepare` makes of an RGB image of
+    any size what is seen of it: by default the encoder's input.
     """
     if workers == 0:
-        yield from (_decode(picture, size) for picture in pictures)
+        yield from (_decode(picture, size, prepare) for picture in pictures)
         return
     waiting: deque[Future[Decoded | Unreadable]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         try:
             for picture in pictures:
-                waiting.append(pool.submit(_decode, picture, size))
+                waiting.append(pool.submit(_decode, picture, size, prepare))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -52,10 +58,10 @@ def decoded(pictures: Iterable[Picture], size: int, workers: int = 2) -> Iterato
             pool.shutdown(cancel_futures=True)
 
 
-def _decode(picture: Picture, size: int) -> Decoded | Unreadable:
+def _decode(picture: Picture, size: int, prepare: Prepare) -> Decoded | Unreadable:
     try:
         image = picture.open()
-        return Decoded(picture, preprocess(image, size), image.size)
+        return Decoded(picture, prepare(image, size), image.size)
     except DatasetError as error:
         return Unreadable(picture, str(error))
     except Exception as error:  # a library that decodes may raise anything for bytes that it does not expect

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -19,11 +18,10 @@ from cops_lightning.core.seeding import FIXED, content_names
 from cops_lightning.core.tensor_files import read_tensors, require_tensors
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.core.weights import mismatches
-from cops_lightning.data.readers.images import ReadingError
 from cops_lightning.data.readers.pictures import Source, pictures
 from cops_lightning.data.stream import Decoded, Unreadable, decoded
 from cops_lightning.models.anomaly_map import Scores, SmoothUpsampler, Upsampling
-from cops_lightning.models.prediction import Prediction, Rule
+from cops_lightning.models.prediction import Prediction, Rule, in_batches, readable
 from cops_lightning.models.released import describe
 
 Draws = Literal["fixed", "image"]
@@ -66,10 +64,7 @@ class Detector(nn.Module, ABC):
         `data.readers.pictures`. `options` are those of `outcomes`. Raises DatasetError where nothing is found, and at
         the first image that cannot be read.
         """
-        for outcome in self.outcomes(source, **options):
-            if isinstance(outcome, Unreadable):
-                raise ReadingError(outcome.reason)
-            yield outcome
+        return readable(self.outcomes(source, **options))
 
     def outcomes(
         self,
@@ -96,10 +91,9 @@ class Detector(nn.Module, ABC):
         device = self.backbone.clip.text_projection.device
         size = batch_size or (1 if device.type == "cpu" else 8)
         found = decoded(pictures(source), self.image_size, workers)
-        while batch := list(islice(found, size)):
-            read = [one for one in batch if isinstance(one, Decoded)]
-            predicted = iter(self._predicted(read, size, rule or Rule(), draws, category, device) if read else [])
-            yield from (next(predicted) if isinstance(one, Decoded) else one for one in batch)
+        yield from in_batches(
+            found, size, lambda read: self._predicted(read, size, rule or Rule(), draws, category, device)
+        )
 
     @torch.no_grad()
     def _predicted(

@@ -155,7 +155,7 @@ class AnomalyCLIP(TrainableDetector):
 
     def forward(self, features: Features, text: Float[Tensor, "2 d"]) -> Alignment:
         """How images and their patches agree with both prompts, given as `text_features` gives them."""
-        logits = image_logits(features.image, text.expand(len(features.image), -1, -1))
+        logits = image_logits(features.image, text.expand(features.image.shape[0], -1, -1))
         return Alignment(text, logits, patch_probabilities(features.patches, text))
 
     def text_features(self) -> Float[Tensor, "2 d"]:
@@ -175,11 +175,11 @@ class AnomalyCLIP(TrainableDetector):
 
         With several layers, patches and pixels lie in [0, number of layers], as the released maps do.
         """
-        found = self(features, self._text_once())
+        found = self(features, self.text_once())
         patch = evidence(found.patch_probabilities)
         return Scores(image=found.image_logits.softmax(dim=-1)[:, 1], patch=patch, expand=self.expand)
 
-    def _text_once(self) -> Float[Tensor, "2 d"]:
+    def text_once(self) -> Float[Tensor, "2 d"]:
         """`text_features`, computed anew only where a weight has changed or moved."""
         weights = [parameter for _, parameter in self.released_parameters()]
         state = [(id(weight), weight.data_ptr(), weight._version) for weight in weights]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.types import Features
@@ -41,7 +43,10 @@ class PlainClip(FeatureDetector):
         self, features: Features, *, names: Sequence[str], categories: Sequence[str] | None = None
     ) -> Scores:
         """Anomaly scores from features; images without a category are of an "object"."""
-        text = self.prompts(categories or [OBJECT] * len(features.image))
+        return self.scores_with(features, self.prompts(categories or [OBJECT] * len(features.image)))
+
+    def scores_with(self, features: Features, text: Float[Tensor, "b 2 d"]) -> Scores:
+        """Anomaly scores from features and unit features of both sentences of every image."""
         return Scores(
             image=image_logits(features.image, text).softmax(dim=-1)[:, 1],
             patch=patch_probabilities(features.patches, text)[..., 1],

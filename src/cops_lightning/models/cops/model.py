@@ -144,13 +144,20 @@ class CoPS(TrainableDetector):
         """The backbone's features with patches averaged over the preset's neighbourhood."""
         return Features(raw.image, pool_neighbours(raw.patches, self.preset.pool))
 
-    def forward(self, features: Features, biases: Float[Tensor, "b m d"] | None) -> Alignment:
+    def forward(
+        self,
+        features: Features,
+        biases: Float[Tensor, "b m d"] | None,
+        text: Float[Tensor, "1 2 d"] | None = None,
+    ) -> Alignment:
         """How images and their patches agree with the prompts that are synthesised from them.
 
-        `features` are those of `encode`, `biases` the class tokens' (None without class tokens).
+        `features` are those of `encode`, `biases` the class tokens' (None without class tokens). `text` are the
+        features of prompts that depend on no image, where they are at hand.
         """
         prototypes = None if self.states is None else self.states(features.patches)
-        text = self.text_features(prototypes, biases).expand(len(features.image), -1, -1)
+        text = self.text_features(prototypes, biases) if text is None else text
+        text = text.expand(features.image.shape[0], -1, -1)
         return Alignment(
             text,
             image_logits(features.image, text),
@@ -169,7 +176,7 @@ class CoPS(TrainableDetector):
         filled = None if prototypes is None else torch.stack(prototypes, dim=1).detach()
         prompts = self.prompt_learner(filled, biases, self.readings.states)
         prefix, suffix = prompts.prefix.flatten(0, 1), prompts.suffix.flatten(0, 1)
-        deep = self.prompt_learner.deep(len(prefix), self.readings.deep)
+        deep = self.prompt_learner.deep(prefix.shape[0], self.readings.deep)
         encoded = self.backbone.encode_prompts(prefix, suffix, deep)
         return prompt_features(encoded.view(-1, 2, *encoded.shape[1:]))
 
@@ -224,10 +231,15 @@ class CoPS(TrainableDetector):
         return self.score_drawn(features, latents)
 
     @torch.no_grad()
-    def score_drawn(self, features: Features, latents: Latents | None) -> Scores:
-        """Anomaly scores from features and given draws from the standard normal; None without class tokens."""
+    def score_drawn(
+        self, features: Features, latents: Latents | None, text: Float[Tensor, "1 2 d"] | None = None
+    ) -> Scores:
+        """Anomaly scores from features and given draws from the standard normal; None without class tokens.
+
+        `text` as in `forward`.
+        """
         biases = None if self.classes is None or latents is None else self.classes.prior_bias(latents)
-        found = self(features, biases)
+        found = self(features, biases, text)
         patch = found.patch_probabilities[..., 1]
         if found.distances is not None and self.components.spatial_weights:
             patch = patch * spatial_weights(found.distances, self.preset.alpha, self.readings.distance_range)

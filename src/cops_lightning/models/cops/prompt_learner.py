@@ -79,7 +79,7 @@ class PromptLearner(nn.Module):
         "matched" gives each prompt its own. Without prototypes the state tokens are the learnt ones alone, without
         biases the class tokens are (m is 1); without both the prompts depend on no image (b is 1).
         """
-        b = next((len(given) for given in (prototypes, biases) if given is not None), 1)
+        b = next((given.shape[0] for given in (prototypes, biases) if given is not None), 1)
         learnt = torch.cat([self.ctx_pos, self.ctx_neg], dim=1)[0].expand(b, -1, -1, -1)
         context, state, classes = torch.split(learnt, [self.context, self.prototypes, self.classes], dim=2)
         if prototypes is not None:

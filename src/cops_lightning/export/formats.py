@@ -1,0 +1,142 @@
+"""The formats of exported files: how each is written, with the description inside."""
+
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch.export import ExportedProgram
+
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.files import replacing
+from cops_lightning.export.description import KEY, Description, ExportError
+from cops_lightning.export.graph import MAP, PIXELS, SCORE
+
+Format = Literal["onnx", "torch_export", "openvino"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2", "openvino": ".xml"}
+WEIGHTS = ".bin"  # an OpenVINO model is two files: the graph, and beside it its weights
+OPSET = 20
+BATCH = "batch"
+LARGEST = 2_000_000_000  # bytes of weights that one ONNX file, a protobuf message, can hold
+# The extra that brings each library.
+_EXTRAS = {
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "openvino": "openvino",
+    "nncf": "openvino",
+}
+_WRITTEN_BY: dict[Format, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript"),
+    "torch_export": (),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
+
+
+def require_libraries(*names: str) -> None:
+    """Raise ConfigError, with what to install, unless these libraries are there."""
+    if missing := [name for name in names if find_spec(name) is None]:
+        extras = ",".join(dict.fromkeys(_EXTRAS[name] for name in missing))
+        raise ConfigError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. Run "
+            f"pip install 'cops_lightning[{extras}]'."
+        )
+
+
+def write_onnx(program: ExportedProgram, path: Path, description: Description) -> None:
+    """An ONNX file with its weights inside. Raises ExportError where they are more than one file can hold."""
+    import onnx
+
+    size = sum(weight.nbytes for weight in (*program.constants.values(), *program.state_dict.values()))
+    if size > LARGEST:
+        raise ExportError(
+            f"The weights are {size / 1e9:.1f} GB, and one ONNX file holds 2 GB. Use format=torch_export, or a smaller "
+            "backbone."
+        )
+    with _quiet():
+        made = torch.onnx.export(
+            program, dynamo=True, opset_version=OPSET, input_names=[PIXELS], output_names=[SCORE, MAP], verbose=False
+        )
+    assert made is not None
+    model = made.model_proto
+    model.metadata_props.add(key=KEY, value=description.text())
+    graph = model.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for node in graph.node:  # where in our source each came from, with paths of this machine
+        del node.metadata_props[:]
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        del value.metadata_props[:]
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:  # such as 2*s81
+                axis.dim_param = axis.dim_param.replace(symbol, BATCH)
+    onnx.save(model, path)
+
+
+def write_torch_export(program: ExportedProgram, path: Path, description: Description) -> None:
+    """An archive for torch.export.load."""
+    with _quiet():
+        torch.export.save(program, path, extra_files={f"{KEY}.json": description.text()})
+
+
+def write_openvino(program: ExportedProgram, path: Path, description: Description) -> None:
+    """An OpenVINO model in fp32: `path`, and beside it the weights. It is read from ONNX, as OpenVINO reads it best."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_onnx(program, Path(folder) / "graph.onnx", description)
+        model = openvino.Core().read_model(Path(folder) / "graph.onnx")
+    save_openvino(model, path, description)
+
+
+def save_openvino(model: object, path: Path, description: Description) -> None:
+    """Write an OpenVINO model, weights as they are, with its description."""
+    import openvino
+
+    model.set_rt_info(description.text(), [KEY])  # type: ignore[attr-defined]
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+_WRITERS: dict[Format, Callable[[ExportedProgram, Path, Description], None]] = {
+    "onnx": write_onnx,
+    "torch_export": write_torch_export,
+    "openvino": write_openvino,
+}
+
+
+def write(format: Format, program: ExportedProgram, path: Path, description: Description) -> None:
+    """Write a file of a format. Raises ConfigError where a library for it is not installed."""
+    require_libraries(*_WRITTEN_BY[format])
+    _WRITERS[format](program, path, description)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files that an exported model consists of; the one that is given comes last."""
+    return [path.with_suffix(WEIGHTS), path] if path.suffix == SUFFIXES["openvino"] else [path]
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Copy an exported model to where it belongs, each of its files in one step."""
+    for source, destination in zip(parts_of(made), parts_of(path), strict=True):
+        with replacing(destination) as partial:
+            shutil.copyfile(source, partial)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters remark on their own workings at length; what goes wrong they raise."""
+    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

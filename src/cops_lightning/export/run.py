@@ -1,0 +1,124 @@
+"""An export from start to end: written, run beside the original, and kept only if both agree."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.files import writing
+from cops_lightning.core.types import CLIP_MEAN, CLIP_STD
+from cops_lightning.export.description import Description, Number
+from cops_lightning.export.engines import Found, Pixels, open_exported
+from cops_lightning.export.formats import OPSET, SUFFIXES, Format, parts_of, put_in_place, require_libraries, write
+from cops_lightning.export.graph import MAP, PIXELS, SCORE, ExportedGraph
+from cops_lightning.export.parity import BOUND, Parity, Trial, compare, joined, original, rendered, require_bound
+from cops_lightning.export.quantise import quantise
+from cops_lightning.models.detector import Detector
+
+# Rendered images that int8 is calibrated on, of categories that no test image is of.
+CALIBRATION = 80
+
+
+def export(
+    detector: Detector,
+    path: Path,
+    format: Format,
+    *,
+    number: Number = "fp32",
+    trial: Trial | None = None,
+    bound: float = BOUND,
+    description: Description | None = None,
+    tick: Callable[[str], None] = lambda _what: None,
+) -> Parity:
+    """Write a detector to `path`, whose suffix must be the format's, and a report of parity beside it.
+
+    Args:
+        detector: CoPS, AnomalyCLIP or clip, on the CPU.
+        path: the file.
+        format: of the file.
+        number: of large products; int8 is for onnx.
+        trial: images to compare on; default: rendered ones of the test categories.
+        bound: what fp32 may differ by at most, in score and map.
+        description: what the file says about itself; default: what the detector says.
+        tick: called with what is about to happen.
+
+    Raises ConfigError for what cannot be exported, and ExportError where the file differs from the detector by more
+    than the bound, or int8 loses more than `parity.LOSS` points of image AUROC. Then nothing is left on the disk.
+    """
+    require_bound(bound)
+    if path.suffix != SUFFIXES[format]:
+        raise ConfigError(f"{path} is to be of format {format}, whose files end in {SUFFIXES[format]}. Name it so.")
+    if number == "int8" and format != "onnx":
+        raise ConfigError(f"int8 is for format=onnx, not {format}. With OpenVINO bf16 is as fast and loses less.")
+    runner = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "torch_export": ()}
+    require_libraries(*runner[format])
+    tick("tracing")
+    program = ExportedGraph(detector).traced()
+    tick("scoring images with the original")
+    images = trial or rendered(detector.image_size, 32)
+    before = original(detector, images)
+    said = replace(description or described(detector), precision=number)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / f"made{SUFFIXES[format]}"
+        tick(f"writing {format}")
+        write(format, program, made, replace(said, precision="fp32"))
+        if number == "int8":
+            tick("calibrating int8")
+            plain, made = made, made.with_stem("int8")
+            quantise(plain, made, rendered(detector.image_size, CALIBRATION, seed=1, held_out=False), said)
+        tick("scoring the same images with the file")
+        run = _runner(format, made)
+        parity = compare(before, joined([run(pixels) for pixels in images.batches()]), images, _bound(number, bound))
+        parity.require(f"{format} in {number}")
+        put_in_place(made, path)
+    size = sum(part.stat().st_size for part in parts_of(path))
+    content = {"file": path.name, "bytes": size, "format": format, "inputs": [PIXELS], "outputs": [SCORE, MAP]}
+    content |= {"opset": OPSET if format == "onnx" else None, **json.loads(said.text()), "parity": parity.as_plain()}
+    with writing(report_of(path)) as file:
+        file.write(json.dumps(content, indent=2) + "\n")
+    return parity
+
+
+def report_of(path: Path) -> Path:
+    """Where the report of an exported file is."""
+    return path.with_name(f"{path.name}.parity.json")
+
+
+def described(detector: Detector) -> Description:
+    """What can be said of a detector itself."""
+    from cops_lightning import __version__
+
+    record = detector.backbone.record
+    return Description(
+        type(detector).__name__,
+        detector.image_size,
+        "fp32",
+        record.name,
+        record.fingerprint,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+        library=__version__,
+    )
+
+
+def _bound(number: Number, bound: float) -> float | None:
+    return bound if number == "fp32" else None
+
+
+def _runner(format: Format, path: Path) -> Callable[[Pixels], Found]:
+    if format != "torch_export":
+        return open_exported(path, "fp32").run
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own archive
+        graph = torch.export.load(path).module()
+
+    def run(pixels: Pixels) -> Found:
+        with torch.no_grad():
+            return Found(*(part.numpy() for part in graph(torch.from_numpy(pixels))))
+
+    return run

@@ -1,0 +1,189 @@
+"""A tiny detector, exported once in every format, and what the files are held to."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.export import run as exporting
+from cops_lightning.export.description import KEY, Description, ExportError
+from cops_lightning.export.engines import open_exported
+from cops_lightning.export.graph import ExportedGraph
+from cops_lightning.export.parity import Parity, Trial, original, rendered
+from cops_lightning.export.run import described, export, report_of
+from cops_lightning.export.runtime import ExportedDetector
+from cops_lightning.models.baselines.winclip import WinClip
+from cops_lightning.models.cops import CoPS
+from cops_lightning.models.cops.settings import Components, Readings, Sizes
+from released import released_cops
+from tiny import save_image
+
+SIDE = 48
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sizes_of_a_trace_are_symbols() -> Iterator[None]:
+    """While a graph is traced its number of images is no int, which annotated shapes expect."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_clip_state: dict[str, torch.Tensor]) -> CoPS:
+    torch.manual_seed(0)
+    return released_cops(tiny_clip_state, None, auxiliary="visa", image_size=SIDE, sizes=Sizes(class_samples=3))
+
+
+@pytest.fixture(scope="module")
+def trial() -> Trial:
+    return rendered(SIDE, 6)
+
+
+@pytest.fixture(scope="module")
+def traced_once(detector: CoPS, _sizes_of_a_trace_are_symbols: None) -> Iterator[None]:
+    """Tracing takes seconds, and the detector is the same throughout."""
+    program = ExportedGraph(detector).traced()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ExportedGraph, "traced", lambda _graph: program)
+        yield
+
+
+@pytest.fixture(scope="module")
+def exported(
+    detector: CoPS, trial: Trial, traced_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Parity]:
+    path = tmp_path_factory.mktemp("exported") / "detector.onnx"
+    said = replace(described(detector), threshold=0.5, map_threshold=0.25)
+    return path, export(detector, path, "onnx", trial=trial, description=said)
+
+
+def test_prompts_that_no_image_changes_are_constants_of_the_graph(tiny_clip_state: dict[str, torch.Tensor]) -> None:
+    static = released_cops(
+        tiny_clip_state, None, auxiliary="visa", image_size=SIDE, components=Components(states=False, classes=False)
+    )
+    program = ExportedGraph(static).traced()
+    read = {tuple(weight.shape) for weight in program.constants.values()}
+    assert tuple(static.backbone.clip.text_projection.shape) not in read
+    pixels = rendered(SIDE, 3).pixels
+    score, maps = program.module()(torch.from_numpy(pixels))
+    found = original(static, Trial(pixels, "rendered"))
+    np.testing.assert_allclose(score.numpy(), found.score, atol=1e-6)
+    np.testing.assert_allclose(maps.numpy(), found.map, atol=1e-6)
+
+
+def test_a_file_finds_what_the_detector_finds(exported: tuple[Path, Parity]) -> None:
+    path, parity = exported
+    assert max(parity.score, parity.map) < 1e-5
+    report = json.loads(report_of(path).read_text())
+    assert report["parity"]["score"] == parity.score
+    assert report["bytes"] == path.stat().st_size
+    assert (report["inputs"], report["outputs"]) == (["pixels"], ["score", "map"])
+
+
+def test_a_file_predicts_image_files_as_the_detector_does_with_its_own_rule(
+    exported: tuple[Path, Parity], detector: CoPS, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for name, shape in (("a.png", (30, 70, 3)), ("b.png", (90, 40, 3))):
+        save_image(rng.integers(0, 256, shape).astype(np.uint8), tmp_path / name)
+    found = list(ExportedDetector(exported[0]).predict(tmp_path))
+    expected = list(detector.predict(tmp_path))
+    for one, other in zip(found, expected, strict=True):
+        assert (one.path, one.size) == (other.path, other.size)
+        assert one.score == pytest.approx(other.score, abs=1e-5)
+        np.testing.assert_allclose(one.map, other.map, atol=1e-5)
+        assert one.label == ("anomalous" if one.score > 0.5 else "normal")
+        assert one.rule.map_threshold == 0.25
+
+
+def test_a_file_takes_batches_of_any_size_and_no_image_depends_on_another(exported: tuple[Path, Parity]) -> None:
+    pixels = rendered(SIDE, 5).pixels
+    engine = open_exported(exported[0])
+    together, alone = engine.run(pixels), [engine.run(one[None]) for one in pixels]
+    np.testing.assert_allclose(together.score, [one.score[0] for one in alone], atol=1e-6)
+    assert together.map.shape == (5, SIDE, SIDE)
+
+
+def test_a_file_holds_neither_paths_of_this_machine_nor_weights_that_it_does_not_read(
+    exported: tuple[Path, Parity], detector: CoPS
+) -> None:
+    content = exported[0].read_bytes()
+    assert b"site-packages" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
+    held = {tuple(weight.dims) for weight in onnx.load(exported[0]).graph.initializer}
+    assert tuple(detector.backbone.clip.token_embedding.weight.shape) not in held
+
+
+def test_a_file_that_differs_by_more_than_the_bound_is_refused_and_none_is_left(
+    detector: CoPS, trial: Trial, traced_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = lambda *given: original(*given)._replace(score=np.full(len(trial.pixels), 0.9))  # noqa: E731
+    monkeypatch.setattr(exporting, "original", wrong)
+    with pytest.raises(ExportError, match=r"differs from its original by .* the bound is 1e-04. Nothing was written"):
+        export(detector, tmp_path / "detector.pt2", "torch_export", trial=trial)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_torch_export_archive_agrees_and_describes_itself(
+    detector: CoPS, trial: Trial, traced_once: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "detector.pt2"
+    parity = export(detector, path, "torch_export", trial=trial)
+    assert max(parity.score, parity.map) < 1e-5
+    extra = {f"{KEY}.json": ""}
+    torch.export.load(path, extra_files=extra)
+    assert Description.read(extra[f"{KEY}.json"], "it") == described(detector)
+
+
+def test_detectors_and_settings_that_are_no_graph_of_one_image_are_refused(detector: CoPS) -> None:
+    with pytest.raises(ConfigError, match="WinClip cannot be exported"):
+        ExportedGraph(WinClip.__new__(WinClip))
+    whole = CoPS(detector.backbone, image_size=SIDE, readings=Readings(distance_range="batch"))
+    with pytest.raises(ConfigError, match="distance_range=batch"):
+        ExportedGraph(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda model: model.metadata_props[:] and model.metadata_props.pop(), "does not say what detector it is"),
+        (lambda model: _describe(model, image_size=-3), "has -3 as its image_size"),
+        (lambda model: _describe(model, image_size=56), "expected pixels of uint8"),
+        (lambda model: _describe(model, threshold=float("nan")), "not finite|NaN|threshold"),
+        (lambda model: setattr(model.graph.output[0], "name", "class"), "cannot be opened"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_refused(
+    exported: tuple[Path, Parity], tmp_path: Path, change, reason: str
+) -> None:
+    model = onnx.load(exported[0])
+    change(model)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(ExportError, match=reason):
+        open_exported(tmp_path / "other.onnx")
+
+
+def test_an_onnx_file_gets_no_file_beside_it(exported: tuple[Path, Parity], tmp_path: Path) -> None:
+    model = onnx.load(exported[0])
+    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    with pytest.raises(ExportError, match="cannot be opened"):
+        open_exported(tmp_path / "split.onnx")
+
+
+def test_an_onnx_file_that_is_cut_short_is_refused(exported: tuple[Path, Parity], tmp_path: Path) -> None:
+    (tmp_path / "cut.onnx").write_bytes(exported[0].read_bytes()[:-5000])
+    with pytest.raises(ExportError, match="cannot be opened"):
+        open_exported(tmp_path / "cut.onnx")
+
+
+def _describe(model: onnx.ModelProto, **changed: object) -> None:
+    (entry,) = (one for one in model.metadata_props if one.key == KEY)
+    entry.value = json.dumps({**json.loads(entry.value), **changed})
