@@ -6,6 +6,7 @@ hydra-ray-launcher would do, but it demands versions that current ones of our de
 import logging
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+from cops_lightning.core.errors import ConfigError, not_installed
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +35,13 @@ class RayLauncher(Launcher):
         self.task_function: TaskFunction | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before the first launch."""
+        """Called by Hydra before the first launch. Raises ConfigError where Ray is not installed."""
+        if find_spec("ray") is None:
+            raise ConfigError(not_installed("hydra/launcher=ray", "cops_lightning[ray]"))
         self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run one job per list of overrides and wait for all. Raises ImportError where Ray is not installed."""
+        """Run one job per list of overrides and wait for all."""
         # Imported where used: Hydra imports this module at every start.
         import ray
 

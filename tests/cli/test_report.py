@@ -46,6 +46,24 @@ def reported(study, run_command, tmp_path_factory):
     return out, result.stdout
 
 
+def test_a_report_lies_neither_in_a_run_nor_in_a_dataset(run_command, tmp_path):
+    write_run(tmp_path / "run", {"tiles": 0.8})
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "tiles").mkdir()
+    place = {"role": "target", "name": "tiles", "fingerprint": "f"}
+    for layout, out, refused in (
+        ("folders", "run/x", True),
+        ("folders", "tiles/x", True),
+        ("parts.csv", "tiles/x", False),
+        ("parts.csv", "tiles", True),
+    ):
+        data = [{**place, "root": str(tmp_path / "tiles"), "layout": layout}]
+        (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "data": data}))
+        result = run_command("cops-report", str(tmp_path / "run"), "--out", str(tmp_path / out))
+        assert (result.returncode, (tmp_path / out / "report.md").exists()) == (int(refused), not refused)
+        assert ("Nothing was written." in result.stderr) == refused
+
+
 def test_a_true_difference_is_found_and_none_is_equivalence(reported):
     _, printed = reported
     assert "Is cops better than static_prompts, without_states, for new seeds, new datasets?" in printed

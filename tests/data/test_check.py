@@ -13,7 +13,7 @@ import pytest
 
 from cops_lightning.cli.data import main
 from cops_lightning.data.catalog import BENCHMARK, CATALOG
-from cops_lightning.data.readers.spec import Counts
+from cops_lightning.data.readers.spec import INDEX_NAME, Counts
 from cops_lightning.data.tools.check import check
 from data.conftest import MakeTree, tiny, write_image
 
@@ -101,11 +101,20 @@ def test_all_problems_are_listed_at_once(root: Path):
 def test_what_cannot_be_decoded_is_found_by_a_deep_check(root: Path):
     (root / "01/test/ok/0000.bmp").write_bytes(tiny("bmp")[:40])
     write_image(root / "02/ground_truth/ko/0000.png", np.full((5, 6), 255, np.uint8))
-    (found,) = check("btad", root).problems
+    found, no_header = check("btad", root).problems
     _, unreadable, other_size = check("btad", root, deep=True).problems
     assert unreadable.startswith(f"{root / '01/test/ok/0000.bmp'} cannot be read: ")
     assert other_size.startswith(f"{root / '02/ground_truth/ko/0000.png'} is 6x5 pixels, but its image")
     assert found.endswith(other_size)
+    assert no_header == unreadable
+
+
+def test_an_image_of_more_pixels_than_are_decoded_is_found_by_its_header(make_tree: MakeTree, monkeypatch):
+    root = make_tree("test/good/0.png", "test/bad/1.png")
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 50)  # twice as many are refused
+    write_image(root / "test/good/0.png", np.zeros((10, 12, 3), np.uint8))
+    (found,) = check(root).problems
+    assert found.startswith(f"{root / 'test/good/0.png'} has more than 0 megapixels")
 
 
 def test_a_blank_mask_of_an_anomalous_image_is_noted(root: Path):
@@ -134,7 +143,7 @@ def test_the_command_prints_layout_and_counts_and_ends_with_zero(root: Path, cap
     assert main(["check", "btad", str(root)]) == 0
     out, err = capsys.readouterr()
     assert "layout: category folders" in out
-    assert "btad is as expected." in out
+    assert "btad is as published. Its pixels were not looked at, which --deep does." in out
     assert err == ""
 
 
@@ -178,6 +187,9 @@ def test_without_a_root_the_data_root_of_the_environment_is_searched(
 def test_a_set_of_ones_own_is_checked_too(make_tree: MakeTree, capsys: Console):
     root = make_tree("test/good/0.png", "test/bad/1.png")
     assert main(["check", str(root)]) == 0
+    assert f"{root.name} can be read; nothing is published to compare it with." in capsys.readouterr().out
+    assert main(["check", str(root), str(root)]) == 1
+    assert "Give the folder alone; only names of the catalogue" in capsys.readouterr().err
     (root / "test/good/0.png").write_bytes(b"")
     assert main(["check", str(root)]) == 1
     assert "0.png is empty." in capsys.readouterr().err
@@ -204,7 +216,7 @@ def test_an_archive_is_unpacked_and_checked(make_tree: MakeTree, tmp_path: Path,
     assert main(["prepare", "btad", str(tmp_path / "btad.zip"), str(tmp_path / "new")]) == 0
     out = capsys.readouterr().out
     assert f"8 files unpacked into {tmp_path / 'new'}" in out
-    assert "btad is as expected." in out
+    assert "btad is as published. Its pixels were not looked at, which --deep does." in out
 
 
 def test_the_archive_of_another_dataset_ends_with_one(make_tree: MakeTree, tmp_path: Path, capsys: Console):
@@ -220,6 +232,27 @@ def test_an_index_is_written_into_the_dataset_or_where_asked(root: Path, tmp_pat
     assert f"6 images of btad (category folders) written to {root / 'cops_index.jsonl'}" in capsys.readouterr().out
     assert main(["index", "btad", str(root), "--out", str(tmp_path / "btad.jsonl")]) == 0
     assert main(["check", "btad", str(tmp_path / "btad.jsonl")]) == 0
+
+
+def test_an_index_is_written_from_the_folder_and_not_from_the_index_before_it(root: Path, capsys: Console):
+    assert main(["index", "btad", str(root)]) == 0
+    (root / "01" / "test" / "ok" / "new.bmp").write_bytes((root / "01" / "test" / "ok" / "0000.bmp").read_bytes())
+    assert main(["index", "btad", str(root)]) == 0
+    assert "new.bmp" in (root / INDEX_NAME).read_text()
+
+
+def test_what_is_written_replaces_nothing_else_and_lies_in_no_run(root: Path, tmp_path: Path, capsys: Console):
+    image = root / "01" / "test" / "ok" / "0000.bmp"
+    content = image.read_bytes()
+    assert main(["index", "btad", str(root), "--out", str(image)]) == 1
+    assert "is no index. Nothing was written." in capsys.readouterr().err
+    assert image.read_bytes() == content
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    for command in (["index", "btad", str(root), "--out"], ["make", "procedural"], ["prepare", "btad", "btad.zip"]):
+        assert main([*command, str(tmp_path / "run" / "x")]) == 1
+        assert "the folder of a run. Nothing was written." in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
 def test_errors_are_one_sentence_without_a_traceback(capsys: Console):

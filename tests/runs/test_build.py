@@ -96,3 +96,18 @@ def test_an_empty_environment_variable_of_the_cache_is_none(empty, monkeypatch):
     monkeypatch.setenv("COPS_CACHE", empty)
     (cache,) = [c for c in build_callbacks(composed()) if isinstance(c, FeatureCaching)]
     assert cache.options.folder == Path.home() / ".cache" / "cops_lightning"
+
+
+@pytest.mark.parametrize(
+    ("logger", "missing", "package"),
+    [
+        ("mlflow", {"mlflow"}, "cops_lightning[mlflow]"),
+        ("tensorboard", {"tensorboard", "tensorboardX"}, "[tensorboard]"),
+    ],
+)
+def test_a_logger_whose_package_is_not_installed_is_refused_before_data_is_read(logger, missing, package, monkeypatch):
+    monkeypatch.setattr("cops_lightning.runs.build.find_spec", lambda name: None if name in missing else object())
+    with pytest.raises(ConfigError, match=f"logger.{logger} needs a package that is not installed") as refused:
+        try_out(composed(f"logger={logger}"))
+    assert package in str(refused.value)
+    try_out(composed("logger=csv"))

@@ -116,6 +116,7 @@ def _build(arguments: argparse.Namespace) -> int:
     from cops_lightning.models.build import build_backbone, build_detector, find_node
     from cops_lightning.models.detector import FeatureDetector
     from cops_lightning.models.module import EncoderCount
+    from cops_lightning.runs.apart import require_cache_apart
     from cops_lightning.runs.build import find_targets
 
     asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
@@ -126,6 +127,8 @@ def _build(arguments: argparse.Namespace) -> int:
     check_node("callbacks.feature_cache", {"_target_": target, **options})
     paths = {"data": arguments.data_root, "cache": arguments.cache, "datasets": {}}
     targets = find_targets(arguments.names, paths)
+    places = [place for member in targets for place in member.places()]
+    require_cache_apart(Path(arguments.cache).expanduser(), places)
     backbone = build_backbone(node)
     detectors = {name: build_detector(find_node("model", name), backbone) for name in arguments.model}
     reading = {name: of for name, of in detectors.items() if isinstance(of, FeatureDetector) and of.cacheable}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from cops_lightning.cli.console import command, exit_code
+from cops_lightning.cli.console import command, exit_code, require_no_run
+from cops_lightning.core.errors import CopsError
 from cops_lightning.core.reporting import console
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.readers.spec import INDEX_NAME
@@ -138,7 +139,7 @@ def _check(arguments: argparse.Namespace) -> int:
         for problem in report.problems:
             print(f"error: {problem}", file=sys.stderr)
     else:
-        _show(report)
+        _show(report, arguments.deep)
     return 1 if report.problems else 0
 
 
@@ -154,7 +155,7 @@ def _checked(name: str, root: str | Path | None, deep: bool, quiet: bool) -> "Re
         return check(name, root, deep=deep, progress=shown)
 
 
-def _show(report: "Report") -> None:
+def _show(report: "Report", deep: bool = False) -> None:
     """The layout, the counts found beside those expected, and what is off."""
     shown = console()
     if report.layout is not None:
@@ -175,13 +176,16 @@ def _show(report: "Report") -> None:
     for problem in report.problems:
         print(f"error: {problem}", file=sys.stderr)
     if not report.problems:
-        shown.print(f"{report.dataset} is as expected.")
+        said = "is as published" if report.expected else "can be read; nothing is published to compare it with"
+        more = "" if deep else " Its pixels were not looked at, which --deep does."
+        shown.print(f"{report.dataset} {said}.{more}", soft_wrap=True)
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from cops_lightning.data.tools.archive import unpack
 
     spec = find_spec(arguments.name)
+    require_no_run("DEST", arguments.destination)
     count = unpack(arguments.archive, arguments.destination)
     print(f"{count} files unpacked into {arguments.destination}")
     report = _checked(spec.name, arguments.destination, deep=False, quiet=True)
@@ -196,6 +200,7 @@ def _count(text: str) -> int:
 
 
 def _make(arguments: argparse.Namespace) -> int:
+    require_no_run("DEST", arguments.destination)
     if arguments.name == "elpv":
         from cops_lightning.data.tools.elpv import write_elpv
 
@@ -213,12 +218,15 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _index(arguments: argparse.Namespace) -> int:
-    from cops_lightning.data.readers.index_file import write_index
+    from cops_lightning.data.readers.index_file import is_index, write_index
     from cops_lightning.data.readers.masks import require_marked
     from cops_lightning.data.readers.resolve import load_index
 
-    index = require_marked(load_index(arguments.name, arguments.root))
-    out = arguments.out or index.root / INDEX_NAME
+    index = require_marked(load_index(arguments.name, arguments.root, walk=True))
+    out: Path = arguments.out or index.root / INDEX_NAME
+    require_no_run("--out", out)
+    if arguments.out and out.exists() and not is_index(out):
+        raise CopsError(f"--out is {out}, which is there and is no index. Nothing was written. Name another file.")
     write_index(index, out)
     print(f"{len(index.train) + len(index.test)} images of {index.name} ({index.layout}) written to {out}")
     return 0

@@ -17,11 +17,19 @@ from omegaconf.errors import OmegaConfBaseException
 from cops_lightning.config.help import groups, help_lines, known_settings
 from cops_lightning.config.options import options_of, register
 from cops_lightning.config.settings import Settings
-from cops_lightning.core.errors import CopsError, described, listed, of_system
+from cops_lightning.core.errors import CopsError, described, listed, not_installed, of_system
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.names import file_name
 from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.reporting import outlive_readers, print_any_name
+
+# Options of Hydra's that come with packages of their own, and the extras of ours that bring these.
+EXTRAS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/sweeper/optuna": "optuna",
+}
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,8 @@ def explained(error: Exception) -> str:
             "needs quotes of its own within those of the shell, such as \"targets=['data/a=b']\"."
         )
     if isinstance(error, MissingConfigException) and error.options:
+        if extra := EXTRAS.get(str(error.missing_cfg_file)):
+            return not_installed(str(error.missing_cfg_file), f"cops_lightning[{extra}]")
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         near = did_you_mean(option, error.options)
         return f"{group} has no option {option}.{near or f' It has {listed(error.options, 30)}.'}"

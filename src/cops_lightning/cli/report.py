@@ -3,10 +3,11 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from cops_lightning.cli.console import command, exit_code
+from cops_lightning.cli.console import command, exit_code, require_no_run
 from cops_lightning.core.errors import CopsError
 from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric
 
@@ -64,9 +65,12 @@ def report(arguments: argparse.Namespace) -> int:
     for option, value in (("--margin", arguments.margin), ("--looks", arguments.looks)):
         if not value > 0:
             raise CopsError(f"{option} is {value:g}; expected a number above 0.")
+    require_no_run("--out", arguments.out)
     metrics: Sequence[Metric] = [_metric(name) for name in arguments.metric] or DEFAULT_METRICS
     asked = Asked(arguments.compare, metrics, arguments.margin, arguments.scope, arguments.looks, arguments.published)
-    study = Study.of(collect(arguments.runs), asked)
+    collection = collect(arguments.runs)
+    _require_apart(arguments.out, [data for job in collection.jobs for _, _, data in job.datasets])
+    study = Study.of(collection, asked)
     page = build_page(study, arguments.title)
     write_page(page, arguments.out)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
@@ -83,6 +87,18 @@ def report(arguments: argparse.Namespace) -> int:
         print(f"- {len(study.claims) - MOST_CLAIMS} more claims stand in the report.")
     print(f"Report: {arguments.out / 'report.html'} ({time.monotonic() - began:.1f} s)")
     return 0
+
+
+def _require_apart(out: Path, datasets: Iterable[Mapping[str, Any]]) -> None:
+    """Raise CopsError where `out` is or lies in the folder of a dataset; beside a file that lists one it may lie."""
+    for root, layout in {(str(data["root"]), str(data.get("layout"))) for data in datasets}:
+        is_listed = layout.endswith((".json", ".jsonl", ".csv"))
+        resolved, folder = out.resolve(), Path(root).resolve()
+        if resolved == folder or (resolved.is_relative_to(folder) and not is_listed):
+            raise CopsError(
+                f"--out is {out}, which is or lies in {root}, a dataset of these runs. Nothing was written. Name "
+                "another."
+            )
 
 
 def _metric(name: str) -> Metric:

@@ -31,6 +31,11 @@ def quoted(value: object) -> str:
     return _values.repr(value)
 
 
+def not_installed(what: str, package: str) -> str:
+    """A sentence on what needs something that pip installs by this name, such as an extra of ours."""
+    return f"{what} needs a package that is not installed. Install it by: pip install '{package}'."
+
+
 class CopsError(Exception):
     """Base of all errors that stem from input, not from a defect in the code: the console shows only the message.
 

@@ -33,7 +33,7 @@ from cops_lightning.data.mosaic import Mosaics, NumberedShuffle
 from cops_lightning.data.readers.images import Orientation
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.masks import MaskThreshold, require_marked
-from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.data.readers.resolve import load_index, places_of
 from cops_lightning.data.readers.spec import BlankMask
 from cops_lightning.data.readers.unlabelled import unlabelled
 from cops_lightning.data.samplers import EpochShuffle, SharedBatches, Strided
@@ -174,6 +174,10 @@ class AnomalyDataModule(ImageModule):
     @abstractmethod
     def _read(self) -> tuple[DatasetIndex | None, list[DatasetIndex]]:
         """Find the auxiliary dataset and the targets on disk, restricted to what is asked for."""
+
+    def places(self) -> list[Path]:
+        """The folders and listing files that the datasets are read from, as far as they are known without reading."""
+        return []
 
     def locate(self) -> None:
         """Find the datasets on disk, the first time that this is called; their masks are not looked at."""
@@ -319,6 +323,10 @@ class Folder(OneDataset):
     def _index(self) -> DatasetIndex:
         return self.source if isinstance(self.source, DatasetIndex) else load_index(self.source)
 
+    def places(self) -> list[Path]:
+        """The folder, or the file that lists the images."""
+        return [self.source.root] if isinstance(self.source, DatasetIndex) else places_of(self.source)
+
 
 class PublishedDataset(OneDataset):
     """A dataset of the catalogue; `cops-data list` says where it is from and how many images are expected.
@@ -338,6 +346,10 @@ class PublishedDataset(OneDataset):
 
     def _index(self) -> DatasetIndex:
         return load_index(self.catalog_name, self.root)
+
+    def places(self) -> list[Path]:
+        """The folder, or the file that lists the images."""
+        return places_of(self.catalog_name, self.root)
 
 
 class MVTecAD(PublishedDataset):
@@ -454,9 +466,16 @@ class CopsDataModule(AnomalyDataModule):
         own = (name for member in self.target_modules for name in member.evaluate_seen)
         return tuple(dict.fromkeys((*super().evaluate_seen, *own)))
 
+    @property
+    def _members(self) -> tuple[AnomalyDataModule, ...]:
+        return (*self.target_modules, *([] if self.auxiliary_module is None else [self.auxiliary_module]))
+
+    def places(self) -> list[Path]:
+        """Those of all members."""
+        return [place for member in self._members for place in member.places()]
+
     def _read(self) -> tuple[DatasetIndex | None, list[DatasetIndex]]:
-        members = (*self.target_modules, *([] if self.auxiliary_module is None else [self.auxiliary_module]))
-        for member in members:
+        for member in self._members:
             member.locate()
         auxiliary = None if self.auxiliary_module is None else self.auxiliary_module.auxiliary
         if auxiliary is not None:

@@ -42,8 +42,12 @@ class Rendered(OneDataset):
             )
         self.rendered, self.cache = name, cache
 
+    def places(self) -> list[Path]:
+        """The folder that is rendered into."""
+        return [cache_folder(self.cache) / f"procedural-{VERSION}" / self.rendered]
+
     def _index(self) -> DatasetIndex:
-        folder = cache_folder(self.cache) / f"procedural-{VERSION}" / self.rendered
+        (folder,) = self.places()
         if not folder.is_dir():
             try:
                 write_mvtec(folder, DATASETS[self.rendered])

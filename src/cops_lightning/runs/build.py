@@ -4,6 +4,7 @@ import atexit
 import inspect
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -17,12 +18,21 @@ from torch.nn import Parameter
 from cops_lightning.callbacks.results import Results
 from cops_lightning.config.check import TARGET, check_node, locate
 from cops_lightning.config.options import find_option, resolved
-from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.errors import ConfigError, not_installed
 from cops_lightning.data.catalog import expand_targets
 from cops_lightning.data.datamodules import AnomalyDataModule, PublishedDataset, find_data_module
-from cops_lightning.models.build import build, build_partial
+from cops_lightning.models.build import build, build_further_metrics, build_partial
 from cops_lightning.models.checkpoint import WholeFiles
 from cops_lightning.models.module import CopsModule
+
+# What loggers of Lightning, named by their modules, cannot do without: any of these modules; pip installs the last.
+LOGGERS_NEED = {
+    "lightning.pytorch.loggers.tensorboard": ("tensorboardX", "tensorboard"),
+    "lightning.pytorch.loggers.mlflow": ("mlflow",),
+    "lightning.pytorch.loggers.comet": ("comet_ml",),
+    "lightning.pytorch.loggers.neptune": ("neptune",),
+}
+OF_OURS = ("tensorboard", "mlflow")  # of these those that are extras
 
 
 def build_auxiliary(config: DictConfig) -> AnomalyDataModule | None:
@@ -114,6 +124,17 @@ def build_loggers(config: DictConfig) -> list[Logger]:
     return [build(node, f"logger.{name}") for name, node in resolved(config.logger).items() if node is not None]
 
 
+def _require_packages(config: DictConfig) -> None:
+    """Loggers are built once data is read, as their constructors may open files."""
+    for name, node in resolved(config.logger).items():
+        target = None if node is None else locate(node[TARGET], f"logger.{name}")
+        for base in target.__mro__ if isinstance(target, type) else ():
+            modules = LOGGERS_NEED.get(base.__module__, ())
+            if modules and not any(map(find_spec, modules)):
+                needed = f"cops_lightning[{modules[-1]}]" if modules[-1] in OF_OURS else modules[-1]
+                raise ConfigError(not_installed(f"logger.{name}", needed))
+
+
 def try_out(config: DictConfig) -> None:
     """Build whatever reads and writes nothing: a value that its class refuses is an error before anything is done.
 
@@ -125,6 +146,8 @@ def try_out(config: DictConfig) -> None:
     for key, node in nodes.items():
         build(node, key)
     build_callbacks(config)
+    build_further_metrics(resolved(config.metrics))
+    _require_packages(config)
     if config.get("optimizer"):
         optimizer = _called("optimizer", build_partial(resolved(config.optimizer)), [Parameter(torch.zeros(1))])
         if config.get("scheduler"):

@@ -62,7 +62,7 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
     Raises WeightsError where a file of the backbone cannot be read.
     """
     # `data.seed` and its like follow `seed`; one that is pinned is a setting of its own.
-    zero, one = (resolved(OmegaConf.merge(_alone(config), {"seed": seed})) for seed in (0, 1))
+    zero, one = (resolved(OmegaConf.merge(alone(config), {"seed": seed})) for seed in (0, 1))
     unseeded = _common(zero, one)
     settings = {key: value for key, value in unseeded.items() if key not in (*NAMES, *SHOWN) and value}
     if not learns(settings.get("model")):
@@ -225,7 +225,7 @@ def _corruption(config: DictConfig) -> list[str]:
 def job_name(config: DictConfig) -> str:
     """The folder of a job in its study: what it is, for people, and its id; equal whenever and wherever it is run."""
     choices, overrides = config.hydra.runtime.choices, config.hydra.overrides.task
-    plain = _alone(config)
+    plain = alone(config)
     try:
         found = identify(plain, choices)
         run = run_id(found.method, resolved(found.config))
@@ -268,7 +268,7 @@ def _depends_on_batches(model: Any) -> bool:
     return released or not str(model[TARGET]).startswith("cops_lightning.")
 
 
-def _alone(config: DictConfig) -> DictConfig:
+def alone(config: DictConfig) -> DictConfig:
     """A copy without Hydra's own settings and without the run's folder, which is named after the rest."""
     kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     copy = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))

@@ -30,11 +30,12 @@ from cops_lightning.core.reporting import outlive_readers
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run, read_results
+from cops_lightning.runs.apart import require_apart
 from cops_lightning.runs.build import try_out
 from cops_lightning.runs.identity import Identity, identify, learns, run_id, run_key
 from cops_lightning.runs.record import RunRecord
 from cops_lightning.runs.state import LOG, TRACEBACK, claimed, leave_traceback, move_aside, read_entry, resumable
-from cops_lightning.runs.sweeps import Note, Outcome, Sweep, read_notes, write_note
+from cops_lightning.runs.sweeps import Note, Outcome, Sweep, SweepSummary, read_notes, write_note
 
 log = logging.getLogger(__name__)
 
@@ -118,17 +119,13 @@ def launch(config: DictConfig, find: Find, work: Work, schema: type) -> float | 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode is not RunMode.MULTIRUN:
-        if swept := hydra.sweeper.get("params"):
-            raise ConfigError(
-                f"This is a sweep over {', '.join(str(key) for key in swept)}, and a single run cannot do it. "
-                "Add -m to the command; values on the command line, such as seed=0, take the place of the sweep's."
-            )
-        try:
+        with _nothing_left(folder):
+            if swept := hydra.sweeper.get("params"):
+                raise ConfigError(
+                    f"This is a sweep over {', '.join(str(key) for key in swept)}, and a single run cannot do it. "
+                    "Add -m to the command; values on the command line, such as seed=0, take the place of the sweep's."
+                )
             job = prepare(config, folder, schema)
-        except CopsError:
-            with suppress(OSError):
-                folder.rmdir()  # which Hydra made; nothing is in it
-            raise
         if attempt(job, find, work) == "elsewhere":
             raise CopsError(f"Another process is at work in {folder}. Wait for it, or choose another hydra.run.dir.")
         return objective(job.config, folder)
@@ -139,7 +136,8 @@ def launch(config: DictConfig, find: Find, work: Work, schema: type) -> float | 
         return math.nan
     write_note(sweep.notes, number, Note(str(folder), "lost"))
     try:
-        job = prepare(config, folder, schema)
+        with _nothing_left(folder):
+            job = prepare(config, folder, schema)
         outcome = attempt(job, find, work)
         value = None if outcome == "elsewhere" else objective(job.config, folder)
         note = Note(str(folder), outcome)
@@ -151,6 +149,19 @@ def launch(config: DictConfig, find: Find, work: Work, schema: type) -> float | 
     return value
 
 
+@contextmanager
+def _nothing_left(folder: Path) -> Iterator[None]:
+    """Of folders that this command made for a job that is refused within, those that hold nothing are removed."""
+    made = SweepSummary.new_folders if HydraConfig.get().mode is not RunMode.MULTIRUN else (folder,)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
+        raise
+
+
 def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
     """Check every setting and name what they make up. Raises ConfigError before any data is touched."""
     complete = config.copy()
@@ -158,6 +169,7 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
         complete.seed = 0  # until the checkpoint says
     settings = resolved(complete)
     check(settings, schema)
+    require_apart(complete, "paths.output")
     try_out(complete)
     if settings["trainer"].get("devices") not in (1, "1") and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 import uuid
 from collections import Counter
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
+from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import replacing
 from cops_lightning.core.reporting import console
 from cops_lightning.runs.state import TRACEBACK
@@ -27,7 +29,7 @@ MEANINGS: dict[Outcome, str] = {
     "skipped": "were done before",
     "elsewhere": "are being done by another process",
     "not run": "the sweep ended before",
-    "failed": "left a traceback",
+    "failed": "see below",
     "lost": "ended without a word, as killed ones do",
 }
 
@@ -85,11 +87,20 @@ class SweepSummary(Callback):
     Jobs leave notes in a folder that all of them, on whichever machine they run, know by way of this object.
     """
 
+    new_folders: ClassVar[tuple[Path, ...]] = ()
+
     def __init__(self) -> None:
         self.sweep = Sweep()
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember which folders Hydra makes for a single run. Exits where they and its data are not apart."""
+        _exit_unless_apart(config, "hydra.run.dir")
+        folder = Path(config.hydra.run.dir).absolute()
+        SweepSummary.new_folders = tuple(path for path in (folder, *folder.parents) if not path.exists())
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Give the sweep a folder for notes."""
+        """Give the sweep a folder for notes. Exits where its folder and its data are not apart."""
+        _exit_unless_apart(config, "hydra.sweep.dir")
         name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{uuid.uuid4().hex[:8]}"
         notes = Path(config.hydra.sweep.dir).absolute() / NOTES / name
         self.sweep = Sweep.current = Sweep(notes, count_jobs(config), time.time())
@@ -104,6 +115,17 @@ class SweepSummary(Callback):
         show_summary(notes, Path(config.hydra.sweep.dir))
         if any(note.outcome in ("failed", "lost") for note in notes):
             raise SystemExit(1)
+
+
+def _exit_unless_apart(config: DictConfig, key: str) -> None:
+    """Hydra makes a warning of any error that a callback raises, and goes on."""
+    from cops_lightning.runs.apart import require_apart  # takes seconds
+
+    try:
+        require_apart(config, key)
+    except CopsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def write_note(notes: Path, number: int, note: Note) -> None:
@@ -132,5 +154,6 @@ def show_summary(notes: list[Note], study: Path) -> None:
     shown.print(table)
     for note in notes:
         if note.outcome in ("failed", "lost"):
-            where = f"{note.folder}: " if note.error is None else f"{Path(note.folder) / TRACEBACK}: {note.error}"
-            shown.print(f"{note.outcome}: {where}", soft_wrap=True)
+            left = Path(note.folder) / TRACEBACK
+            where = left if note.error and left.exists() else note.folder
+            shown.print(f"{note.outcome}: {where}: {note.error or ''}".rstrip(" :"), soft_wrap=True)

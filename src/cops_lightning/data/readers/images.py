@@ -112,6 +112,11 @@ def mask_summary(path: Path) -> tuple[int, ...]:
     return int(np.flatnonzero(counts)[-1]), lossy, bool(classes), bool(most), *_size(image)
 
 
+def require_header(path: Path) -> None:
+    """Raise ReadingError where a file has no header of an image, or one that says that there are too many pixels."""
+    _decode(path, "released", load=False)
+
+
 def stored_size(path: Path) -> tuple[int, int, bool]:
     """Width and height as the header says, 0 where it does not, and whether a viewer exchanges them."""
     try:
@@ -182,7 +187,7 @@ def _eight_bit(values: NDArray[np.generic]) -> Pixels:
     return (values.astype(np.uint16) >> (0 if most <= 255 else 4 if most <= 4095 else 8)).astype(np.uint8)
 
 
-def _decode(path: Path, orientation: Orientation, page: int = 0) -> Image.Image:
+def _decode(path: Path, orientation: Orientation, page: int = 0, load: bool = True) -> Image.Image:
     try:
         if not path.is_file():
             raise FileNotFoundError("it does not exist" if not path.exists() else "it is no regular file")
@@ -191,6 +196,8 @@ def _decode(path: Path, orientation: Orientation, page: int = 0) -> Image.Image:
         with Image.open(path) as opened:
             if page:
                 opened.seek(page)
+            if not load:
+                return opened
             deep = opened.mode.startswith("RGB") and any(";16" in str(tile[3]) for tile in opened.tile)
             opened.load()
         image: Image.Image = opened

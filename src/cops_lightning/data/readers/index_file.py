@@ -105,6 +105,12 @@ def read_index(path: Path, root: Path | None = None) -> DatasetIndex:
     )
 
 
+def is_index(path: Path) -> bool:
+    """Whether a file is an index, whole or damaged. Raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return HEADER_KEY.encode() in file.readline(LONGEST)
+
+
 def read_header(path: Path) -> Header | None:
     """The first line of an index file; None where the file is some other table."""
     try:

@@ -23,17 +23,20 @@ DATA_ROOT = "COPS_DATA_ROOT"  # the environment variable that says where dataset
 def load_index(
     source: str | Path,
     root: str | Path | None = None,
+    *,
+    walk: bool = False,
 ) -> DatasetIndex:
     """Index a dataset that is given by name or by path.
 
     `source` is a name of the catalog, or a path to a folder, a meta.json, a CSV or JSON-lines table, an index file or a
     YAML spec. A name is looked for in `root`, else where the environment variable COPS_DATA_ROOT says; either may be
     the folder of the dataset, a file that lists it, or a folder that holds it under a usual name. For a file, `root` is
-    where its paths start, by default its own folder or what the file says.
+    where its paths start, by default its own folder or what the file says. With `walk`, index files in a folder are not
+    used.
 
     Raises DatasetError where nothing is found, where the layout is not known, and where images and masks do not pair.
     """
-    found = locate(source, root)
+    found = locate(source, root, walk=walk)
     if isinstance(found, DatasetIndex):
         return found
     if problems := found.reading.problems:
@@ -90,6 +93,12 @@ def locate(
     if not path.exists():
         raise DatasetError(f"{path} does not exist. {nearest_existing(path)}")
     if path.is_dir():
+        if root is not None:
+            raise DatasetError(
+                f"{path} is the folder of a dataset, and {root} was given as one too. Give the folder alone; only "
+                f"names of the catalogue, which has no {path.name}, and files that list or describe a dataset take "
+                "another."
+            )
         if not walk and (path / INDEX_NAME).is_file():
             return read_index(path / INDEX_NAME, path)  # whatever name it gives the dataset
         return _recognise(DatasetSpec(path.resolve().name, OWN_LAYOUTS), path, exact, walk)
@@ -104,6 +113,22 @@ def locate(
         return _recognise(spec, base, exact, walk=True)  # an index file there may stem from another description
     name = path.resolve().parent.name if path.stem == "meta" else path.stem
     return _listed(DatasetSpec(name, ()), path, None if root is None else expanded(root))
+
+
+def places_of(source: str | Path, root: str | Path | None = None) -> list[Path]:
+    """The folders and listing files that `load_index` would read for the same arguments, before any of them is read.
+
+    Raises DatasetError where a spec cannot be read.
+    """
+    path = expanded(source)
+    named = isinstance(source, str) and path.name == source and not path.suffix
+    if named and (spec := spec_or_none(str(source))) is not None:
+        given = root if root is not None else os.environ.get(DATA_ROOT) or (source if path.is_dir() else None)
+        folders = [] if given is None else list(_usual_folders(spec, expanded(given), exact=False))
+        return folders[:-1] or folders  # what holds a dataset may hold other things
+    if path.suffix.lower() in {".yaml", ".yml"} and path.is_file():
+        return [read_spec_file(path)[1] if root is None else expanded(root)]
+    return [path] if path.exists() else []
 
 
 def expanded(path: str | Path) -> Path:

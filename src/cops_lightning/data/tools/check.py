@@ -11,7 +11,7 @@ from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Sample
 from cops_lightning.data.catalog import spec_or_none
-from cops_lightning.data.readers.images import mask_files, of_another_size, read_image, read_mask
+from cops_lightning.data.readers.images import mask_files, of_another_size, read_image, read_mask, require_header
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.index_file import read_header
 from cops_lightning.data.readers.masks import examined
@@ -64,7 +64,7 @@ def check(
 ) -> Report:
     """Read a dataset from its folders, whatever index file lies there, and compare it with what was published.
 
-    Its masks are examined by the rule that training and testing apply.
+    Its masks are examined by the rule that training and testing apply, and the headers of all images are read.
 
     `root` must be the folder of the dataset itself; without one it is looked for in COPS_DATA_ROOT. With `deep` every
     image and mask is decoded and compared in size; `progress` may wrap that loop, given its length.
@@ -87,7 +87,10 @@ def check(
     notes = list(index.notes)
     if spec is not None and spec.counts:
         problems += _count_problems(index, spec, notes)
-    problems += [f"{path} is empty. Replace the file." for path in _files(index) if path.stat().st_size == 0]
+    empty = [path for path in _files(index) if path.stat().st_size == 0]
+    problems += [f"{path} is empty. Replace the file." for path in empty]
+    if not deep:
+        problems += [problem for problem in _in_threads(_header, index, None) if problem not in problems]
     kept = index.root / INDEX_NAME
     header = read_header(kept) if kept.is_file() else None
     if header is not None and header.fingerprint != fingerprint:
@@ -96,7 +99,7 @@ def check(
     if left and left * REAL_SHARE >= left + len(index.train + index.test):
         problems.append(f"a real share of the image files is left out: {left}. Describe them by a YAML spec.")
     if deep:
-        problems += [problem for problem in _decode_all(index, progress) if problem not in problems]
+        problems += [problem for problem in _in_threads(_decode, index, progress) if problem not in problems]
     found, expected = index.counts(), spec.counts if spec else {}
     return Report(index.name, index.layout, index.root, fingerprint, tuple(problems), tuple(notes), found, expected)
 
@@ -137,14 +140,23 @@ def _files(index: DatasetIndex) -> Iterator[Path]:
             yield from mask_files(sample.mask)
 
 
-def _decode_all(index: DatasetIndex, progress: Progress | None) -> list[str]:
-    """Decode everything, on all cores: what is wrong with which sample."""
+def _in_threads(look: Callable[[Sample], Decoded], index: DatasetIndex, progress: Progress | None) -> list[str]:
+    """Look at everything, on all cores: what is wrong with which sample."""
     samples = index.train + index.test
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results: Iterable[Decoded] = pool.map(_decode, samples)
+        results: Iterable[Decoded] = pool.map(look, samples)
         if progress is not None:
             results = progress(results, len(samples))
         return [problem for problem in results if problem]
+
+
+def _header(sample: Sample) -> Decoded:
+    try:
+        if sample.image.stat().st_size:
+            require_header(sample.image)
+    except DatasetError as error:
+        return str(error)
+    return ""
 
 
 def _decode(sample: Sample) -> Decoded:
