@@ -62,6 +62,10 @@ class DatasetError(CopsError):
     """A dataset that cannot be found, recognised or read in full."""
 
 
+class CalibrationError(CopsError):
+    """A calibration that is damaged, that another detector made, or for which there are no images."""
+
+
 class CacheError(CopsError):
     """A feature cache that has no room, or holds a file that is not what was written."""
 

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cops_lightning.calibration import Calibration, DriftWatch, Identity
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.request import DEFAULT, FeatureRequest
-from cops_lightning.clip.weights import clip_from_state
-from cops_lightning.core.errors import CheckpointError
+from cops_lightning.clip.weights import clip_from_state, fingerprint
+from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.core.seeding import FIXED, content_names
 from cops_lightning.core.tensor_files import read_tensors, require_tensors
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
@@ -21,6 +22,7 @@ from cops_lightning.core.weights import mismatches
 from cops_lightning.data.readers.pictures import Source, pictures
 from cops_lightning.data.stream import Decoded, Unreadable, decoded
 from cops_lightning.models.anomaly_map import Scores, SmoothUpsampler, Upsampling
+from cops_lightning.models.calibrated import identity_of, watched
 from cops_lightning.models.prediction import Prediction, Rule, in_batches, readable
 from cops_lightning.models.released import describe
 
@@ -71,6 +73,7 @@ class Detector(nn.Module, ABC):
         source: Source,
         *,
         rule: Rule | None = None,
+        calibration: Calibration | str | Path | None = None,
         draws: Draws = "fixed",
         batch_size: int | None = None,
         workers: int = 2,
@@ -81,19 +84,42 @@ class Detector(nn.Module, ABC):
         Args:
             source: see `predict`.
             rule: thresholds and p-values; default: no verdict, and regions of pixels above 0.5.
+            calibration: in place of a rule, that of normal images, or a file of cops-calibrate. A stream that moves
+                away from its images is warned of, once.
             draws: what is drawn at random is "fixed", the same for all images, so that two photographs of one part
                 have like scores; or by "image", as in studies.
             batch_size: images that are scored together, of which the last bits of a score may depend; default: one on
                 a CPU, eight elsewhere.
             workers: threads that decode images.
             category: what is seen, for detectors whose prompts name it.
+
+        Raises ConfigError where both a rule and a calibration are given, and CalibrationError for a calibration that is
+        damaged or another detector's.
         """
+        if calibration is None:
+            return self._outcomes(source, rule or Rule(), draws, batch_size, workers, category)
+        if rule is not None:
+            raise ConfigError("Both a rule and a calibration are given, and either decides. Leave out one of them.")
+        found = Calibration.given(calibration)
+        found.require(self.identity(draws, category), "The calibration" if found is calibration else str(calibration))
+        outcomes = self._outcomes(source, Rule.of(found), draws, batch_size, workers, category)
+        return outcomes if found.features is None else watched(outcomes, DriftWatch(found.features))
+
+    def identity(self, draws: Draws = "fixed", category: str | None = None) -> Identity:
+        """All that decides what `predict` scores with these options: what a calibration is for."""
+        return identity_of(self, draws, category)
+
+    def trained_hash(self) -> str:
+        """A hash of the weights that training changed; "" where there are none."""
+        return ""
+
+    def _outcomes(
+        self, source: Source, rule: Rule, draws: Draws, batch_size: int | None, workers: int, category: str | None
+    ) -> Iterator[Prediction | Unreadable]:
         device = self.backbone.clip.text_projection.device
         size = batch_size or (1 if device.type == "cpu" else 8)
         found = decoded(pictures(source), self.image_size, workers)
-        yield from in_batches(
-            found, size, lambda read: self._predicted(read, size, rule or Rule(), draws, category, device)
-        )
+        yield from in_batches(found, size, lambda read: self._predicted(read, size, rule, draws, category, device))
 
     @torch.no_grad()
     def _predicted(
@@ -102,13 +128,24 @@ class Detector(nn.Module, ABC):
         images = torch.stack([one.image for one in read])
         # As many as in a full batch: the last bits of a product of matrices change with its size.
         images = torch.cat([images, torch.zeros(size - len(read), *images.shape[1:])])
-        scores = self.score(
+        contents = content_names(images)
+        scores, features = self._seen(
             images.to(device),
-            names=[FIXED] * size if draws == "fixed" else None,
-            categories=None if category is None else [category] * size,
+            [FIXED] * size if draws == "fixed" else contents,
+            None if category is None else [category] * size,
         )
-        found = zip(read, scores.image.tolist(), scores.patch.cpu(), strict=False)
-        return [Prediction(one.picture, score, patch, self.expand, rule, one.size) for one, score, patch in found]
+        of_images = [None] * size if features is None else list(features.float().cpu().numpy())
+        found = zip(read, scores.image.tolist(), scores.patch.cpu(), contents, of_images, strict=False)
+        return [
+            Prediction(one.picture, score, patch, self.expand, rule, one.size, content, feature)
+            for one, score, patch, content, feature in found
+        ]
+
+    def _seen(
+        self, images: Images, names: Sequence[str], categories: Sequence[str] | None
+    ) -> tuple[Scores, Float[Tensor, "b d"] | None]:
+        """Scores, and the global features behind them where the detector reads some."""
+        return self.score(images, names=names, categories=categories), None
 
 
 class FeatureDetector(Detector):
@@ -147,6 +184,12 @@ class FeatureDetector(Detector):
         """Anomaly scores of preprocessed images; see `Detector.score`. `score_features` says what else may be given."""
         named = content_names(images) if names is None else names
         return self.score_features(self.encode(images), names=named, categories=categories, **given)
+
+    def _seen(
+        self, images: Images, names: Sequence[str], categories: Sequence[str] | None
+    ) -> tuple[Scores, Float[Tensor, "b d"] | None]:
+        features = self.encode(images)
+        return self.score_features(features, names=names, categories=categories), features.image
 
 
 Trainable = TypeVar("Trainable", bound="TrainableDetector")
@@ -231,6 +274,10 @@ class TrainableDetector(FeatureDetector):
         assert not isinstance(given, Features), "features alone do not say what is drawn for an image"
         drawn = self.training_draws(content_names(given), epoch=0)
         return {name: value.to(given.device) for name, value in drawn.items()}
+
+    def trained_hash(self) -> str:
+        """A hash of the trained weights, and of draws that a checkpoint keeps."""
+        return fingerprint({**dict(self.released_parameters()), **self.fixed_draws()})[:12]
 
     def load_trained(self, weights: StateDict) -> None:
         """Take exactly the weights that `released_parameters` names.

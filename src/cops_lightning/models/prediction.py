@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
+from cops_lightning.calibration import Calibration
 from cops_lightning.core.files import replacing
 from cops_lightning.data.readers.images import ReadingError
 from cops_lightning.data.readers.pictures import Picture
@@ -31,18 +32,27 @@ class Rule:
         threshold: an image with a score above it is anomalous.
         map_threshold: pixels above it belong to regions.
         p_value: of a score, under the images of a calibration; None without one.
+        region_p_value: of the peak of a region, likewise.
     """
 
     threshold: float | None = None
     map_threshold: float = 0.5
     p_value: Callable[[float], float] | None = None
+    region_p_value: Callable[[float], float] | None = None
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> "Rule":
+        """That of a calibration, which may have too few images for a threshold; regions are then above 0.5."""
+        cut = calibration.map_threshold
+        return cls(calibration.threshold, 0.5 if cut is None else cut, calibration.p_value, calibration.region_p_value)
 
 
 class Region(NamedTuple):
     """Connected pixels whose anomaly is above the threshold of regions.
 
     The box is in pixels of the original image, from `left` and `top` up to, not including, `right` and `bottom`; `area`
-    counts pixels; `peak` is the highest value of the map in it, in [0, 1].
+    counts pixels; `peak` is the highest value of the map in it, in [0, 1]; `p_value` says how often a normal image
+    shows one as high anywhere, and is None without a calibration.
     """
 
     left: int
@@ -51,6 +61,7 @@ class Region(NamedTuple):
     bottom: int
     area: int
     peak: float
+    p_value: float | None = None
 
 
 class Prediction:
@@ -66,6 +77,8 @@ class Prediction:
         expand: makes the map of patch scores.
         rule: what makes a verdict of the score.
         size: width and height of the image as a viewer shows it, in pixels; None reads it from the file.
+        content: the name of what the encoder sees, see `core.seeding.content_names`; "" where nobody said.
+        feature: the encoder's global feature; None for a detector that reads none.
     """
 
     def __init__(
@@ -76,9 +89,11 @@ class Prediction:
         expand: Callable[[Tensor], Tensor],
         rule: Rule | None = None,
         size: tuple[int, int] | None = None,
+        content: str = "",
+        feature: Float[np.ndarray, " d"] | None = None,
     ) -> None:
         self.picture, self.score, self.patches, self.expand = picture, score, patches, expand
-        self.rule, self._size = rule or Rule(), size
+        self.rule, self._size, self.content, self.feature = rule or Rule(), size, content, feature
 
     def __repr__(self) -> str:
         verdict = "" if self.label is None else f", {self.label}"
@@ -129,6 +144,11 @@ class Prediction:
         found: np.ndarray = cv2.resize(self.small_map, self.size, interpolation=cv2.INTER_LINEAR)
         return found
 
+    @property
+    def peak(self) -> float:
+        """The highest value of the map."""
+        return float(self.map.max())
+
     @cached_property
     def mask(self) -> np.ndarray:
         """Which pixels of the image are above the threshold of regions: booleans, (h, w)."""
@@ -139,9 +159,10 @@ class Prediction:
     def regions(self) -> tuple[Region, ...]:
         """Connected parts of the mask, corners included, the highest peak first."""
         count, labels, stats, _ = cv2.connectedComponentsWithStats(self.mask.astype(np.uint8), connectivity=8)
-        peaks = ndimage.maximum(self.map, labels, np.arange(1, count)) if count > 1 else []
+        peaks = ndimage.maximum(self.map, labels, np.arange(1, count)).tolist() if count > 1 else []
+        of = self.rule.region_p_value
         found = [
-            Region(int(left), int(top), int(left + width), int(top + height), int(area), float(peak))
+            Region(int(left), int(top), int(left + width), int(top + height), int(area), peak, of and of(peak))
             for (left, top, width, height, area), peak in zip(stats[1:], peaks, strict=True)
         ]
         return tuple(sorted(found, key=lambda region: (-region.peak, region[:4])))
