@@ -20,6 +20,7 @@ def whole() -> dict[str, Any]:
     return flat(resolved(composed()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in options_of("ablation") if name != "none"])
 def test_an_ablation_changes_one_part_of_the_model_and_nothing_else(name, whole):
     ablated = flat(resolved(composed(f"ablation={name}")))

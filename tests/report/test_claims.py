@@ -400,6 +400,7 @@ def test_one_point_is_found_on_eight_datasets_with_five_seeds(heterogeneity):
 STUDIES = 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["new_datasets", "these_datasets"])
 @pytest.mark.parametrize("design", DESIGNS)
 def test_compare_seldom_finds_what_is_not_there(design, scope):
