@@ -22,7 +22,8 @@ WHO = ["method", "auxiliary", "seed"]
 def vae(study: Study) -> Section:
     """Use of the posterior, and variety over draws."""
     title, runs = "The VAE of the class tokens", study.runs
-    rows, errors, drawn = [], [], {}
+    rows, errors = [], []
+    drawn: dict[tuple[str, str], Plot] = {}
     for job, (method, auxiliary, seed) in zip(runs.index, runs[WHO].to_numpy().tolist(), strict=True):
         c = study.collection.jobs[job].read_json("vae_health.json")
         if c is None:

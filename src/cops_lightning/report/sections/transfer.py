@@ -142,7 +142,7 @@ def _read_shift(study: Study) -> pd.DataFrame:
     keys = ["backbone", "auxiliary", "target", "level"]
     figures = ["n_a", "n_b", "d", "frechet", "floor", "mmd", "mmd_p", "centroid_cosine"]
     rows = []
-    for job, backbone in study.runs["backbone"].to_dict().items():
+    for job, backbone in zip(study.collection.used, study.runs["backbone"][study.collection.used], strict=True):
         content: Mapping[str, Any] = study.collection.jobs[job].read_json("domain_shift.json") or {}
         for target, levels in content.get("targets", {}).items():
             for level, of in levels.items():
