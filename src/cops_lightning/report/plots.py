@@ -57,6 +57,15 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def left_out(count: int, what: str) -> str:
+    """A sentence, to follow others, where a figure does not show all `count` of them; empty where it does."""
+    if count <= MOST_METHODS:
+        return ""
+    return (
+        f" Drawn are the first {MOST_METHODS} of {count} {what}, in the order of the claims; the tables here have all."
+    )
+
+
 @mpl.rc_context(STYLE)
 def forest(claims: Sequence[Claim], margin: float) -> bytes:
     """Every claim with its 95 % interval, a panel per metric, one scale for all."""
