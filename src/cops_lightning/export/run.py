@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -91,8 +92,6 @@ def report_of(path: Path) -> Path:
 
 def described(detector: Detector) -> Description:
     """What can be said of a detector itself."""
-    from cops_lightning import __version__
-
     record = detector.backbone.record
     return Description(
         type(detector).__name__,
@@ -102,7 +101,7 @@ def described(detector: Detector) -> Description:
         record.fingerprint,
         mean=CLIP_MEAN,
         std=CLIP_STD,
-        library=__version__,
+        library=version("cops_lightning"),
     )
 
 
