@@ -1,5 +1,7 @@
 """What sections of the page say, over results that are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from cli.studies import METRICS, TARGETS, write_diagnostics, write_run
 from cops_lightning.core.measured import MEAN
 from cops_lightning.report import plots
 from cops_lightning.report.build import build_page
-from cops_lightning.report.collect import Collection, collect
+from cops_lightning.report.collect import Collection, Job, collect
 from cops_lightning.report.methods import Method
 from cops_lightning.report.page import MISSING
 from cops_lightning.report.sections import claims, model, results, transfer
@@ -25,12 +27,14 @@ def study_of(folder):
 def made_up(values):
     """A study of image AUROC on made-up values: a table of datasets x seeds, in points, for each method."""
     rows = [
-        {"method": method, "variant": method, "job": 0, "backbone": "mini", "auxiliary": "visa", "dataset": f"target{n}", "seen": False,
-         "category": MEAN, "level": "image", "metric": "auroc", "seed": seed, "value": value / 100}
+        {"method": method, "variant": method, "job": 0, "backbone": "mini", "auxiliary": "visa",
+         "dataset": f"target{n}", "seen": False, "category": MEAN, "level": "image", "metric": "auroc", "seed": seed,
+         "value": value / 100}
         for method, table in values.items() for n, of in enumerate(table) for seed, value in enumerate(of)
     ]  # fmt: skip
     methods = tuple(Method(name, name, (name,)) for name in values)
-    return Study.of(Collection((), pd.DataFrame(rows), methods, (), ()), Asked(metrics=IMAGE_AUROC))
+    found = Collection((Job(Path("none"), {}),), pd.DataFrame(rows), methods, (), ())
+    return Study.of(found, Asked(metrics=IMAGE_AUROC))
 
 
 def test_beside_a_verdict_stands_the_p_of_the_test_that_it_comes_from():
