@@ -1,17 +1,25 @@
 """A tiny detector, exported once in every format, and what the files are held to."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
-from cops_lightning.core.errors import ConfigError
+from cops_lightning.calibration import Calibration, Identity
+from cops_lightning.cli import export as cli
+from cops_lightning.core.errors import CalibrationError, ConfigError
+from cops_lightning.export import formats
 from cops_lightning.export import run as exporting
 from cops_lightning.export.description import KEY, Description, ExportError
 from cops_lightning.export.engines import open_exported
@@ -50,9 +58,10 @@ def trial() -> Trial:
 @pytest.fixture(scope="module")
 def traced_once(detector: CoPS, _sizes_of_a_trace_are_symbols: None) -> Iterator[None]:
     """Tracing takes seconds, and the detector is the same throughout."""
-    program = ExportedGraph(detector).traced()
+    program, once = ExportedGraph(detector).traced(), cache(formats.onnx_of)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ExportedGraph, "traced", lambda _graph: program)
+        patched.setattr(formats, "onnx_of", lambda given: _copy(once(given)))
         yield
 
 
@@ -94,7 +103,7 @@ def test_a_file_predicts_image_files_as_the_detector_does_with_its_own_rule(
     rng = np.random.default_rng(0)
     for name, shape in (("a.png", (30, 70, 3)), ("b.png", (90, 40, 3))):
         save_image(rng.integers(0, 256, shape).astype(np.uint8), tmp_path / name)
-    found = list(ExportedDetector(exported[0]).predict(tmp_path))
+    found = list(ExportedDetector(exported[0], library="onnxruntime").predict(tmp_path))
     expected = list(detector.predict(tmp_path))
     for one, other in zip(found, expected, strict=True):
         assert (one.path, one.size) == (other.path, other.size)
@@ -106,7 +115,7 @@ def test_a_file_predicts_image_files_as_the_detector_does_with_its_own_rule(
 
 def test_a_file_takes_batches_of_any_size_and_no_image_depends_on_another(exported: tuple[Path, Parity]) -> None:
     pixels = rendered(SIDE, 5).pixels
-    engine = open_exported(exported[0])
+    engine = open_exported(exported[0], library="onnxruntime")
     together, alone = engine.run(pixels), [engine.run(one[None]) for one in pixels]
     np.testing.assert_allclose(together.score, [one.score[0] for one in alone], atol=1e-6)
     assert together.map.shape == (5, SIDE, SIDE)
@@ -128,7 +137,7 @@ def test_a_file_that_differs_by_more_than_the_bound_is_refused_and_none_is_left(
     wrong = lambda *given: original(*given)._replace(score=np.full(len(trial.pixels), 0.9))  # noqa: E731
     monkeypatch.setattr(exporting, "original", wrong)
     with pytest.raises(ExportError, match=r"differs from its original by .* the bound is 1e-04. Nothing was written"):
-        export(detector, tmp_path / "detector.pt2", "torch_export", trial=trial)
+        export(detector, tmp_path / "detector.onnx", "onnx", trial=trial)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,6 +160,67 @@ def test_detectors_and_settings_that_are_no_graph_of_one_image_are_refused(detec
         ExportedGraph(whole)
 
 
+def test_openvino_runs_the_same_file_and_in_bf16_only_where_no_threshold_is_kept(
+    exported: tuple[Path, Parity], trial: Trial, detector: CoPS
+) -> None:
+    engine = open_exported(exported[0])
+    assert (engine.library, engine.precision) == ("openvino", "fp32"), "it holds a threshold"
+    found, expected = engine.run(trial.pixels), original(detector, trial)
+    np.testing.assert_allclose(found.score, expected.score, atol=5e-5)
+    np.testing.assert_allclose(found.map, expected.map, atol=5e-5)
+
+
+def test_openvinos_own_format_agrees_and_is_two_files(
+    detector: CoPS, trial: Trial, traced_once: None, tmp_path: Path
+) -> None:
+    parity = export(detector, tmp_path / "detector.xml", "openvino", trial=trial)
+    assert max(parity.score, parity.map) < 5e-5
+    assert {"detector.xml", "detector.bin"} < {file.name for file in tmp_path.iterdir()}
+    opened = ExportedDetector(tmp_path / "detector.xml", precision="fp32")
+    assert opened.identity() == detector.identity()
+    with pytest.raises(ConfigError, match="draws=image"):
+        next(opened.predict(trial.pixels[0], draws="image"))
+    (tmp_path / "detector.bin").unlink()
+    with pytest.raises(ExportError, match=r"There is no file .*detector\.bin"):
+        ExportedDetector(tmp_path / "detector.xml")
+
+
+def test_int8_is_smaller_and_says_what_it_loses(
+    detector: CoPS, trial: Trial, traced_once: None, exported: tuple[Path, Parity], tmp_path: Path
+) -> None:
+    path = tmp_path / "small.onnx"
+    parity = export(detector, path, "onnx", number="int8", trial=replace(trial, labels=None, masks=None))
+    assert (parity.bound, parity.losses) == (None, None)
+    assert 1e-6 < parity.score < 0.2, "it is another file, and still the same detector"
+    assert path.stat().st_size < exported[0].stat().st_size
+    engine = open_exported(path)
+    assert (engine.precision, engine.library) == ("int8", "onnxruntime")
+
+
+def test_a_loss_of_auroc_above_half_a_point_is_refused() -> None:
+    lossy = Parity("rendered", 10, 0.1, 0.1, None, 90.0, 89.9, 80.0, 79.4)
+    assert lossy.losses == pytest.approx((0.1, 0.6))
+    with pytest.raises(ExportError, match="loses 0.10 points of image AUROC and 0.60 of pixel AUROC"):
+        lossy.require("onnx in int8")
+    replace(lossy, pixel_auroc_exported=79.6).require("onnx in int8")
+
+
+def test_a_calibration_in_a_file_gives_its_predictions_thresholds_and_p_values(
+    exported: tuple[Path, Parity], detector: CoPS, trial: Trial, tmp_path: Path
+) -> None:
+    calibration = Calibration.of(detector.identity(), detector.predict(list(trial.pixels)), level=0.25)
+    model = onnx.load(exported[0])
+    entry = next(one for one in model.metadata_props if one.key == KEY)
+    entry.value = described(detector).calibrated(calibration).text()
+    onnx.save(model, tmp_path / "calibrated.onnx")
+    opened = ExportedDetector(tmp_path / "calibrated.onnx")
+    (found,) = opened.predict(trial.pixels[0])
+    assert found.threshold == calibration.threshold
+    assert found.p_value == calibration.p_value(found.score)
+    with pytest.raises(CalibrationError, match="image size 56 instead of 48"):
+        next(opened.predict(trial.pixels[0], calibration=replace(calibration, identity=_another(calibration))))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -158,7 +228,7 @@ def test_detectors_and_settings_that_are_no_graph_of_one_image_are_refused(detec
         (lambda model: _describe(model, image_size=-3), "has -3 as its image_size"),
         (lambda model: _describe(model, image_size=56), "expected pixels of uint8"),
         (lambda model: _describe(model, threshold=float("nan")), "not finite|NaN|threshold"),
-        (lambda model: setattr(model.graph.output[0], "name", "class"), "cannot be opened"),
+        (lambda model: setattr(model.graph.output[0], "name", "class"), "cannot be opened|and gives"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be_is_refused(
@@ -167,23 +237,71 @@ def test_a_file_that_is_not_what_it_should_be_is_refused(
     model = onnx.load(exported[0])
     change(model)
     onnx.save(model, tmp_path / "other.onnx")
-    with pytest.raises(ExportError, match=reason):
-        open_exported(tmp_path / "other.onnx")
+    for library in ("onnxruntime", "openvino"):
+        with pytest.raises(ExportError, match=reason):
+            open_exported(tmp_path / "other.onnx", library=library)
 
 
 def test_an_onnx_file_gets_no_file_beside_it(exported: tuple[Path, Parity], tmp_path: Path) -> None:
     model = onnx.load(exported[0])
     onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="weights", size_threshold=0)
-    with pytest.raises(ExportError, match="cannot be opened"):
-        open_exported(tmp_path / "split.onnx")
+    for library, said in (("onnxruntime", "cannot be opened"), ("openvino", "has weights in other files")):
+        with pytest.raises(ExportError, match=said):
+            open_exported(tmp_path / "split.onnx", library=library)
 
 
 def test_an_onnx_file_that_is_cut_short_is_refused(exported: tuple[Path, Parity], tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(exported[0].read_bytes()[:-5000])
-    with pytest.raises(ExportError, match="cannot be opened"):
-        open_exported(tmp_path / "cut.onnx")
+    for library in ("onnxruntime", "openvino"):
+        with pytest.raises(ExportError, match="cannot be opened"):
+            open_exported(tmp_path / "cut.onnx", library=library)
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
+
+
+def _another(calibration: Calibration) -> Identity:
+    return replace(calibration.identity, image_size=56)
 
 
 def _describe(model: onnx.ModelProto, **changed: object) -> None:
     (entry,) = (one for one in model.metadata_props if one.key == KEY)
     entry.value = json.dumps({**json.loads(entry.value), **changed})
+
+
+def test_the_example_needs_only_onnxruntime_numpy_and_pillow_and_agrees(
+    exported: tuple[Path, Parity], detector: CoPS, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (50, 30, 3)).astype(np.uint8)
+    save_image(pixels, tmp_path / "part.png")
+    example = Path(__file__).parents[2] / "examples" / "onnx_only.py"
+    apart = {"PYTHONPATH": "", "PATH": ""}  # else the tests' path, with all of this library, would be its own
+    command = [sys.executable, "-X", "importtime", str(example), str(exported[0]), str(tmp_path / "part.png")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=apart)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.stderr.splitlines()}
+    assert not imported & {"torch", "cops_lightning", "cv2", "scipy"}
+    (expected,) = detector.predict(tmp_path / "part.png")
+    name, score, verdict = ran.stdout.split()
+    assert (name, verdict) == (str(tmp_path / "part.png"), "anomalous" if expected.score > 0.5 else "normal")
+    assert float(score) == pytest.approx(expected.score, abs=1e-5)
+    written = np.asarray(Image.open(tmp_path / "part.map.png"))
+    assert written.shape == (50, 30)
+    assert np.abs(written / 255 - expected.map).max() < 0.02
+
+
+def test_the_command_writes_a_file_and_says_how_well_it_agrees(
+    detector: CoPS, traced_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(cli, "detector_of", lambda *_settings, **_options: detector)
+    out = tmp_path / "parts.onnx"
+    given = [f"checkpoint={tmp_path}/last.ckpt", f"out={out}", "count=3", "threshold=0.4"]
+    assert cli.main(given) == 0
+    said = capsys.readouterr().out
+    assert str(out) in said.replace("\n", "")
+    assert "image AUROC" in said
+    assert json.loads(report_of(out).read_text())["threshold"] == 0.4
+    assert cli.main([*given, "number=int8", "format=openvino"]) == 1
+    assert "files end in .xml" in capsys.readouterr().err

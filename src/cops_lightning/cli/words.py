@@ -19,9 +19,11 @@ from cops_lightning.core.errors import ConfigError, excerpt, listed
 from cops_lightning.core.near_miss import did_you_mean
 
 if typing.TYPE_CHECKING:
+    from cops_lightning.export.runtime import ExportedDetector
     from cops_lightning.models.detector import Detector
 
 S = TypeVar("S")
+EXPORTED = (".onnx", ".xml")  # suffixes of exported files that can be run here
 SHOWN = 12  # keys that a sentence spells out
 _SETTING = re.compile(r"([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
 _PLAIN: dict[Any, str] = {str: "text", Path: "path", int: "whole number", float: "number", bool: "true | false"}
@@ -45,6 +47,24 @@ class DetectorSettings:
     auxiliary: str | None = None
     weights: Path | None = None
     device: str | None = None
+
+
+def exported_of(settings: DetectorSettings) -> "ExportedDetector | None":
+    """The exported file of these settings, None where they name a checkpoint.
+
+    Raises ConfigError where they say of a file what it says itself.
+    """
+    if settings.checkpoint.suffix.lower() not in EXPORTED:
+        return None
+    from cops_lightning.export.runtime import ExportedDetector  # torch takes seconds
+
+    if needless := [key for key in ("backbone", "auxiliary", "weights") if getattr(settings, key) is not None]:
+        raise ConfigError(
+            f"{settings.checkpoint} is an exported file, which holds all of it. Leave out {needless[0]}=."
+        )
+    if settings.device not in (None, "cpu"):
+        raise ConfigError(f"An exported file runs on the CPU here, not on {settings.device}. Leave out device=.")
+    return ExportedDetector(settings.checkpoint)
 
 
 def detector_of(settings: DetectorSettings, **options: Any) -> "Detector":

@@ -2,20 +2,22 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MaxLen
 from pydantic import TypeAdapter, ValidationError
 
-from cops_lightning.core.errors import CopsError, quoted
+from cops_lightning.calibration import Calibration, Identity
+from cops_lightning.core.errors import CalibrationError, CopsError, excerpt, quoted
+from cops_lightning.core.types import CLIP_MEAN, CLIP_STD
+from cops_lightning.models.prediction import Rule
 
 # The entry of an ONNX file's metadata_props, a .pt2's extra files and an OpenVINO model's rt_info.
 KEY = "cops_lightning"
-LONGEST = 1 << 20  # characters of the text
+LONGEST = 1 << 26  # characters of the text
 
 Number = Literal["fp32", "int8"]
-Name = Annotated[str, MaxLen(1000)]
 
 
 class ExportError(CopsError):
@@ -27,30 +29,44 @@ class Description:
     """What an exported file says about itself.
 
     Args:
-        detector: class of the detector.
+        identity: all that decides what its detector scores.
         image_size: side of the images that the graph takes, in pixels.
         precision: of the weights in large products.
-        backbone: name of the frozen CLIP.
-        fingerprint: hash of its weights.
-        trained_on: every "dataset/category" that was trained on.
         threshold: an image with a score above it is anomalous; None where none was chosen.
         map_threshold: pixels of the map above it belong to regions.
+        calibration: what both follow from, and p-values; None without one.
         mean: what the graph subtracts from values in [0, 1], per channel.
         std: what it divides by then.
         library: version of the library that wrote the file.
     """
 
-    detector: Name
+    identity: Identity
     image_size: Annotated[int, Ge(1), Le(8192)]
-    precision: Number
-    backbone: Name
-    fingerprint: Name
-    trained_on: tuple[Name, ...] = ()
+    precision: Number = "fp32"
     threshold: float | None = None
     map_threshold: float = 0.5
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    library: Name = ""
+    calibration: Calibration | None = None
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    library: Annotated[str, MaxLen(100)] = ""
+
+    def calibrated(self, calibration: Calibration) -> "Description":
+        """The same with a calibration, without what tells a drift: a file gives no features.
+
+        Raises CalibrationError for that of another detector.
+        """
+        calibration.require(self.identity)
+        cut = calibration.map_threshold
+        return replace(
+            self,
+            threshold=calibration.threshold,
+            map_threshold=self.map_threshold if cut is None else cut,
+            calibration=replace(calibration, features=None),
+        )
+
+    def rule(self) -> Rule:
+        """What makes a verdict of a score."""
+        return Rule(self.threshold, self.map_threshold) if self.calibration is None else Rule.of(self.calibration)
 
     def text(self) -> str:
         """As a file holds it."""
@@ -69,7 +85,11 @@ class Description:
         except ValidationError as error:
             wrong = error.errors(include_url=False)[0]
             of = ".".join(map(str, wrong["loc"])) or "description"
-            raise ExportError(f"{where} has {quoted(wrong['input'])} as its {of} ({wrong['msg']}). {way_out}") from None
+            raise ExportError(
+                f"{where} has {quoted(wrong['input'])} as its {excerpt(of, 80)} ({excerpt(wrong['msg'])}). {way_out}"
+            ) from None
+        except CalibrationError as error:
+            raise ExportError(f"{where} holds no calibration: {error}") from None
         numbers = (*found.mean, *found.std, found.map_threshold, found.threshold or 0.0)
         if not all(map(math.isfinite, numbers)):
             raise ExportError(f"{where} describes itself by numbers that are not finite. {way_out}")

@@ -1,6 +1,7 @@
 """Exported files, opened by onnxruntime or OpenVINO. What a file holds is checked, and nothing else is read or run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -9,12 +10,13 @@ from jaxtyping import Float, UInt8
 
 from cops_lightning.core.choices import require_choice
 from cops_lightning.core.errors import ConfigError, excerpt, told
-from cops_lightning.export.description import KEY, LONGEST, Description, ExportError
+from cops_lightning.export.description import KEY, Description, ExportError
 from cops_lightning.export.formats import SUFFIXES, parts_of, require_libraries
 from cops_lightning.export.graph import MAP, PIXELS, SCORE
 
 Pixels = UInt8[np.ndarray, "b s s 3"]
 Products = Literal["auto", "fp32", "bf16"]
+Library = Literal["auto", "onnxruntime", "openvino"]
 WAY_OUT = "Expected a file that cops-export wrote and that is whole; export the checkpoint anew."
 
 
@@ -26,10 +28,11 @@ class Found(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """An opened file: what it says about itself, in what its large products are computed, and its graph."""
+    """An opened file: what it says about itself, in what its large products are computed, by what, and its graph."""
 
     description: Description
     precision: str
+    library: str
     run: Callable[[Pixels], Found]
 
 
@@ -38,57 +41,84 @@ def is_exported(path: Path) -> bool:
     return path.suffix.lower() in (SUFFIXES["onnx"], SUFFIXES["openvino"])
 
 
-def open_exported(path: Path, precision: Products = "auto", threads: int | None = None) -> Engine:
-    """The graph of an .onnx file, by onnxruntime, or of an .xml and its .bin, by OpenVINO, on the CPU.
+def open_exported(
+    path: Path, precision: Products = "auto", threads: int | None = None, library: Library = "auto"
+) -> Engine:
+    """The graph of an .onnx file, or of an OpenVINO .xml and its .bin, on the CPU.
 
     Args:
         path: the file.
-        precision: of large products; "auto" is bf16 where OpenVINO runs and the CPU computes in it, else fp32.
+        precision: of large products; "auto" is bf16 where OpenVINO runs, the CPU computes in it and the file holds no
+            threshold, which was chosen for scores in fp32; else fp32.
         threads: that compute; None leaves it to the library.
+        library: that runs the graph; "auto" is OpenVINO where it is installed, and onnxruntime else and for int8.
 
     Raises ExportError where the file is absent, damaged, or has another input or output than cops-export gives, and
     ConfigError where a library is not installed or has not this precision.
     """
     require_choice("precision", precision, Products)
+    require_choice("library", library, Library)
     for part in parts_of(path):
         if not part.is_file():
             raise ExportError(f"There is no file {part}. {WAY_OUT}")
-    if path.suffix.lower() == SUFFIXES["onnx"]:
-        return _open_onnx(path, precision, threads)
-    if path.suffix.lower() == SUFFIXES["openvino"]:
-        return _open_openvino(path, precision, threads)
-    raise ExportError(
-        f"{path} ends in {path.suffix or 'nothing'}; .onnx and .xml can be run here. A .pt2 is for torch.export.load."
-    )
+    suffix = path.suffix.lower()
+    if not is_exported(path):
+        raise ExportError(
+            f"{path} ends in {suffix or 'nothing'}; .onnx and .xml can be run here. A .pt2 is for torch.export.load."
+        )
+    if suffix == SUFFIXES["openvino"]:
+        if library == "onnxruntime":
+            raise ConfigError(
+                f"{path} is OpenVINO's own format, which onnxruntime does not read. Use library=openvino."
+            )
+        return _open_openvino(path, None, precision, threads)
+    if library == "onnxruntime" or (library == "auto" and find_spec("openvino") is None):
+        return _open_onnxruntime(path, precision, threads)
+    said = _said_by_onnx(path)
+    if library == "auto" and said.precision == "int8":  # whose maps OpenVINO changes more than onnxruntime does
+        return _open_onnxruntime(path, precision, threads)
+    return _open_openvino(path, said, precision, threads)
 
 
-def _open_onnx(path: Path, precision: Products, threads: int | None) -> Engine:
+def _said_by_onnx(path: Path) -> Description:
+    """The description in an ONNX file. Raises ExportError where the file wants others beside it, or is damaged."""
+    require_libraries("onnx")
+    import onnx
+
+    with told(ExportError, f"{path} cannot be opened", WAY_OUT):
+        model = onnx.load_model(path, load_external_data=False)
+        if any(weight.data_location == onnx.TensorProto.EXTERNAL for weight in _weights(model.graph)):
+            raise ExportError(f"{path} has weights in other files, which are not read. {WAY_OUT}")
+        return Description.read(next((e.value for e in model.metadata_props if e.key == KEY), None), str(path))
+
+
+def _open_onnxruntime(path: Path, precision: Products, threads: int | None) -> Engine:
     require_libraries("onnxruntime")
     import onnxruntime
 
     if precision == "bf16":
-        raise ConfigError("onnxruntime has no bf16 on a CPU. Use precision=fp32, or a file of format=openvino.")
+        raise ConfigError("onnxruntime has no bf16 on a CPU. Use precision=fp32, or library=openvino.")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     options.intra_op_num_threads = threads or 0
     with told(ExportError, f"{path} cannot be opened", WAY_OUT):
         # From memory, so that a graph which names further files does not get them.
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         said = session.get_modelmeta().custom_metadata_map.get(KEY)
     description = Description.read(said, str(path))
-    shapes = {of.name: tuple(of.shape) for of in session.get_outputs()}
-    inputs = [(of.name, of.type, tuple(of.shape)) for of in session.get_inputs()]
-    side = description.image_size
-    _require(path, [(name, kind, shape[1:]) for name, kind, shape in inputs], "tensor(uint8)", side, shapes)
+    ranks = {of.name: len(of.shape) for of in session.get_outputs()}
+    inputs = [(of.name, of.type, tuple(of.shape[1:])) for of in session.get_inputs()]
+    _require(path, inputs, "tensor(uint8)", description.image_size, ranks)
 
     def run(pixels: Pixels) -> Found:
         with told(ExportError, f"{path} cannot be run", WAY_OUT):
             return _checked(session.run([SCORE, MAP], {PIXELS: pixels}), pixels, path)
 
-    return Engine(description, "int8" if description.precision == "int8" else "fp32", run)
+    return Engine(description, description.precision, "onnxruntime", run)
 
 
-def _open_openvino(path: Path, precision: Products, threads: int | None) -> Engine:
+def _open_openvino(path: Path, said: Description | None, precision: Products, threads: int | None) -> Engine:
+    """`said` is the description where it was read before, as of an ONNX file."""
     require_libraries("openvino")
     import openvino
 
@@ -96,18 +126,19 @@ def _open_openvino(path: Path, precision: Products, threads: int | None) -> Engi
     able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not able:
         raise ConfigError("This CPU does not compute in bf16. Use precision=fp32 or auto.")
-    chosen = "bf16" if able and precision != "fp32" else "f32"
-    asked: dict[str, Any] = {"INFERENCE_PRECISION_HINT": chosen, "PERFORMANCE_HINT": "LATENCY"}
     with told(ExportError, f"{path} cannot be opened", WAY_OUT):
         model = core.read_model(path)
-        said = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
-        description = Description.read(said if said is None else said[: LONGEST + 1], str(path))
-        shapes = {name: tuple(range(len(of.partial_shape))) for of in model.outputs for name in of.names}
+        if said is None:
+            text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
+            said = Description.read(text, str(path))
+        ranks = {name: of.partial_shape.rank.get_length() for of in model.outputs for name in of.names}
         inputs = []
         for of in model.inputs:
             shape = tuple(axis.get_length() if axis.is_static else None for axis in of.partial_shape)
             inputs.append((of.any_name, of.element_type.get_type_name(), shape[1:]))
-        _require(path, inputs, "u8", description.image_size, shapes)
+        _require(path, inputs, "u8", said.image_size, ranks)
+        half = precision == "bf16" or (precision == "auto" and able and said.threshold is None)
+        asked: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if half else "f32", "PERFORMANCE_HINT": "LATENCY"}
         compiled = core.compile_model(model, "CPU", asked | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
 
     def run(pixels: Pixels) -> Found:
@@ -115,13 +146,22 @@ def _open_openvino(path: Path, precision: Products, threads: int | None) -> Engi
             found = compiled([pixels])
             return _checked([found[SCORE], found[MAP]], pixels, path)
 
-    name = {"bf16": "bf16", "f32": "fp32"}[chosen]
-    return Engine(description, f"int8 and {name}" if description.precision == "int8" else name, run)
+    return Engine(said, "bf16" if half else said.precision, "openvino", run)
 
 
-def _require(path: Path, inputs: list[Any], kind: str, side: int, outputs: dict[str, tuple[Any, ...]]) -> None:
+def _weights(graph: Any) -> Iterator[Any]:
+    """All tensors that an ONNX graph holds, those of graphs within it included."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.initializer:
+                    yield from _weights(inner)
+
+
+def _require(path: Path, inputs: list[Any], kind: str, side: int, ranks: dict[str, int]) -> None:
     """Raise ExportError unless a graph takes pixels of this size and gives scores and maps."""
-    ranks = {name: len(shape) for name, shape in outputs.items()}
     if inputs != [(PIXELS, kind, (side, side, 3))] or ranks.get(SCORE) != 1 or ranks.get(MAP) != 3:
         raise ExportError(
             f"{path} takes {excerpt(inputs)} and gives {excerpt(ranks)}; expected {PIXELS} of uint8, (batch, {side}, "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.export import ExportedProgram
@@ -49,10 +49,8 @@ def require_libraries(*names: str) -> None:
         )
 
 
-def write_onnx(program: ExportedProgram, path: Path, description: Description) -> None:
-    """An ONNX file with its weights inside. Raises ExportError where they are more than one file can hold."""
-    import onnx
-
+def onnx_of(program: ExportedProgram) -> Any:
+    """The graph as an ONNX model. Raises ExportError where its weights are more than one file can hold."""
     size = sum(weight.nbytes for weight in (*program.constants.values(), *program.state_dict.values()))
     if size > LARGEST:
         raise ExportError(
@@ -65,7 +63,6 @@ def write_onnx(program: ExportedProgram, path: Path, description: Description) -
         )
     assert made is not None
     model = made.model_proto
-    model.metadata_props.add(key=KEY, value=description.text())
     graph = model.graph
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for node in graph.node:  # where in our source each came from, with paths of this machine
@@ -75,6 +72,15 @@ def write_onnx(program: ExportedProgram, path: Path, description: Description) -
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param:  # such as 2*s81
                 axis.dim_param = axis.dim_param.replace(symbol, BATCH)
+    return model
+
+
+def write_onnx(program: ExportedProgram, path: Path, description: Description) -> None:
+    """An ONNX file with its weights inside; see `onnx_of`."""
+    import onnx
+
+    model = onnx_of(program)
+    model.metadata_props.add(key=KEY, value=description.text())
     onnx.save(model, path)
 
 

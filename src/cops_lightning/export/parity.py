@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import FIXED
 from cops_lightning.data.dataset import normalise, resized
+from cops_lightning.data.readers.pictures import pictures
 from cops_lightning.demo.catalog import CATEGORIES
 from cops_lightning.demo.images import example
 from cops_lightning.export.description import ExportError
@@ -105,6 +107,12 @@ def rendered(size: int, count: int, seed: int = 0, held_out: bool = True) -> Tri
     pixels = np.stack([resized(Image.fromarray(one.image), size) for one in made])
     masks = np.stack([np.asarray(Image.fromarray(one.mask).resize((size, size))) for one in made])
     return Trial(pixels, f"rendered, seed {seed}", np.array([int(one.anomalous) for one in made]), masks)
+
+
+def of_images(source: Path, size: int, count: int) -> Trial:
+    """The first images of a file or folder. Raises DatasetError where there is none, or one that cannot be read."""
+    opened = [picture.open() for picture in islice(pictures(source), count)]
+    return Trial(np.stack([resized(image, size) for image in opened]), str(source))
 
 
 def original(detector: Detector, trial: Trial) -> Found:

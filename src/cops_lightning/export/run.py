@@ -5,19 +5,19 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from rich import box
+from rich.table import Table
 
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import writing
-from cops_lightning.core.types import CLIP_MEAN, CLIP_STD
 from cops_lightning.export.description import Description, Number
 from cops_lightning.export.engines import Found, Pixels, open_exported
 from cops_lightning.export.formats import OPSET, SUFFIXES, Format, parts_of, put_in_place, require_libraries, write
 from cops_lightning.export.graph import MAP, PIXELS, SCORE, ExportedGraph
-from cops_lightning.export.parity import BOUND, Parity, Trial, compare, joined, original, rendered, require_bound
+from cops_lightning.export.parity import BOUND, LOSS, Parity, Trial, compare, joined, original, rendered, require_bound
 from cops_lightning.export.quantise import quantise
 from cops_lightning.models.detector import Detector
 
@@ -90,19 +90,30 @@ def report_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.parity.json")
 
 
+def table(path: Path, parity: Parity) -> Table:
+    """What an export came to, for the console."""
+    size = sum(part.stat().st_size for part in parts_of(path))
+    shown = Table(title=f"{path}, {size / 2**20:.1f} MiB", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    for heading in (f"{parity.images} images ({parity.source})", "original", "file", "largest difference", "bound"):
+        shown.add_column(heading, justify="left" if not shown.columns else "right")
+    bound = "none" if parity.bound is None else f"{parity.bound:.0e}"
+    shown.add_row("score", "", "", f"{parity.score:.1e}", bound)
+    shown.add_row("map", "", "", f"{parity.map:.1e}", bound)
+    for name, before, after in (
+        ("image AUROC", parity.auroc, parity.auroc_exported),
+        ("pixel AUROC", parity.pixel_auroc, parity.pixel_auroc_exported),
+    ):
+        if before is not None and after is not None:
+            limit = str(LOSS) if parity.bound is None else ""
+            shown.add_row(name, f"{before:.2f}", f"{after:.2f}", f"{before - after:+.2f} lost", limit)
+    return shown
+
+
 def described(detector: Detector) -> Description:
     """What can be said of a detector itself."""
-    record = detector.backbone.record
-    return Description(
-        type(detector).__name__,
-        detector.image_size,
-        "fp32",
-        record.name,
-        record.fingerprint,
-        mean=CLIP_MEAN,
-        std=CLIP_STD,
-        library=version("cops_lightning"),
-    )
+    from cops_lightning import __version__
+
+    return Description(detector.identity(), detector.image_size, library=__version__)
 
 
 def _bound(number: Number, bound: float) -> float | None:
@@ -111,7 +122,7 @@ def _bound(number: Number, bound: float) -> float | None:
 
 def _runner(format: Format, path: Path) -> Callable[[Pixels], Found]:
     if format != "torch_export":
-        return open_exported(path, "fp32").run
+        return open_exported(path, "fp32", library="onnxruntime" if format == "onnx" else "openvino").run
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about its own archive
         graph = torch.export.load(path).module()

@@ -1,7 +1,9 @@
 """An exported file that predicts as the detector does that it was made of; torch computes nothing of it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,10 +11,14 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from cops_lightning.data.dataset import resized
+from cops_lightning.calibration import Calibration, Identity
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.seeding import content_names
+from cops_lightning.data.dataset import normalise, resized
 from cops_lightning.data.readers.pictures import Source, pictures
 from cops_lightning.data.stream import Decoded, Unreadable, decoded
-from cops_lightning.export.engines import Found, Pixels, Products, open_exported
+from cops_lightning.export.engines import Found, Library, Pixels, Products, open_exported
+from cops_lightning.models.detector import Draws
 from cops_lightning.models.prediction import Prediction, Rule, in_batches, readable
 
 
@@ -25,43 +31,77 @@ class ExportedDetector:
         path: the file.
         precision: of large products; see `engines.open_exported`.
         threads: that compute; None leaves it to the library.
+        library: that runs the file, likewise.
 
     Raises as `engines.open_exported` does.
     """
 
-    def __init__(self, path: str | Path, precision: Products = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        precision: Products = "auto",
+        threads: int | None = None,
+        library: Library = "auto",
+    ) -> None:
         self.path = Path(path)
-        self._engine = open_exported(self.path, precision, threads)
-        self.description = self._engine.description
-        self.image_size, self.precision = self.description.image_size, self._engine.precision
-        self.rule = Rule(self.description.threshold, self.description.map_threshold)
+        self._engine = open_exported(self.path, precision, threads, library)
+        self.description, self.image_size = self._engine.description, self._engine.description.image_size
+        self.precision, self.library = self._engine.precision, self._engine.library
+
+    def identity(self, draws: Draws = "fixed", category: str | None = None) -> Identity:
+        """All that decides what `predict` scores: that of the detector which was exported, in this precision.
+
+        Raises ConfigError for draws and a category that are not those in the file.
+        """
+        own = self.description.identity
+        if draws != "fixed" or category != own.category:
+            raise ConfigError(
+                f"{self.path} was exported with the fixed draws and for {own.category or 'no category'}; it cannot "
+                f"score with draws={draws} and category={category}. Use the checkpoint for that."
+            )
+        return replace(own, precision=self.precision)
 
     def score(self, pixels: Pixels) -> Found:
         """Scores and maps of RGB images of the detector's size."""
         return self._engine.run(pixels)
 
-    def predict(
-        self, source: Source, *, rule: Rule | None = None, batch_size: int = 1, workers: int = 2
-    ) -> Iterator[Prediction]:
+    def predict(self, source: Source, **options: Any) -> Iterator[Prediction]:
         """Scores and maps of images, one at a time; see `Detector.predict`."""
-        return readable(self.outcomes(source, rule=rule, batch_size=batch_size, workers=workers))
+        return readable(self.outcomes(source, **options))
 
     def outcomes(
-        self, source: Source, *, rule: Rule | None = None, batch_size: int = 1, workers: int = 2
+        self,
+        source: Source,
+        *,
+        rule: Rule | None = None,
+        calibration: Calibration | str | Path | None = None,
+        draws: Draws = "fixed",
+        batch_size: int | None = None,
+        workers: int = 2,
+        category: str | None = None,
     ) -> Iterator[Prediction | Unreadable]:
         """`predict` for streams in which an image that cannot be read is one result; see `Detector.outcomes`.
 
-        Without a `rule` it is the one in the file.
+        Without a rule and a calibration it is what the file holds. Drift is not watched, as a graph gives no features.
         """
-        found = decoded(pictures(source), self.image_size, workers, _pixels)
-        return in_batches(found, batch_size, lambda read: self._predicted(read, rule or self.rule))
+        own = self.identity(draws, category)
+        chosen = rule or self.description.rule()
+        if calibration is not None:
+            if rule is not None:
+                raise ConfigError("Both a rule and a calibration are given, and either decides. Leave out one of them.")
+            found = Calibration.given(calibration)
+            found.require(own, "The calibration" if found is calibration else str(calibration))
+            chosen = Rule.of(found)
+        seen = decoded(pictures(source), self.image_size, workers, _pixels)
+        return in_batches(seen, batch_size or 1, lambda read: self._predicted(read, chosen))
 
     def _predicted(self, read: list[Decoded], rule: Rule) -> list[Prediction]:
         found = self.score(np.stack([one.image.numpy() for one in read]))
         maps = torch.from_numpy(found.map).flatten(1)
+        contents = content_names(torch.stack([normalise(one.image) for one in read]))
         return [
-            Prediction(one.picture, score, of_image, self._as_map, rule, one.size)
-            for one, score, of_image in zip(read, found.score.tolist(), maps, strict=True)
+            Prediction(one.picture, score, of_image, self._as_map, rule, one.size, content)
+            for one, score, of_image, content in zip(read, found.score.tolist(), maps, contents, strict=True)
         ]
 
     def _as_map(self, values: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from cops_lightning.models.module import CopsModule
 from tiny import quiet_trainer
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",
     "ignore:.*LeafSpec",

@@ -1,0 +1,95 @@
+"""`cops-export`: a detector as one file that other programs run, beside a report that it is the same."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Interval
+
+from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
+from cops_lightning.core.reporting import console
+
+MORE = """\
+The file takes "pixels", RGB images of the detector's size, uint8, (batch, side, side, 3), and gives "score", (batch),
+and "map", (batch, side, side), both in [0, 1]. Normalisation, prompts and fixed draws are inside. It is run beside the
+detector first, and written only if both agree; FILE.parity.json says how well.
+
+examples:
+  cops-export checkpoint=RUN/checkpoints/last.ckpt
+  cops-export checkpoint=last.ckpt out=parts.xml format=openvino images=photos
+  cops-export checkpoint=last.ckpt out=parts-int8.onnx number=int8
+  cops-export checkpoint=released.pth auxiliary=visa backbone=vit_l14_336 out=cops.onnx"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(DetectorSettings):
+    """Write a detector to one file, from the pixels of an image to its score and map, that needs no torch.
+
+    Args:
+        format: of the file; openvino is two, .xml and .bin.
+        out: the file; default: the checkpoint's name, in the folder where the command runs.
+        number: of large products. int8 is smaller; what it loses is measured, and more than 0.5 points refused.
+        images: file or folder of images to compare on; default: rendered ones.
+        count: of images to compare on, at most.
+        bound: largest difference of score and map between an fp32 file and the detector.
+        calibration: file of cops-calibrate, whose thresholds and p-values the file shall hold.
+        threshold: without a calibration, the score above which an image is anomalous.
+        map_threshold: without a calibration, the value above which a pixel belongs to a region.
+    """
+
+    format: Literal["onnx", "torch_export", "openvino"] = "onnx"
+    out: Path | None = None
+    number: Literal["fp32", "int8"] = "fp32"
+    images: Path | None = None
+    count: Annotated[int, Ge(1)] = 64
+    bound: Annotated[float, Interval(gt=0, lt=1)] = 1e-4
+    calibration: Path | None = None
+    threshold: float | None = None
+    map_threshold: float = 0.5
+
+
+COMMAND = WordsCommand("cops-export", ExportSettings, more=MORE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console command; returns the exit code."""
+    return COMMAND.main(argv, _export)
+
+
+def _export(_words: list[str], settings: ExportSettings) -> int:
+    # Imported where used: they take seconds, and --help needs none of them.
+    from cops_lightning.calibration import Calibration
+    from cops_lightning.export.formats import SUFFIXES
+    from cops_lightning.export.parity import of_images, rendered
+    from cops_lightning.export.run import described, export, table
+
+    detector = detector_of(replace(settings, device="cpu"), precision="fp32")
+    path = settings.out or Path(f"{settings.checkpoint.stem}{SUFFIXES[settings.format]}")
+    trial = (
+        rendered(detector.image_size, settings.count)
+        if settings.images is None
+        else of_images(settings.images, detector.image_size, settings.count)
+    )
+    said = replace(described(detector), threshold=settings.threshold, map_threshold=settings.map_threshold)
+    if settings.calibration is not None:
+        said = said.calibrated(Calibration.read(settings.calibration))
+    shown = console(stderr=True)
+    with shown.status("") as status:
+        parity = export(
+            detector,
+            path,
+            settings.format,
+            number=settings.number,
+            trial=trial,
+            bound=settings.bound,
+            description=said,
+            tick=status.update,
+        )
+    console().print(table(path, parity))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
