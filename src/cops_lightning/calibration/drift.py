@@ -109,14 +109,14 @@ class DriftWatch:
         self.windows = 0
         self.found: Drift | None = None
         self._names: list[str] = []
-        self._distances: list[float] = []
+        self._features: list[Float[np.ndarray, " d"]] = []
 
     def add(self, name: str, feature: Float[np.ndarray, " d"]) -> Drift | None:
         """Take the next image of the stream; a drift where it completes the window that shows one."""
         if self.found is not None:
             return None
         self._names.append(name)
-        self._distances.extend(self.reference.distance(feature[None]).tolist())
+        self._features.append(feature)
         return self._test() if len(self._names) == self.window else None
 
     def close(self) -> Drift | None:
@@ -125,15 +125,16 @@ class DriftWatch:
 
     def _test(self) -> Drift | None:
         self.windows += 1
-        spent = self.risk * 6 / (np.pi * self.windows) ** 2
-        names, distances, expected = self._names, self._distances, self.reference.distances
+        spent = float(self.risk * 6 / (np.pi * self.windows) ** 2)
+        names, expected = self._names, self.reference.distances
+        distances = self.reference.distance(np.stack(self._features))
         test = stats.ks_2samp(distances, expected, method="exact" if len(expected) <= 10_000 else "asymp")
-        self._names, self._distances = [], []
+        self._names, self._features = [], []
         if test.pvalue > spent:
             return None
         medians = float(np.median(distances)), float(np.median(expected))
         statistic, p = float(test.statistic), float(test.pvalue)
-        self.found = Drift(names[0], names[-1], len(names), statistic, p, float(spent), *medians)
+        self.found = Drift(names[0], names[-1], len(names), statistic, p, spent, *medians)
         return self.found
 
 
