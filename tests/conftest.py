@@ -26,6 +26,7 @@ SLOW = (
     "loggers/test_mlflow.py",
     "loggers/test_wandb_logger.py",
     "models/test_module.py",
+    "models/test_sharing.py",
     "test_examples.py",
     "test_readme.py",
     "test_wandb_sweeps.py",
@@ -34,6 +35,7 @@ SLOW = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """The shared fixtures, except in the process that only hands tests to others: they import what takes seconds."""
+    gc.disable()  # until all is imported
     hands_out = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if not hands_out:
         for shared in ("tiny", "commands"):
@@ -59,3 +61,4 @@ def pytest_collection_finish() -> None:
     """What was imported stays: each collection of garbage would look through it again, and hypothesis asks for many."""
     gc.collect()
     gc.freeze()
+    gc.enable()

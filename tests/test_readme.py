@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from composing import composed
 from cops_lightning.config.check import check
-from cops_lightning.config.options import register, resolved
+from cops_lightning.config.options import resolved
 from cops_lightning.config.settings import EvalSettings, TrainSettings
 from cops_lightning.core.files import conf_folder
 from cops_lightning.demo.writer import DATASETS, VERSION, write_mvtec
@@ -112,10 +112,8 @@ def jobs_of(arguments: list[str]) -> Iterator[list[str]]:
 
 
 def settings(name: str, overrides: list[str]) -> dict:
-    register()
     seed = ["seed=0"] if name == "eval" else []  # which the checkpoint says
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return resolved(compose(name, ["paths.output=run", *seed, *overrides]))
+    return resolved(composed(*seed, *overrides, name=name))
 
 
 def test_every_target_of_make_that_a_page_names_exists():

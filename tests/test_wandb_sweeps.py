@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from composing import composed
 from cops_lightning.config.check import check
-from cops_lightning.config.options import default_nodes
+from cops_lightning.config.options import resolved
 from cops_lightning.config.settings import TrainSettings
 from cops_lightning.core.files import conf_folder
 from cops_lightning.data.catalog import GROUPS
@@ -28,9 +29,9 @@ def command_line(sweep: dict, chosen: dict) -> list[str]:
     return [part for word in words for part in (filled[word[2:-1]] if word.startswith("${") else [word])]
 
 
-def composed(sweep: dict, chosen: dict) -> dict[str, Any]:
+def settings(sweep: dict, chosen: dict) -> dict[str, Any]:
     words = [word for word in command_line(sweep, chosen)[1:] if not word.startswith("hydra.")]
-    return default_nodes(*words)
+    return resolved(composed(*words))
 
 
 def extremes(parameter: dict) -> list:
@@ -47,7 +48,7 @@ def test_every_value_of_every_parameter_is_a_setting_that_cops_train_takes(file)
     sweep = read(file)
     values = {key: extremes(parameter) for key, parameter in sweep["parameters"].items()}
     for job in range(max(map(len, values.values()))):
-        config = composed(sweep, {key: choices[job % len(choices)] for key, choices in values.items()})
+        config = settings(sweep, {key: choices[job % len(choices)] for key, choices in values.items()})
         check(config, TrainSettings)
         assert set(config["logger"]) == {"wandb"}
         assert config["study"] == sweep["name"]
@@ -73,4 +74,4 @@ def test_the_search_maximises_a_metric_of_its_one_target():
     assert target in GROUPS["procedural"]
     assert metric in {f"{level}_{name}" for level, name in COLUMNS}
     chosen = {key: extremes(parameter)[0] for key, parameter in search["parameters"].items()}
-    assert composed(search, chosen)["targets"] == [target]
+    assert settings(search, chosen)["targets"] == [target]

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from composing import composed
 from cops_lightning.config.check import check
-from cops_lightning.config.options import register, resolved
+from cops_lightning.config.options import resolved
 from cops_lightning.config.settings import TrainSettings
 from cops_lightning.core.files import conf_folder
 from cops_lightning.core.hashes import settings_hash
@@ -20,14 +20,7 @@ QUESTIONS = Path(__file__).parents[2] / "experiments"
 
 def swept(name: str) -> dict[str, str]:
     """What an experiment sweeps over, if it is a sweep."""
-    return dict(compose("train", [f"experiment={name}"], return_hydra_config=True).hydra.sweeper.params or {})
-
-
-@pytest.fixture(autouse=True)
-def _hydra():
-    register()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        yield
+    return dict(composed(f"experiment={name}", hydra=True).hydra.sweeper.params or {})
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -45,14 +38,14 @@ def test_every_job_of_an_experiment_composes_and_is_another_run(name):
     jobs = 1
     for values in choices.values():
         jobs *= len(values)
-    assert count_jobs(compose("train", [f"experiment={name}"], return_hydra_config=True)) == jobs
+    assert count_jobs(composed(f"experiment={name}", hydra=True)) == jobs
     # Every value once, the others at their first.
     first = {key: values[0] for key, values in choices.items()}
     asked = [first, *({**first, key: value} for key, values in choices.items() for value in values[1:])]
     runs = set()
     for chosen in asked:
         overrides = [f"{key}={value}" for key, value in chosen.items()]
-        config = compose("train", ["paths.output=.", f"experiment={name}", *overrides])
+        config = composed(f"experiment={name}", *overrides)
         check(resolved(config), TrainSettings)
         assert config.study == name
         runs.add(run_id(settings_hash(method_settings(config)), resolved(config)))

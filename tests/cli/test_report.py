@@ -174,16 +174,19 @@ def test_one_run_of_each_has_no_p_value_and_the_report_says_what_is_missing(tmp_
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=1, targets=TARGETS)
     result = run_command("cops-report", "runs", "--metric", "image/auroc", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "needs 2 seeds of cops or static_prompts, there is one run of each" in result.stdout
+    assert "needs 2 seeds of cops or static_prompts (there is one run of each)" in result.stdout
     claims = pd.read_csv(tmp_path / "report" / "tables" / "claims.csv")
     assert claims[["p", "p_holm", "low", "high"]].isna().all(axis=None)
     assert claims["verdict"].tolist() == ["undecided"]
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert "undecided" not in page.partition("## Claims")[0]
+    assert "Nothing can be tested for new seeds, new datasets: that needs 2 seeds of either method" in page
 
 
 def test_two_datasets_are_too_few_for_others_and_enough_for_these(tmp_path, run_command):
     write_study(tmp_path / "runs", {"cops": 0.1, "static_prompts": 0.0}, seeds=3, targets=TARGETS[:2])
     arguments = ("cops-report", "runs", "--metric", "image/auroc")
-    assert "needs 3 datasets, there are 2" in run_command(*arguments, cwd=tmp_path).stdout
+    assert "needs 3 datasets (there are 2)" in run_command(*arguments, cwd=tmp_path).stdout
     printed = run_command(*arguments, "--scope", "these_datasets", cwd=tmp_path).stdout
     assert "Image AUROC: cops is better than static_prompts." in printed
 

@@ -110,6 +110,7 @@ def test_without_weights_and_network_one_error_names_both_ways_out(monkeypatch):
         load_backbone("ViT-L-14-336-quickgelu", "openai")
 
 
+@pytest.mark.slow
 def test_a_download_that_is_already_cached_is_used(tiny_clip_state, tmp_path, monkeypatch):
     save_pickle(tiny_clip_state, tmp_path / "cached.bin")
     monkeypatch.delenv("COPS_CLIP_WEIGHTS", raising=False)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from cops_lightning.config.options import default_nodes, options_of
+from composing import composed
+from cops_lightning.config.options import options_of, resolved
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -16,12 +17,13 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole() -> dict[str, Any]:
-    return flat(default_nodes())
+    return flat(resolved(composed()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in options_of("ablation") if name != "none"])
 def test_an_ablation_changes_one_part_of_the_model_and_nothing_else(name, whole):
-    ablated = flat(default_nodes(f"ablation={name}"))
+    ablated = flat(resolved(composed(f"ablation={name}")))
     changed = {key for key in ablated if ablated[key] != whole.get(key, "not stated")}
     assert {key.rsplit(".", 1)[0] for key in changed} < {".model.components", ".model.sizes", ".model.readings"}
     # The sound readings go together; anything else is one change at a time.
@@ -29,11 +31,11 @@ def test_an_ablation_changes_one_part_of_the_model_and_nothing_else(name, whole)
 
 
 def test_no_ablation_is_the_whole_model(whole):
-    assert flat(default_nodes("ablation=none")) == whole
+    assert flat(resolved(composed("ablation=none"))) == whole
 
 
 def test_static_prompts_are_the_whole_model_without_states_and_classes(whole):
-    static = flat(default_nodes("model=static_prompts"))
+    static = flat(resolved(composed("model=static_prompts")))
     assert {key: value for key, value in static.items() if value != whole.get(key, "not stated")} == {
         ".model.components.states": False,
         ".model.components.classes": False,

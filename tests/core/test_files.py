@@ -39,6 +39,7 @@ def write_without_end(folder, began) -> None:
         time.sleep(60)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_goes_with_the_next_writer_and_what_a_living_one_writes_stays(tmp_path):
     began = FORKS.Event()
     process = FORKS.Process(target=write_without_end, args=(tmp_path, began))

@@ -122,6 +122,7 @@ def test_a_folder_that_cannot_be_made_costs_time_alone_and_is_said(files, tmp_pa
     assert "below_a_file cannot be made (Not a directory)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_memory_with_flipped_bytes_gives_the_right_hash(tmp_path, settled):
     paths = [tmp_path / f"{number}.png" for number in range(40)]
     for number, path in enumerate(paths):

@@ -56,6 +56,7 @@ def equal(one, other) -> bool:
     return type(one) is type(other) and one == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_damaged_file_gives_one_sentence_or_what_was_written(write, tmp_path):
     path, draw = tmp_path / "file.ckpt", random.Random(0)

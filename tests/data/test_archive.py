@@ -141,6 +141,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 FILES = {f"a/{i}.png": random.Random(i).randbytes(300 + i) for i in range(4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tar.xz", "tar.bz2"])
 def test_a_damaged_archive_gives_one_sentence_or_the_right_files(tmp_path: Path, suffix: str):
     pack, draw = zipped if suffix == "zip" else tarred, random.Random(0)

@@ -178,6 +178,7 @@ def _index_of(root: Path) -> bytes:
     return (root / INDEX_NAME).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND)
 def test_a_damaged_description_is_read_or_refused_in_a_sentence(root: Path, name: str):
     write_image(root / PLACES[2], np.full((4, 4), 255, np.uint8))

@@ -13,6 +13,7 @@ from cops_lightning.data.tools.elpv import write_elpv
 from cops_lightning.demo.images import example
 
 
+@pytest.mark.slow
 def test_procedural_datasets_read_back_through_the_ordinary_reader(tmp_path, capsys):
     made = tmp_path / "made"
     assert main(["make", "procedural", str(made), "--train=1", "--normal=1", "--anomalous=2"]) == 0

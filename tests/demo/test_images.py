@@ -56,6 +56,7 @@ def test_an_image_does_not_depend_on_what_was_rendered_before_it():
     assert {key: digest(key) for key in reversed(keys)} == forward
 
 
+@pytest.mark.slow
 def test_another_process_renders_the_same_image():
     keys = [("cable", "anomalous", 2, 0), ("brick wall", "normal", 9, 1)]
     with ProcessPoolExecutor(1, mp_context=FORKS) as pool:
@@ -76,6 +77,7 @@ def auroc(normal: list[float], anomalous: list[float]) -> float:
     return float((ranks[n:].sum() - a * (a + 1) / 2) / (n * a))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", ["brightness", "noise"])
 def test_neither_brightness_nor_noise_tells_anomalous_images_apart(statistic):
     """The standard error of an AUROC of chance is sqrt((n + a + 1) / (12 n a)) = 0.037 for n = a = 120: bounds: 3.5."""

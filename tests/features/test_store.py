@@ -96,6 +96,7 @@ def test_a_shortened_file_is_not_believed(make_store):
     assert not store.holds(NAMES[0])
 
 
+@pytest.mark.slow
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_flipped_bit_goes_unnoticed(place, bit, make_store):
@@ -175,6 +176,7 @@ def hold(root, began) -> None:
         time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_killed_job_holds_nothing_any_more(make_store):
     store, began = make_store(), FORKS.Event()
     process = FORKS.Process(target=hold, args=(store.root, began))

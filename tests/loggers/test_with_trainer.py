@@ -81,6 +81,7 @@ def scalars(folder) -> dict[str, list[int]]:
 STEPS = {"train/total_step": [0, 1, 2, 3, 4, 5], "train/total_epoch": [2, 5], "tiles/image_auroc": [6]}
 
 
+@pytest.mark.slow
 def test_several_loggers_at_once_receive_the_same_numbers(run, evaluation):
     loggers = [CSVLogger(run.folder), TensorBoardLogger(run.folder), WandbLogger(save_dir=run.folder)]
     with tracked(loggers, run):
@@ -106,6 +107,7 @@ def test_several_loggers_at_once_receive_the_same_numbers(run, evaluation):
     assert {entry.path for entry in artifact.manifest.contents} == {"last.ckpt"}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_resumed_has_every_step_once_in_every_logger(run, monkeypatch):
     # TensorBoard reads files in the order of their names, in which writers of one second are numbered without padding.
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))

@@ -68,6 +68,7 @@ def evaluations(draw):
     return maps, masks
 
 
+@pytest.mark.slow
 @given(evaluations(), st.integers(1, 200))
 @settings(deadline=None, max_examples=150)
 def test_metrics_equal_their_definitions_whatever_the_budget(evaluation, budget):
@@ -75,6 +76,7 @@ def test_metrics_equal_their_definitions_whatever_the_budget(evaluation, budget)
     assert evaluate(maps, masks, budget=budget) == pytest.approx(reference(maps, masks), abs=1e-9)
 
 
+@pytest.mark.slow
 @given(evaluations(), st.integers(1, 200), st.randoms())
 @settings(deadline=None, max_examples=50)
 def test_order_of_images_and_increasing_transforms_change_nothing(evaluation, budget, random):
@@ -156,6 +158,7 @@ def test_each_map_is_expanded_alone_and_at_most_twice_when_the_anomalous_pixels_
     assert seen == [(1, SIDE * SIDE)] * (1 + 1 + 5)  # for the size, the anomalous one, all
 
 
+@pytest.mark.slow
 def test_memory_depends_on_the_budget_not_on_the_number_of_images():
     def expand(patches):
         noise = torch.rand(64, 64, generator=torch.Generator().manual_seed(int(1e6 * patches[0, 0])))

@@ -84,6 +84,7 @@ def test_the_mean_is_over_categories_not_over_images():
     assert value(rows, "mean", "image", "auroc") == np.mean(both)
 
 
+@pytest.mark.slow
 @given(order=st.permutations(range(N)), size=st.integers(1, N))
 @settings(deadline=None, max_examples=25)
 def test_batch_size_and_order_change_no_digit(order, size):

@@ -290,6 +290,7 @@ def one_apart(draw):
     return given, other
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(pair=one_apart(), label=labels, other_label=labels, same=st.booleans())
 def test_runs_that_differ_in_one_setting_never_share_a_row_whatever_their_labels(

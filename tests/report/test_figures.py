@@ -34,6 +34,7 @@ def heat_map(path: Path, example: Example, **scale: float) -> np.ndarray:
     return pixels(path)
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_when_drawn_again(tmp_path):
     for name in ("a", "b"):
         save_heat_map(tmp_path / name / "map.png", example())
@@ -53,11 +54,13 @@ def test_equal_scores_have_equal_colours_whatever_else_is_in_the_map(tmp_path):
     assert 0 < changed.mean() < 0.1  # the corner with the bright patch, in one of three panels
 
 
+@pytest.mark.slow
 def test_the_given_scale_decides_the_colours(tmp_path):
     one, other = (heat_map(tmp_path / "map.png", example(), vmax=vmax) for vmax in (1.0, 0.4))
     assert (one != other).any()
 
 
+@pytest.mark.slow
 def test_an_image_without_a_mask_says_so_instead_of_showing_an_empty_one(tmp_path):
     empty = heat_map(tmp_path / "map.png", example(mask=np.zeros((32, 32), dtype=bool)))
     none = heat_map(tmp_path / "map.png", example(mask=None))
@@ -67,6 +70,7 @@ def test_an_image_without_a_mask_says_so_instead_of_showing_an_empty_one(tmp_pat
     assert (none[panel] > 200).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(20, 400), (400, 20), (1, 1)])
 @pytest.mark.parametrize("mask", [None, np.zeros((3, 3), dtype=bool), np.ones((3, 3), dtype=bool)])
 def test_any_size_of_image_and_any_mask_can_be_drawn(tmp_path, size, mask):
@@ -75,6 +79,7 @@ def test_any_size_of_image_and_any_mask_can_be_drawn(tmp_path, size, mask):
     save_contact_sheet(tmp_path / "sheet.png", [odd, example(anomalous=False)], "odd sizes")
 
 
+@pytest.mark.slow
 def test_a_sheet_grows_by_rows_and_keeps_its_width(tmp_path):
     sizes = []
     for n in (2, 3, 4):
@@ -111,6 +116,7 @@ def test_all_images_are_chosen_where_there_are_few():
     assert choose_examples([]) == []
 
 
+@pytest.mark.slow
 def test_drawing_leaves_the_global_state_of_matplotlib_alone(tmp_path):
     save_heat_map(tmp_path / "map.png", example())
     save_contact_sheet(tmp_path / "sheet.png", [example()], "visa")

@@ -1,12 +1,19 @@
 """What sections of the page say, over results that are known."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from cli.studies import METRICS, TARGETS, write_diagnostics, write_run
+from cops_lightning.core.measured import MEAN
+from cops_lightning.report import plots
 from cops_lightning.report.build import build_page
-from cops_lightning.report.collect import collect
-from cops_lightning.report.sections import model, transfer
+from cops_lightning.report.collect import Collection, Job, collect
+from cops_lightning.report.methods import Method
+from cops_lightning.report.page import MISSING
+from cops_lightning.report.sections import claims, model, results, transfer
 from cops_lightning.report.stats.crossed import interaction
 from cops_lightning.report.study import Asked, Study
 
@@ -15,6 +22,66 @@ IMAGE_AUROC = METRICS[:1]
 
 def study_of(folder):
     return Study.of(collect([folder]), Asked(metrics=IMAGE_AUROC))
+
+
+def made_up(values):
+    """A study of image AUROC on made-up values: a table of datasets x seeds, in points, for each method."""
+    rows = [
+        {"method": method, "variant": method, "job": 0, "backbone": "mini", "auxiliary": "visa",
+         "dataset": f"target{n}", "seen": False, "category": MEAN, "level": "image", "metric": "auroc", "seed": seed,
+         "value": value / 100}
+        for method, table in values.items() for n, of in enumerate(table) for seed, value in enumerate(of)
+    ]  # fmt: skip
+    methods = tuple(Method(name, name, (name,)) for name in values)
+    found = Collection((Job(Path("none"), {}),), pd.DataFrame(rows), methods, (), ())
+    return Study.of(found, Asked(metrics=IMAGE_AUROC))
+
+
+def test_beside_a_verdict_stands_the_p_of_the_test_that_it_comes_from():
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 5, 4))
+    study = made_up({"cops": 80 + noise[0], "alike": 80 + noise[1], "weak": 60 + noise[1]})
+    shown = claims.section(study).tables[0].shown.set_index("verdict")
+    assert float(shown.loc["= equivalent", "p, difference"]) > 0.05
+    assert shown.loc["= equivalent", "p, within ±1"] == "< 0.001"
+    assert shown.loc["▲ better", ["p, difference", "p, within ±1"]].tolist() == ["< 0.001", "1"]
+    alike, weak = map(str, study.claims)
+    assert alike.endswith("in the family equivalent, equivalence p < 0.001")
+    assert weak.endswith("in the family better, p < 0.001")
+
+
+def test_where_nothing_can_be_tested_the_answer_says_what_is_missing_and_calls_nothing_undecided():
+    study = made_up({"cops": [[80.0]], "a": [[70.0]], "b": [[60.0]]})
+    said = (
+        "Nothing can be tested for new seeds, new datasets: that needs 2 seeds of either method (there is one run of "
+    )
+    assert claims.answer(study) == (said + "each) and 3 datasets (there is 1).",)
+    assert claims.section(study).tables[0].shown["verdict"].tolist() == [f"{MISSING} no test"] * 2
+
+
+def test_the_answer_tells_what_is_undecided_from_what_could_not_be_tested():
+    wide = 80 + np.array([[3.0, -3.0], [-3.0, 3.0], [5.0, -5.0]])
+    study = made_up({"cops": wide, "a": wide[:, ::-1], "b": wide[:2]})
+    assert claims.answer(study) == (
+        "Image AUROC: cops is undecided against a; cannot be tested against b: that needs 3 datasets (there are 2).",
+    )
+
+
+def test_a_figure_that_does_not_show_all_methods_says_how_many_and_where_the_others_are(monkeypatch):
+    monkeypatch.setattr(plots, "MOST_METHODS", 2)
+    values = {name: 80 + np.random.default_rng(0).normal(0, 1, (3, 2)) for name in ("cops", "m1", "m2", "m3")}
+    study = made_up(values)
+    for section, of in (
+        (claims.section, "3 other methods"),
+        (results.section, "4 methods"),
+        (model.variance, "4 lines"),
+    ):
+        found = section(study)
+        (plot,) = found.plots
+        assert f" Drawn are the first 2 of {of}, in the order of the claims; the tables" in plot.caption
+        assert (b">m1" in plot.svg, b">m3" in plot.svg) == (True, False)
+        assert "m3" in found.tables[0].shown.to_string()
+    monkeypatch.setattr(plots, "MOST_METHODS", 4)
+    assert "Drawn" not in claims.section(study).plots[0].caption
 
 
 def test_variance_is_split_from_full_runs_in_points_for_every_method_and_latent_draws_stand_apart(tmp_path):

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
+from composing import composed
 from cops_lightning.callbacks.feature_cache import FeatureCaching
 from cops_lightning.callbacks.results import Results
 from cops_lightning.config import options
 from cops_lightning.config.check import check
-from cops_lightning.config.options import register, resolved
+from cops_lightning.config.options import resolved
 from cops_lightning.config.settings import TrainSettings
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import conf_folder
@@ -26,12 +25,6 @@ def test_the_folder_of_a_single_dataset_is_found_by_its_name_whether_it_is_train
     auxiliary, [target] = build_auxiliary(config), build_targets(config, "mvtec")
     assert str(auxiliary.root) == root
     assert str(target.root) == ("/data" if root == "/mine" else root)
-
-
-def composed(*overrides: str) -> DictConfig:
-    register()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose("train", ["paths.output=.", *overrides])
 
 
 @pytest.mark.parametrize("asked", [[], ["callbacks.results=null"]])

@@ -8,13 +8,12 @@ from typing import Any
 
 import hypothesis
 import pytest
-from hydra import compose, initialize_config_dir
 from hypothesis import given, strategies
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
+from composing import composed
 from cops_lightning.config.check import TARGET
-from cops_lightning.config.options import default_nodes, register, resolved
-from cops_lightning.core.files import conf_folder
+from cops_lightning.config.options import resolved
 from cops_lightning.core.hashes import settings_hash
 from cops_lightning.core.names import file_name
 from cops_lightning.core.tensor_files import write_tensors
@@ -38,24 +37,18 @@ from cops_lightning.runs.identity import (
 )
 
 
-def composed(*overrides: str, name: str = "train") -> DictConfig:
-    """What a command gets: what follows the seed is not resolved yet."""
-    return deepcopy(composed_once(overrides, name))
+def nodes(*overrides: str) -> dict[str, Any]:
+    return resolved(composed(*overrides))
 
 
-@cache
-def composed_once(overrides: tuple[str, ...], name: str) -> DictConfig:
-    register()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose(name, ["paths.output=.", *overrides])
-
-
-nodes = cache(default_nodes)
 WHOLE = nodes("corruption=noise", "scheduler=cosine", "auxiliary=visa", "auxiliary.root=/data")
 
 
 def method(config: dict[str, Any]) -> str:
     return settings_hash(method_settings(OmegaConf.create(config)))
+
+
+METHOD = method(WHOLE)
 
 
 def leaves(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -108,7 +101,7 @@ def test_a_setting_changes_the_method_if_it_can_change_a_number(place):
     value: Any = "something else"
     if place == ("seed",):
         value = 7
-    assert (method(altered(place, value)) != method(WHOLE)) == counts(place)
+    assert (method(altered(place, value)) != METHOD) == counts(place)
 
 
 def test_a_class_that_is_another_is_another_method():
@@ -117,7 +110,7 @@ def test_a_class_that_is_another_is_another_method():
         (("model", TARGET), "cops_lightning.models.detector.TrainableDetector"),
         (("scheduler", TARGET), "torch.optim.lr_scheduler.StepLR"),
     ):
-        assert method(altered(place, target)) != method(WHOLE), place
+        assert method(altered(place, target)) != METHOD, place
 
 
 @pytest.mark.parametrize(
@@ -193,31 +186,15 @@ def test_runs_on_two_auxiliary_datasets_under_one_preset_are_two_runs():
     assert len(runs) == 2
 
 
-@pytest.mark.parametrize(
-    "shown",
-    [
-        "variant=mine",
-        "study=s",
-        "title=t",
-        "fail_fast=true",
-        "targets=[mvtec]",
-        "logger=none",
-        "trainer.devices=2",
-        "trainer.accelerator=cpu",
-        "data.num_workers=0",
-        "callbacks.heat_maps=null",
-        "callbacks.progress=null",
-        "callbacks.feature_cache=null",
-        "callbacks.checkpoint=null",
-        "paths.data=/elsewhere",
-        "paths.cache=/elsewhere",
-        "data.eval_batch_size=64",
-        "backbone.compile=true",
-    ],
-)
-def test_what_is_shown_and_where_it_runs_does_not_change_the_method(shown):
-    given = f"+{shown}" if shown.startswith("backbone.compile") else shown
-    assert method(nodes("auxiliary=visa", given)) == method(nodes("auxiliary=visa"))
+def test_what_is_shown_and_where_it_runs_does_not_change_the_method():
+    # All of it at once: each would change the settings if it counted, and none takes another's place.
+    shown = """
+        variant=mine study=s title=t fail_fast=true targets=[mvtec] logger=none trainer.devices=2
+        trainer.accelerator=cpu data.num_workers=0 data.eval_batch_size=64 +backbone.compile=true
+        callbacks.heat_maps=null callbacks.progress=null callbacks.feature_cache=null callbacks.checkpoint=null
+        paths.data=/elsewhere paths.cache=/elsewhere
+    """
+    assert method_settings(composed("auxiliary=visa", *shown.split())) == method_settings(composed("auxiliary=visa"))
 
 
 def test_the_batch_of_evaluation_counts_where_the_released_reading_depends_on_it():
@@ -296,9 +273,7 @@ def test_a_folder_is_one_name_that_every_system_and_hydra_takes_whatever_the_var
 def test_a_study_is_one_folder_below_the_runs_whatever_it_is_called(study):
     import cops_lightning.cli.hydra_app  # noqa: F401  # which makes the resolvers known
 
-    register()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", [f'study="{study}"', "paths.runs=/r"], return_hydra_config=True)
+    config = composed(f'study="{study}"', "paths.runs=/r", hydra=True)
     assert Path(config.hydra.sweep.dir) == Path("/r", file_name(study))
     assert Path(config.hydra.run.dir).parent == Path("/r", file_name(study))
 

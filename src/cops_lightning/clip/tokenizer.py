@@ -1,6 +1,7 @@
 """Sentences to features: CLIP's own text path, with the tokenizer that belongs to the weights."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,8 @@ def tokenizer_of(backbone: FrozenClip) -> SimpleTokenizer:
     folder, clip = local_folder(backbone.record.name), backbone.clip
     own = folder / VOCABULARY if folder is not None else None
     path = str(own) if own is not None and own.is_file() else None
-    tokenizer = SimpleTokenizer(context_length=clip.context_length, **({} if path is None else {"bpe_path": path}))
+    length = clip.context_length
+    tokenizer = _of_clip(length) if path is None else SimpleTokenizer(path, context_length=length)
     if tokenizer.vocab_size != clip.vocab_size:
         raise WeightsError(
             f"{backbone.record.name} has embeddings for {clip.vocab_size} tokens, yet "
@@ -32,6 +34,12 @@ def tokenizer_of(backbone: FrozenClip) -> SimpleTokenizer:
             f"beside its configuration as {VOCABULARY}, or use a model of CLIP's vocabulary."
         )
     return tokenizer
+
+
+@cache
+def _of_clip(context_length: int) -> SimpleTokenizer:
+    """The one over CLIP's own vocabulary, whose reading takes as long as a small model: made once."""
+    return SimpleTokenizer(context_length=context_length)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -111,9 +112,7 @@ def table(path: Path, parity: Parity) -> Table:
 
 def described(detector: Detector) -> Description:
     """What can be said of a detector itself."""
-    from cops_lightning import __version__
-
-    return Description(detector.identity(), detector.image_size, library=__version__)
+    return Description(detector.identity(), detector.image_size, library=version("cops_lightning"))
 
 
 def _bound(number: Number, bound: float) -> float | None:

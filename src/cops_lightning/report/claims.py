@@ -31,7 +31,7 @@ from cops_lightning.report.stats.crossed import (
     holm,
     probabilities,
 )
-from cops_lightning.report.stats.outcome import state_p
+from cops_lightning.report.stats.outcome import format_p, state_p
 from cops_lightning.report.tables import NOTHING
 
 ALPHA = 0.05
@@ -87,7 +87,7 @@ class Comparison:
 
     def __str__(self) -> str:
         between = "" if self.interval is None else f" [{self.interval[0]:+.2f}, {self.interval[1]:+.2f}]"
-        p = "" if self.p_value is None else f", {state_p(self.p_value)}"
+        p = _state(self.verdict, self.p_value, self.p_equivalent)
         name = metric_name((self.level, self.metric))
         points = "" if self._points is None else f", {self._points}"
         return f"{self.a} - {self.b}, {name}: {self.verdict}{points}{between}{p} ({self.why})"
@@ -99,12 +99,12 @@ class Comparison:
     def _repr_html_(self) -> str:
         """As a notebook shows it."""
         between = "none" if self.interval is None else f"{self.interval[0]:+.2f} to {self.interval[1]:+.2f}"
-        p = "none" if self.p_value is None else state_p(self.p_value).removeprefix("p = ").removeprefix("p ")
         rows = {
             "verdict": f"{SYMBOLS[self.verdict]} {self.verdict}",
             "difference": self._points or "none",
             "95 % interval": between,
-            "p": p,
+            "p, difference": "none" if self.p_value is None else format_p(self.p_value),
+            f"p, within ±{self.margin:g}": "none" if self.p_equivalent is None else format_p(self.p_equivalent),
             "scope": SCOPE_NAMES[self.scope],
             "margin": f"±{self.margin:g} points",
             "why": self.why,
@@ -290,16 +290,18 @@ class Contrast:
             return f"{counts[0]} of {random} {on}; {constant} has one run and enters as a constant, not for other seeds"
         return f"{counts[0]} of {random} {on}; {constant} does not depend on the seed and enters as a constant"
 
-    def missing(self, scope: Scope) -> str:
-        """What there is too little of for this scope; empty if there is enough."""
+    def missing(self, scope: Scope, named: bool = True) -> str:
+        """What there is too little of for this scope; empty if there is enough. `named`: the methods by their names."""
         if not self.datasets:
-            return f"{self.a} and {self.b} have no dataset in common that both were evaluated on by all their seeds"
+            who = f"{self.a} and {self.b}" if named else "the two methods"
+            return f"{who} have no dataset in common that both were evaluated on by all their seeds"
         lacks = []
         if not self.groups and self.unknown:
-            lacks.append(f"{NEEDS_SEEDS} seeds of {' or '.join(self.unknown)}, there is one run of each")
+            who = " or ".join(self.unknown) if named else "either method"
+            lacks.append(f"{NEEDS_SEEDS} seeds of {who} (there is one run of each)")
         if scope == "new_datasets" and len(self.datasets) < NEEDS_DATASETS:
             lacks.append(
-                f"{NEEDS_DATASETS} datasets, there {'is' if len(self.datasets) == 1 else 'are'} {len(self.datasets)}"
+                f"{NEEDS_DATASETS} datasets (there {'is' if len(self.datasets) == 1 else 'are'} {len(self.datasets)})"
             )
         return f"needs {' and '.join(lacks)}" if lacks else ""
 
@@ -420,6 +422,13 @@ def judge(of: Contrast, margin: float, scope: Scope) -> Comparison:
     )
 
 
+def _state(verdict: Verdict, p: float | None, p_equivalent: float | None) -> str:
+    """The p-value of the test that decided, as a part of a sentence; empty if there was none."""
+    if p is None or p_equivalent is None:
+        return ""
+    return f", equivalence {state_p(p_equivalent)}" if verdict == "equivalent" else f", {state_p(p)}"
+
+
 def decide(difference: float, p: float, p_equivalent: float) -> Verdict:
     """One of the four, from the two p-values."""
     if p < ALPHA:
@@ -440,8 +449,8 @@ class Claim:
     verdict: Verdict
 
     def __str__(self) -> str:
-        family = "" if self.p is None else f"; in the family {self.verdict}, {state_p(self.p)}"
-        return f"{self.comparison}{family}"
+        family = "" if self.p is None else f"; in the family {self.verdict}"
+        return f"{self.comparison}{family}{_state(self.verdict, self.p, self.p_equivalent)}"
 
 
 def adjust(comparisons: Sequence[Comparison], looks: int = 1) -> list[Claim]:

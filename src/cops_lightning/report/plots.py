@@ -8,6 +8,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import scikit_posthocs
+from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
@@ -39,6 +41,7 @@ STYLE: Any = {
     "svg.fonttype": "none",  # text stays text; as outlines, their order would differ from process to process
 }
 MOST_METHODS = 40
+LAYERS = 8  # of dots that may lie on each other
 LONGEST = 34  # characters of a name beside an axis
 
 
@@ -52,6 +55,15 @@ def _svg(figure: Figure) -> bytes:
 
 def _short(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def left_out(count: int, what: str) -> str:
+    """A sentence, to follow others, where a figure does not show all `count` of them; empty where it does."""
+    if count <= MOST_METHODS:
+        return ""
+    return (
+        f" Drawn are the first {MOST_METHODS} of {count} {what}, in the order of the claims; the tables here have all."
+    )
 
 
 @mpl.rc_context(STYLE)
@@ -87,7 +99,13 @@ def forest(claims: Sequence[Claim], margin: float) -> bytes:
     return _svg(figure)
 
 
-@mpl.rc_context(STYLE)
+def _dots(ax: Axes, at: Float[np.ndarray, "n 2"], **style: Any) -> None:
+    """Dots as one path of lines without length and with round ends: as an element each, thousands are slow to show."""
+    x, y = np.column_stack([at, at, np.full_like(at, np.nan)]).reshape(-1, 2).T
+    ax.plot(x, y, "-", solid_capstyle="round", **style)
+
+
+@mpl.rc_context({**STYLE, "path.simplify": False})
 def strips(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
     """A panel per dataset: a dot per seed of each method, a bar for their mean. Tables are datasets x seeds."""
     shown = dict(list(tables.items())[:MOST_METHODS])
@@ -106,10 +124,10 @@ def strips(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
             (COLORS[1], [of for of in found if of[0] == 0]),
             (COLORS[0], [of for of in found if of[0]]),
         ):
+            for layer in range(LAYERS if part else 0):  # within one of them dots that overlap do not add up
+                dots = [(x, y) for y, values in part for x in values[layer::LAYERS]]
+                _dots(ax, np.array(dots).reshape(-1, 2), color=color, alpha=0.5, lw=4.5)
             if part:
-                at = np.repeat([y for y, _ in part], [len(values) for _, values in part])
-                values = np.concatenate([values for _, values in part])
-                ax.plot(values, at, "o", color=color, alpha=0.5, markersize=4.5, mew=0)
                 means = [values.mean() for _, values in part]
                 ax.plot(means, [y for y, _ in part], "|", color=color, markersize=10, mew=2)
         ax.set_title(_short(str(dataset)), fontsize=10, loc="left")

@@ -62,8 +62,11 @@ def method_settings(config: DictConfig) -> dict[str, Any]:
     Raises WeightsError where a file of the backbone cannot be read.
     """
     # `data.seed` and its like follow `seed`; one that is pinned is a setting of its own.
-    zero, one = (resolved(OmegaConf.merge(alone(config), {"seed": seed})) for seed in (0, 1))
-    unseeded = _common(zero, one)
+    plain, seeded = alone(config), []
+    for seed in (0, 1):
+        plain.seed = seed
+        seeded.append(resolved(plain))
+    unseeded = _common(*seeded)
     settings = {key: value for key, value in unseeded.items() if key not in (*NAMES, *SHOWN) and value}
     if not learns(settings.get("model")):
         settings = {key: value for key, value in settings.items() if key not in TRAINING}

@@ -54,6 +54,7 @@ def test_prompts_features_scores_and_maps_are_the_released_ones(case):
     close(scores.map, expected["anomaly_map"])
 
 
+@pytest.mark.slow
 def test_a_batch_equals_batches_of_one_image(case):
     model = case.model()
     together = case.score(model)

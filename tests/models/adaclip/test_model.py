@@ -45,6 +45,7 @@ def test_scores_depend_on_image_and_category_and_on_no_neighbour(make, images):
     assert not torch.equal(model.score(images, names=names, categories=["screw"] * 4).image[1:], scores.image[1:])
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 12), st.integers(1, 12))
 def test_clusters_count_alike_whatever_their_sizes_and_none_is_empty(seed, clusters, distinct, copies):
     generator = torch.Generator().manual_seed(seed)
@@ -56,6 +57,7 @@ def test_clusters_count_alike_whatever_their_sizes_and_none_is_empty(seed, clust
     torch.testing.assert_close(fused(points, labels)[0], expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [Sizes(1, 3), Sizes(3, 1), Sizes(6, 9)])
 def test_sizes_are_read_off_the_weights_even_those_that_exceed_the_towers_or_the_sentences(
     make, images, sizes, tmp_path
@@ -67,6 +69,7 @@ def test_sizes_are_read_off_the_weights_even_those_that_exceed_the_towers_or_the
     assert torch.equal(again.score(images[:1]).map, made.score(images[:1]).map)
 
 
+@pytest.mark.slow
 def test_losses_of_images_are_those_of_their_features_and_means_over_images(make, images, masks, labels):
     model, names = make(), ["a", "b", "c", "d"]
     draws = model.training_draws(names, epoch=0)
@@ -95,6 +98,7 @@ def test_all_that_is_learnt_gets_a_gradient_but_the_text_prompts_of_the_first_la
 # ---- what is refused
 
 
+@pytest.mark.slow
 def test_wrong_checkpoints_are_refused_by_name_and_nothing_is_loaded(make, images, tmp_path, wordy_clip_state):
     model = make()
     before = model.score(images).map

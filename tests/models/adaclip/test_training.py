@@ -11,6 +11,7 @@ from cops_lightning.models.module import CopsModule
 from tiny import quiet_trainer
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",
     "ignore:.*LeafSpec",

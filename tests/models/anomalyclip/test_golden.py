@@ -36,6 +36,7 @@ def test_features_prompts_scores_and_maps_are_the_released_ones(case):
     close(scores.map, expected["anomaly_map"], atol=5e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_equals_batches_of_one_image(case):
     model, images = case.model(), case.arrays("infer_in")["images"]
     together, alone = model.score(images), [model.score(image[None]) for image in images]

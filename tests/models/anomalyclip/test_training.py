@@ -14,6 +14,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(wordy_clip_state, tiles, tmp_path):
     def fit(epochs: int, checkpoint=None):
         module = CopsModule(AnomalyCLIP(clip_from_state(wordy_clip_state), image_size=48, sizes=Sizes(3, 2, 2)))

@@ -73,7 +73,7 @@ def test_harmonic_means_are_scipys(values):
     assert found.item() == pytest.approx(hmean(values), rel=1e-4)
 
 
-@pytest.mark.parametrize("model", [PlainClip, WinClip])
+@pytest.mark.parametrize("model", [PlainClip, pytest.param(WinClip, marks=pytest.mark.slow)])
 def test_scores_lie_between_zero_and_one_and_depend_on_image_and_category_alone(model, mini, photos):
     detector = model(mini, 32)
     scores = detector.score(photos, names=["a", "b"], categories=["gear", "cable"])

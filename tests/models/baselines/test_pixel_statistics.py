@@ -68,6 +68,7 @@ def test_brightness_is_the_mean_of_pixels(backbone):
     assert scores.patch[0, 1:].tolist() == pytest.approx([0.4] * 195)
 
 
+@pytest.mark.slow
 def test_procedural_images_do_not_give_themselves_away_by_brightness_but_by_odd_places(backbone):
     roles = [role for role in ("normal", "anomalous") for _ in range(10)]
     data = [example(c.name, role, i % 10) for c in categories("auxiliary") for i, role in enumerate(roles)]

@@ -48,6 +48,7 @@ def test_sizes_are_read_off_the_weights_and_the_stage_off_the_file(make, tmp_pat
     assert {name: value.shape for name, value in again.released_parameters()} == shapes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stage"), [("epoch_post_17_1.pth", 1), ("epoch_post_20_2.pth", 2), ("visa.pth", 2)])
 def test_a_file_that_does_not_say_its_stage_is_of_the_one_that_its_name_says(name, stage, make, tmp_path):
     made = make(stage=3 - stage)
@@ -65,6 +66,7 @@ def test_a_mapping_may_leave_out_what_is_never_used(make, images):
         make({name: value for name, value in used.items() if name != "class_mapping.weight"})
 
 
+@pytest.mark.slow
 def test_wrong_checkpoints_are_refused_by_name(make, tmp_path, wordy_clip_state):
     peer = cl.AnomalyCLIP(clip_from_state(wordy_clip_state), image_size=48)
     peer.save_released(tmp_path / "peer.pth")
@@ -98,6 +100,7 @@ def test_several_processes_are_refused(make, images, masks, labels, monkeypatch)
         make().losses(images, masks, labels)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",
     "ignore:.*LeafSpec",

@@ -29,7 +29,7 @@ class OfCops(Golden):
         return self.model(self.folder / "checkpoint.pth", TRAINED_ON[self.sizes["infer_as"]])
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name != "small" else []) for name in CASES])
 def case(request: pytest.FixtureRequest) -> OfCops:
     folder = CASES[request.param]
     if not folder.is_dir():

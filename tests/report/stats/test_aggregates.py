@@ -48,6 +48,7 @@ def test_moving_every_value_of_a_moves_the_interval_along(shift, seed):
     )
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_difference_where_seeds_move_all_datasets():
     rng, repeats = np.random.default_rng(0), 120
     inside = 0

@@ -86,6 +86,7 @@ def test_over_datasets_images_are_independent_and_a_seed_is_one_draw():
     assert difference([one, one]).sources[1] == difference([one]).sources[1]
 
 
+@pytest.mark.slow
 def test_over_datasets_it_rejects_at_most_at_its_nominal_rate_where_seeds_move_all_of_them():
     rng, repeats, found = np.random.default_rng(6), 120, []
     for _ in range(repeats):

@@ -72,6 +72,7 @@ def test_two_methods_are_compared_by_pairs_instead():
         compare_ranks(C45[:, :2])
 
 
+@pytest.mark.slow
 def test_under_no_difference_friedmans_test_rejects_at_most_at_its_nominal_rate():
     rng, repeats = np.random.default_rng(0), 300
     p = [compare_ranks(rng.normal(size=(13, 4))).friedman.p for _ in range(repeats)]

@@ -80,6 +80,7 @@ def test_three_datasets_are_too_few_to_permute():
     assert found.why == "needs 4 datasets that change places, has 3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [False, True])
 def test_crossed_pairs_without_a_relation_are_called_related_at_most_at_the_nominal_rate(missing):
     # Auxiliaries and targets bring levels of their own, to distance and to performance: pairs are not independent.

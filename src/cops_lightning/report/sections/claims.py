@@ -46,6 +46,10 @@ def answer(study: Study) -> tuple[str, ...]:
     """A sentence for every metric; after the family's adjustment."""
     if not study.claims:
         return ("Nothing is compared: there is one method with results.",)
+    untested = _untested(study.claims)
+    if len(untested) == 1 and sum(map(len, untested.values())) == len(study.claims):
+        (why,) = untested
+        return (f"Nothing can be tested for {SCOPE_NAMES[study.asked.scope]}: {_asks(why)}.",)
     said = []
     for metric in study.asked.metrics:
         claims = [c for c in study.claims if (c.comparison.level, c.comparison.metric) == metric]
@@ -57,15 +61,30 @@ def answer(study: Study) -> tuple[str, ...]:
         }
         found: list[str] = []
         for verdict, words in parts.items():
-            names = [c.comparison.b for c in claims if c.verdict == verdict]
+            names = [c.comparison.b for c in claims if c.verdict == verdict and c.p is not None]
             if names and verdict == "undecided" and len(names) > 1:
                 found.append(f"{words if found else f'{study.first} is undecided against'} {len(names)} methods")
             elif names:
                 words = words if found else f"{study.first} is {words.removeprefix(f'{study.first} is ')}"
                 found.append(f"{words} {listed(names, MOST_NAMED)}")
+        for why, names in _untested(claims).items():
+            against = listed(names, MOST_NAMED) if len(names) <= MOST_NAMED else f"{len(names)} methods"
+            found.append(f"{'' if found else f'{study.first} '}cannot be tested against {against}: {_asks(why)}")
         if found:
             said.append(f"{upper_first(metric_name(metric))}: {'; '.join(found)}.")
     return tuple(said)
+
+
+def _untested(claims: Sequence[Claim]) -> dict[str, list[str]]:
+    """By what is missing the other methods of the claims that no test was possible for."""
+    found: dict[str, list[str]] = {}
+    for c in (claim.comparison for claim in claims if claim.p is None):
+        found.setdefault(c.contrast.missing(c.scope, named=False), []).append(c.b)
+    return found
+
+
+def _asks(missing: str) -> str:
+    return missing.replace("needs ", "that needs ", 1)
 
 
 def numbers(claims: Sequence[Claim]) -> pd.DataFrame:
@@ -95,22 +114,27 @@ def section(study: Study) -> Section:
             f"{study.first} {MINUS} …": raw["B"],
             "metric": raw["metric"],
             "Δ (95 % interval)": show_intervals(raw, 2),
-            "alone": raw["verdict_alone"].map(show_verdict),
-            "p": raw["p"].map(show_p),
-            "verdict": raw["verdict"].map(show_verdict),
-            "p, Holm": raw["p_holm"].map(show_p),
+            "alone": show_verdicts(raw, "verdict_alone"),
+            "verdict": show_verdicts(raw),
+            **show_ps(raw, margin),
             f"seeds {TIMES} datasets": raw["seeds"] + f" {TIMES} " + raw["datasets"].astype(str),
         }
     )
     family = plural(len(claims), "claim")
     looks = f", and by {study.asked.looks} for as many looks at growing results" if study.asked.looks > 1 else ""
-    caption = f"{study.first} {MINUS} the other in points, for {SCOPE_NAMES[study.asked.scope]}"
+    caption = (
+        f"{study.first} {MINUS} the other in points, for {SCOPE_NAMES[study.asked.scope]}; both p after Holm's "
+        f"adjustment over the {family} of this page{looks}"
+    )
+    most = max(
+        sum((c.comparison.level, c.comparison.metric) == metric for c in claims) for metric in study.asked.metrics
+    )
     plot = Plot(
         "claims",
         f"Differences with their 95 % intervals on one scale; the band is ±{margin:g} points. Alone: better or worse "
         "where the interval excludes 0, equivalent where the 90 % interval lies within the band, else undecided. "
-        f"Verdict: the same after Holm's adjustment over the {family} of this page{looks}; filled where it is "
-        "better or worse.",
+        "Verdict: the same after the adjustment, by the p of a difference or by that of one within the band; filled "
+        "where it is better or worse." + plots.left_out(most, "other methods"),
         plots.forest(claims, margin),
     )
     missing = sorted({c.comparison.why for c in claims if c.comparison.p_value is None})
@@ -125,9 +149,21 @@ def section(study: Study) -> Section:
     )
 
 
-def show_verdict(verdict: Verdict) -> str:
-    """The verdict with its symbol."""
-    return f"{SYMBOLS[verdict]} {verdict}"
+def show_verdicts(raw: pd.DataFrame, column: str = "verdict") -> list[str]:
+    """The verdicts of a frame of `numbers` with their symbols; that there was no test where there was none."""
+    verdicts: list[Verdict] = raw[column].tolist()
+    return [
+        f"{MISSING} no test" if pd.isna(p) else f"{SYMBOLS[verdict]} {verdict}"
+        for verdict, p in zip(verdicts, raw["p"], strict=True)
+    ]
+
+
+def show_ps(raw: pd.DataFrame, margin: float) -> dict[str, "pd.Series[str]"]:
+    """After Holm's adjustment the p-values of both tests that a verdict may come from, from a frame of `numbers`."""
+    return {
+        "p, difference": raw["p_holm"].map(show_p),
+        f"p, within ±{margin:g}": raw["p_equivalent_holm"].map(show_p),
+    }
 
 
 def show_p(p: object) -> str:
@@ -166,12 +202,13 @@ def by_dataset(study: Study) -> Section:
                 "B": other["B"],
                 "metric": other["metric"],
                 "Δ (95 % interval)": show_intervals(other),
-                "verdict": other["verdict"].map(show_verdict),
-                "p, Holm": other["p_holm"].map(show_p),
+                "verdict": show_verdicts(other),
+                **show_ps(other, study.asked.margin),
             }
         )
         scope = SCOPE_NAMES[study.other_claims[0].comparison.scope]
-        tables.append(Table("claims_other_scope", f"The same claims for {scope}", shown, other))
+        caption = f"The same claims for {scope}, both p after Holm's adjustment over them"
+        tables.append(Table("claims_other_scope", caption, shown, other))
     text = (
         "Intervals at 95 % over seeds, each by itself: of twenty that hold 0, one is expected to miss it. They tell "
         "where a difference comes from; the claims above decide.",

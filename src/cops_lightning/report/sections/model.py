@@ -22,7 +22,8 @@ WHO = ["method", "auxiliary", "seed"]
 def vae(study: Study) -> Section:
     """Use of the posterior, and variety over draws."""
     title, runs = "The VAE of the class tokens", study.runs
-    rows, errors, drawn = [], [], {}
+    rows, errors = [], []
+    drawn: dict[tuple[str, str], Plot] = {}
     for job, (method, auxiliary, seed) in zip(runs.index, runs[WHO].to_numpy().tolist(), strict=True):
         c = study.collection.jobs[job].read_json("vae_health.json")
         if c is None:
@@ -61,6 +62,7 @@ def vae(study: Study) -> Section:
         images=("images", str),
     )
     texts = f"text features by {_range(raw['text_spread'], 2)} %, " if raw["text_spread"].notna().any() else ""
+    trained = len(raw[["method", "auxiliary"]].drop_duplicates())
     text = (
         f"Does the posterior use the image? KL from the prior is {_range(raw['kl'], 3)} nats over "
         f"{plural(int(raw['d'].iloc[0]), 'dimension')}, {_range(raw['active'], 0)} of them active (the posterior mean "
@@ -69,6 +71,11 @@ def vae(study: Study) -> Section:
         f"Do draws from the prior differ? Class tokens vary by {_range(raw['token_spread'], 1)} % of their length, "
         f"{texts}an image's score by {_range(raw['score_spread'], 2)} points. Near 0 would be mode collapse. A "
         "posterior may be unused while draws still vary, and tokens may vary while the score hardly does.",
+        *(
+            [f"Latent spaces are drawn of the first {MOST_LATENTS} of {trained} methods and auxiliary datasets."]
+            if trained > MOST_LATENTS
+            else []
+        ),
     )
     tables = [Table("vae_health", "By run", shown, raw)]
     if errors:
@@ -142,7 +149,8 @@ def variance(study: Study) -> Section:
         "dataset.",
     )
     caption = f"Standard deviations in points of {metric_name(metric)}"
-    drawn = Plot("variance", "What a single number leaves open, dataset difficulty aside", plots.variance(raw, metric))
+    open_ = "What a single number leaves open, dataset difficulty aside." + plots.left_out(len(raw), "lines")
+    drawn = Plot("variance", open_, plots.variance(raw, metric))
     return Section("variance", title, text, tables=(Table("variance", caption, shown, raw),), plots=(drawn,))
 
 

@@ -34,6 +34,7 @@ def section(study: Study) -> Section:
             caption = (
                 f"{upper_first(name)} by dataset: a dot per seed, a bar for the mean. Compare within a panel; "
                 "whether two methods differ is a matter of the claims, not of dots that overlap."
+                + plots.left_out(len(of), "methods")
             )
             drawn.append(Plot(slug("seeds", *metric), caption, plots.strips(of, metric)))
     for title, rows, keys in (

@@ -20,7 +20,7 @@ from cops_lightning.report.page import (
     slug,
     upper_first,
 )
-from cops_lightning.report.sections.claims import numbers, show_intervals, show_p, show_verdict
+from cops_lightning.report.sections.claims import numbers, show_intervals, show_p, show_ps, show_verdicts
 from cops_lightning.report.stats.outcome import state_p
 from cops_lightning.report.stats.shift import mantel
 from cops_lightning.report.study import Study
@@ -51,19 +51,19 @@ def auxiliaries(study: Study) -> Section:
             for of in (c.comparison.contrast for c in claims)
         )
         raw = pd.concat([numbers(claims), of_targets], axis=1)
-        shown = pd.DataFrame(
-            {
-                f"A {MINUS} B": raw["A"] + f" {MINUS} " + raw["B"],
-                "metric": raw["metric"],
-                "Δ (95 % interval)": show_intervals(raw),
-                "verdict": raw["verdict"].map(show_verdict),
-                "p, Holm": raw["p_holm"].map(show_p),
-                f"seeds {TIMES} targets": raw["seeds"] + f" {TIMES} " + raw["datasets"].astype(str),
-                **{column: of_targets[column].map(number(1, sign=True)) for column in of_targets},
-            }
+        columns: dict[Any, Any] = {
+            f"A {MINUS} B": raw["A"] + f" {MINUS} " + raw["B"],
+            "metric": raw["metric"],
+            "Δ (95 % interval)": show_intervals(raw),
+            "verdict": show_verdicts(raw),
+            **show_ps(raw, study.asked.margin),
+            f"seeds {TIMES} targets": raw["seeds"] + f" {TIMES} " + raw["datasets"].astype(str),
+            **{column: of_targets[column].map(number(1, sign=True)) for column in of_targets},
+        }
+        caption = (
+            f"Pairs of auxiliary datasets, in points; both p after Holm's adjustment over these {len(claims)} claims"
         )
-        caption = f"Pairs of auxiliary datasets, in points; Holm's adjustment over these {len(claims)} pairs"
-        tables.append(Table("auxiliary_choice", caption, shown, raw))
+        tables.append(Table("auxiliary_choice", caption, pd.DataFrame(columns), raw))
     text = (
         f"{method} trained on one dataset against the same trained on another, on the targets that both were tested on "
         "zero-shot, seeds paired, for new seeds on these targets. The order of two means within their interval is "
@@ -142,7 +142,7 @@ def _read_shift(study: Study) -> pd.DataFrame:
     keys = ["backbone", "auxiliary", "target", "level"]
     figures = ["n_a", "n_b", "d", "frechet", "floor", "mmd", "mmd_p", "centroid_cosine"]
     rows = []
-    for job, backbone in study.runs["backbone"].to_dict().items():
+    for job, backbone in zip(study.collection.used, study.runs["backbone"][study.collection.used], strict=True):
         content: Mapping[str, Any] = study.collection.jobs[job].read_json("domain_shift.json") or {}
         for target, levels in content.get("targets", {}).items():
             for level, of in levels.items():
