@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from cops_lightning.core.errors import CopsError
+from cops_lightning.core.files import claimed
 from cops_lightning.report.tables import Run
 from cops_lightning.runs.record import RunRecord
-from cops_lightning.runs.state import Entry, claimed, leave_traceback, move_aside, read_entry, resumable
+from cops_lightning.runs.state import Entry, leave_traceback, move_aside, read_entry, resumable
 
 CONFIG = {"seed": 0}
 KEY = "f0f0f0f0f0f0"
@@ -143,7 +144,7 @@ def test_the_traceback_says_where_and_why(tmp_path):
 CLAIM = """
 import sys
 from pathlib import Path
-from cops_lightning.runs.state import claimed
+from cops_lightning.core.files import claimed
 with claimed(Path(sys.argv[1])) as mine:
     print(mine, flush=True)
     sys.stdin.read()

@@ -1,4 +1,7 @@
-"""Files: written so that a reader sees all of one or none, hashed, and the folder where configurations are."""
+"""Files: written so that a reader sees all of one or none, hashed, and the folder where configurations are.
+
+A file that grows by lines is the exception: what is in it stays whole, however its writer ends.
+"""
 
 import hashlib
 import os
@@ -11,8 +14,12 @@ from pathlib import Path
 from typing import Any, TextIO
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
+
 PACKAGED = Path(__file__).parents[1] / "conf"
 PARTIAL = ".partial"
+BLOCK = 2**20
+LOCK = ".lock"
 CHECKOUT = Path(__file__).parents[3] / "conf"
 # What every run leaves in its folder.
 RECORD, RESULTS = "run.json", "results.csv"
@@ -78,6 +85,51 @@ def new_folder(destination: Path) -> Iterator[Path]:
     with _beside(destination, lambda partial: partial.mkdir(exist_ok=True)) as partial:
         yield partial
         partial.replace(destination)
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[TextIO]:
+    """A text file to which lines are added; its folder is made. What a kill left of a last line is cut off first.
+
+    UTF-8, in which what is not Unicode is an escape. Each line that ends is handed to the system at once.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.truncate(_whole_lines(path))
+    with path.open("a", newline="", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+        yield file
+
+
+def _whole_lines(path: Path) -> int:
+    """How many bytes a file's whole lines take."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - BLOCK)
+            file.seek(start)
+            if found := file.read(end - start).rfind(b"\n") + 1:
+                return start + found
+            end = start
+    return 0
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Whether this process alone may work in `folder`, for as long as the block lasts.
+
+    The claim ends with the process, however that ends; the file `.lock` may stay and means nothing by itself.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from cops_lightning.config.check import check
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError, described
-from cops_lightning.core.files import RESULTS, writing
+from cops_lightning.core.files import RESULTS, claimed, writing
 from cops_lightning.core.measured import MEAN
 from cops_lightning.core.reporting import outlive_readers
 from cops_lightning.data.readers.index import DatasetIndex
@@ -34,7 +34,7 @@ from cops_lightning.runs.apart import require_apart
 from cops_lightning.runs.build import try_out
 from cops_lightning.runs.identity import Identity, identify, learns, run_id, run_key
 from cops_lightning.runs.record import RunRecord
-from cops_lightning.runs.state import LOG, TRACEBACK, claimed, leave_traceback, move_aside, read_entry, resumable
+from cops_lightning.runs.state import LOG, TRACEBACK, leave_traceback, move_aside, read_entry, resumable
 from cops_lightning.runs.sweeps import Note, Outcome, Sweep, SweepSummary, read_notes, write_note
 
 log = logging.getLogger(__name__)

@@ -8,20 +8,15 @@ run's files are moved aside.
 import hashlib
 import json
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from filelock import FileLock, Timeout
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import RECORD, RESULTS
 
 TRACEBACK, LOG = "traceback.txt", "run.log"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
-LOCK = ".lock"
 EARLIER = "earlier"  # in a run's folder: what other runs left there
 # What a run writes. A folder may hold other things, which stay.
 WRITTEN = (
@@ -92,25 +87,6 @@ def move_aside(folder: Path) -> Path:
         if (folder / name).exists():
             (folder / name).rename(aside / name)
     return aside
-
-
-@contextmanager
-def claimed(folder: Path) -> Iterator[bool]:
-    """Whether this process alone may work in `folder`, for as long as the block lasts.
-
-    The claim ends with the process, however that ends; the file `.lock` may stay and means nothing by itself.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def leave_traceback(folder: Path, error: BaseException) -> None:

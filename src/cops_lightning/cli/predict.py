@@ -1,0 +1,116 @@
+"""`cops-predict`: score images with a trained detector, into files that grow as it goes."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Interval
+
+from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
+from cops_lightning.core.errors import ConfigError
+
+EXAMPLES = """\
+examples:
+  cops-predict photos checkpoint=last.ckpt out=found
+  cops-predict "line3/*.png" extra.tif list.txt checkpoint=last.ckpt out=found heatmaps=true masks=true
+  cops-predict photos checkpoint=released_visa.pth auxiliary=visa backbone=vit_l14_336 out=found threshold=0.6
+
+A SOURCE is an image, a TIFF of several pages, a folder, a pattern in quotes, or a .txt that names an image in a line.
+OUT gets predictions.csv and predictions.jsonl, a row for each image as it is done, and at the end regions.coco.json.
+The same command goes on where it was interrupted; an image that cannot be read is a row that says why.
+Exit code: 0 where every image was read, else 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(DetectorSettings):
+    """Score images with a trained detector, into files that grow as it goes.
+
+    Args:
+        out: folder of the predictions.
+        threshold: a score above it is anomalous; without it there are no verdicts.
+        map_threshold: pixels whose anomaly is above it belong to regions.
+        regions: write boxes of what is anomalous; without them large images are done sooner.
+        heatmaps: write each image with its anomaly map laid over it, into OUT/heatmaps.
+        masks: write which pixels belong to regions, white on black, into OUT/masks.
+        draws: what is drawn at random is fixed, the same for all images, or by image, as in studies.
+        category: what is seen, for detectors whose prompts name it.
+        workers: threads that decode images.
+    """
+
+    out: Path
+    threshold: float | None = None
+    map_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    regions: bool = True
+    heatmaps: bool = False
+    masks: bool = False
+    draws: Literal["fixed", "image"] = "fixed"
+    category: str | None = None
+    workers: Annotated[int, Ge(0)] = 2
+
+
+COMMAND = WordsCommand("cops-predict", PredictSettings, "SOURCE ...", EXAMPLES)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console command; returns the exit code."""
+    return COMMAND.main(argv, predict, "interrupted; the same command goes on from there.")
+
+
+def predict(sources: list[str], settings: PredictSettings) -> int:
+    """Predict, say what came out, and return the exit code."""
+    # Imported where used: they take seconds, and --help needs none of them.
+    from cops_lightning.inference.folder import TABLE, Tally, opened
+    from cops_lightning.inference.predict import Sources, Wanted, predict_into
+    from cops_lightning.models.prediction import Rule
+
+    _require_apart(sources, settings.out)
+    for _ in Sources(sources):  # a source that is not there is said before weights are read
+        break
+    detector = detector_of(settings)
+    wanted = Wanted(settings.regions, settings.heatmaps, settings.masks)
+    options: dict[str, Any] = {
+        "rule": Rule(settings.threshold, settings.map_threshold),
+        "draws": settings.draws,
+        "category": settings.category,
+    }
+    with opened(settings.out, _decides(sources, settings, detector)) as folder:
+        tally: Tally = predict_into(folder, detector, Sources(sources), wanted, workers=settings.workers, **options)
+    anomalous = "" if tally.anomalous is None else f", {tally.anomalous} of them anomalous"
+    print(f"{tally.images - tally.unreadable} images scored{anomalous}: {settings.out / TABLE}")
+    if tally.unreadable:
+        were = f"{tally.unreadable} of {tally.images} could not be read"
+        print(f"warning: {were}; the column error says why.", file=sys.stderr)
+    return int(tally.unreadable > 0)
+
+
+def _decides(sources: list[str], settings: PredictSettings, detector: Any) -> dict[str, Any]:
+    """All that decides the rows."""
+    from cops_lightning.core.errors import CheckpointError
+    from cops_lightning.core.hashes import sha256_of
+
+    return {
+        "sources": sources,
+        "checkpoint": sha256_of(settings.checkpoint, CheckpointError),
+        "auxiliary": settings.auxiliary,
+        "backbone": detector.backbone.record.fingerprint,
+        "image_size": detector.image_size,
+        "precision": detector.backbone.precision,
+        "device": detector.backbone.clip.text_projection.device.type,
+        **{
+            key: getattr(settings, key)
+            for key in ("threshold", "map_threshold", "regions", "heatmaps", "masks", "draws", "category")
+        },
+    }
+
+
+def _require_apart(sources: list[str], out: Path) -> None:
+    """Raise ConfigError where heat maps would be read as images."""
+    for source in map(Path, sources):
+        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+            raise ConfigError(f"out={out} lies in {source}, whose images are read. Name a folder elsewhere.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

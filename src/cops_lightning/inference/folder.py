@@ -1,0 +1,151 @@
+"""The folder of predictions: rows are added as they come, and the same command goes on where it stopped."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from cops_lightning.core.errors import CopsError, quoted, told
+from cops_lightning.core.files import claimed, growing, writing
+from cops_lightning.core.names import file_name
+from cops_lightning.inference.rows import COLUMNS, Row, cells, json_line, rows_of
+
+STATE, ROWS, TABLE, COCO = "predict.json", "predictions.jsonl", "predictions.csv", "regions.coco.json"
+HEATMAPS, MASKS = "heatmaps", "masks"
+CATEGORY = {"id": 1, "name": "anomaly"}
+
+
+@dataclass
+class Tally:
+    """How many images there are, and how many could not be read, or are anomalous; None where there is no verdict."""
+
+    images: int = 0
+    unreadable: int = 0
+    anomalous: int | None = None
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count an image."""
+        self.images += 1
+        self.unreadable += row["error"] is not None
+        if row["label"] is not None:
+            self.anomalous = (self.anomalous or 0) + (row["label"] == "anomalous")
+
+
+@dataclass
+class PredictionFolder:
+    """What was predicted so far, in `root`; `opened` gives one.
+
+    predictions.jsonl is what counts: predictions.csv and regions.coco.json are made of it.
+    """
+
+    root: Path
+    rows: TextIO
+    table: TextIO
+    tally: Tally = field(default_factory=Tally)
+
+    def done(self) -> Iterator[Row]:
+        """The rows that were there, one at a time."""
+        return rows_of(self.root / ROWS)
+
+    def file_of(self, kind: str, number: int, name: str) -> str:
+        """Where a heat map or a mask of the image of this number lies, relative to `root`: no two images share it."""
+        return f"{kind}/{file_name(f'{number:06}-{Path(name).stem}')}.png"
+
+    def add(self, row: Row) -> None:
+        """Add a row to both files; once it returns, a kill of this process takes nothing away."""
+        self.rows.write(json_line(row))
+        csv.writer(self.table, lineterminator="\n").writerow(cells(row))
+        self.tally.add(row)
+
+    def write_regions(self) -> None:
+        """All regions as COCO's annotations: boxes as left, top, width, height; `score` is the peak of the map."""
+        with writing(self.root / COCO) as file:
+            file.write(f'{{"categories": [{json.dumps(CATEGORY)}],\n"images": [')
+            _write_list(file, self._images())
+            file.write('],\n"annotations": [')
+            _write_list(file, self._annotations())
+            file.write("]}\n")
+
+    def _images(self) -> Iterator[Row]:
+        for number, row in enumerate(self.done(), 1):
+            if row["error"] is None:
+                yield {"id": number, "file_name": row["name"], "width": row["width"], "height": row["height"]}
+
+    def _annotations(self) -> Iterator[Row]:
+        count = 0
+        for number, row in enumerate(self.done(), 1):
+            for region in row["regions"] or ():
+                count += 1
+                left, top, right, bottom = region["box"]
+                yield {
+                    "id": count,
+                    "image_id": number,
+                    "category_id": CATEGORY["id"],
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": region["area"],
+                    "score": region["peak"],
+                    "iscrowd": 0,
+                }
+
+
+@contextmanager
+def opened(root: Path, decides: Mapping[str, Any]) -> Iterator[PredictionFolder]:
+    """The folder of predictions that `decides` decides, new or to go on with; it is this process's alone meanwhile.
+
+    `decides` are plain values. Raises CopsError, and changes nothing, where the folder holds predictions that others
+    decided, or another process works in it.
+    """
+    with ExitStack() as stack:
+        if not stack.enter_context(claimed(root)):
+            raise CopsError(f"Another command writes predictions into {root}. Wait for its end, or name another out=.")
+        plain = json.loads(json.dumps(decides))
+        if not (root / STATE).exists():
+            _begin(root, plain)
+        rows = stack.enter_context(growing(root / ROWS))
+        _go_on(root, plain)
+        tally = Tally()
+        with writing(root / TABLE) as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(COLUMNS)
+            for row in rows_of(root / ROWS):
+                tally.add(row)
+                table.writerow(cells(row))
+        yield PredictionFolder(root, rows, stack.enter_context(growing(root / TABLE)), tally)
+
+
+def _begin(root: Path, decides: Mapping[str, Any]) -> None:
+    found = next((name for name in (ROWS, TABLE, COCO, HEATMAPS, MASKS) if (root / name).exists()), None)
+    if found is not None:
+        raise CopsError(f"{root} holds {found} of something else. Name another folder by out=.")
+    _write_state(root, decides)
+
+
+def _write_state(root: Path, decides: Mapping[str, Any]) -> None:
+    with writing(root / STATE) as file:
+        json.dump(decides, file, indent=2)
+
+
+def _go_on(root: Path, decides: Mapping[str, Any]) -> None:
+    if (root / ROWS).stat().st_size == 0:  # nothing was done
+        _write_state(root, decides)
+        return
+    with told(CopsError, f"{root / STATE} cannot be read", f"Remove {root}, or name another folder by out=."):
+        before = dict(json.loads((root / STATE).read_text(encoding="utf-8")))
+    _refuse_others(root, before, decides)
+
+
+def _refuse_others(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for key in {**before, **now}:
+        if before.get(key) != now.get(key):
+            raise CopsError(
+                f"{root} holds predictions with {key} {quoted(before.get(key))}, now it is {quoted(now.get(key))}. "
+                "Repeat the command that began them, or name another folder by out=."
+            )
+
+
+def _write_list(file: TextIO, entries: Iterator[Row]) -> None:
+    for place, entry in enumerate(entries):
+        file.write(f"{',' if place else ''}\n{json.dumps(entry)}")

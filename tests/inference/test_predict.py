@@ -1,0 +1,354 @@
+"""A folder of predictions: what is in it, how it goes on, and what is refused."""
+
+import csv
+import gc
+import itertools
+import json
+import os
+import re
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cops_lightning.clip.weights import clip_from_state
+from cops_lightning.core.errors import CopsError
+from cops_lightning.data.readers.pictures import pictures
+from cops_lightning.inference.folder import COCO, ROWS, STATE, TABLE, Tally, opened
+from cops_lightning.inference.predict import Sources, Wanted, predict_into
+from cops_lightning.models.anomaly_map import Scores
+from cops_lightning.models.baselines.pixel_statistics import Brightness
+from cops_lightning.models.detector import Detector
+from cops_lightning.models.prediction import Rule
+
+ALL = Wanted(heatmaps=True, masks=True)
+RULE = Rule(0.5, 0.6)
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_clip_state: dict[str, torch.Tensor]) -> Detector:
+    """One that costs next to nothing: brightness of the image and of its patches."""
+    return Brightness(clip_from_state(tiny_clip_state), image_size=48)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Images of several sizes whose names differ in folder, suffix or case alone, and a file that is none."""
+    rng = np.random.default_rng(0)
+    names = ["a/1.png", "b/1.png", "b/1.bmp", "b/ü x.png", "A1.png", "a1.png", "b/two\nlines.png", "b/broken.png"]
+    for place, name in enumerate(names):
+        pixels = rng.integers(40, 90, (20 + place, 30, 3), dtype=np.uint8)
+        pixels[4:12, 5 : 8 + place] = 250
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels if place % 3 else pixels + 100).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "b" / "broken.png").write_bytes(b"no image")
+    return tmp_path / "photos"
+
+
+def predict(root: Path, source: object, detector: Detector, wanted: Wanted = ALL, decides: str = "x", **more) -> Tally:
+    with opened(root, {"decides": decides}) as folder:
+        return predict_into(folder, detector, Sources([str(source)]), wanted, **{"shown": False, "rule": RULE, **more})
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def json_rows(root: Path) -> list[dict]:
+    return [json.loads(line) for line in (root / ROWS).read_text().splitlines()]
+
+
+def table_rows(root: Path) -> list[dict]:
+    with (root / TABLE).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- what is in it
+
+
+def test_rows_say_to_the_last_digit_what_python_says(detector, photos, tmp_path):
+    tally = predict(tmp_path / "out", photos, detector)
+    found, listed, tabled = list(detector.outcomes(photos, rule=RULE)), json_rows(tmp_path / "out"), []
+    tabled = table_rows(tmp_path / "out")
+    assert tally == Tally(len(found), 1, sum(getattr(one, "label", "") == "anomalous" for one in found))
+    assert len(found) == len(listed) == len(tabled) == 8
+    for one, row, cells in zip(found, listed, tabled, strict=True):
+        assert row["name"] == cells["name"] == row["path"] == one.picture.name
+        if "broken" in row["name"]:
+            assert "broken.png cannot be read" in row["error"] == cells["error"]
+            assert cells["score"] == cells["regions"] == ""
+            assert row["regions"] is None
+            continue
+        assert row["score"] == float(cells["score"]) == one.score
+        assert (row["label"], row["threshold"]) == (cells["label"], float(cells["threshold"])) == (one.label, 0.5)
+        assert (row["width"], row["height"]) == (int(cells["width"]), int(cells["height"])) == one.size
+        boxes = [(*region["box"], region["area"], region["peak"]) for region in row["regions"]]
+        assert boxes == [tuple(region) for region in one.regions]
+        assert int(cells["regions"]) == len(boxes)
+        with Image.open(tmp_path / "out" / row["mask"]) as mask:
+            assert np.array_equal(np.asarray(mask), one.mask * np.uint8(255))
+        with Image.open(tmp_path / "out" / row["heatmap"]) as drawn:
+            assert drawn.size == one.size
+    assert {row["label"] for row in listed} == {"normal", "anomalous", None}
+
+
+def test_no_two_images_share_a_heat_map_whatever_the_file_system_thinks_of_case(detector, photos, tmp_path):
+    predict(tmp_path / "out", photos, detector)
+    written = [row["heatmap"] for row in json_rows(tmp_path / "out") if row["heatmap"]]
+    assert len({name.casefold() for name in written}) == len(written) == 7
+    assert sorted(written) == sorted(f"heatmaps/{path.name}" for path in (tmp_path / "out" / "heatmaps").iterdir())
+
+
+def test_regions_are_cocos_annotations(detector, photos, tmp_path):
+    predict(tmp_path / "out", photos, detector)
+    coco = json.loads((tmp_path / "out" / COCO).read_text())
+    rows = json_rows(tmp_path / "out")
+    images = {image["id"]: image for image in coco["images"]}
+    assert [images[number]["file_name"] for number in images] == [row["name"] for row in rows if row["error"] is None]
+    boxes = [
+        (images[one["image_id"]]["file_name"], one["bbox"][0] + one["bbox"][2], one["bbox"][1] + one["bbox"][3])
+        for one in coco["annotations"]
+    ]
+    expected = [(row["name"], *region["box"][2:]) for row in rows for region in row["regions"] or ()]
+    assert boxes == expected
+    assert len(boxes) > 3
+    assert {one["category_id"] for one in coco["annotations"]} == {one["id"] for one in coco["categories"]}
+
+
+def test_what_is_not_wanted_is_not_computed(detector, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("cops_lightning.models.prediction.cv2.resize", None)
+    predict(tmp_path / "out", photos, detector, Wanted(regions=False))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {ROWS, TABLE, STATE, ".lock"}
+    assert {row["regions"] for row in table_rows(tmp_path / "out")} == {""}
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": 5}])
+def test_files_do_not_depend_on_how_many_threads_decode(detector, photos, tmp_path, options):
+    predict(tmp_path / "one", photos, detector, workers=2)
+    predict(tmp_path / "other", photos, detector, **options)
+    assert content(tmp_path / "one") == content(tmp_path / "other")
+
+
+# ---- going on
+
+
+def test_a_folder_cut_at_any_byte_goes_on_to_the_same_files(detector, photos, tmp_path):
+    predict(tmp_path / "whole", photos, detector)
+    whole, rows = content(tmp_path / "whole"), (tmp_path / "whole" / ROWS).read_bytes()
+    for end in (0, 7, rows.index(b"\n"), rows.index(b"\n") + 1, len(rows) // 2, len(rows) - 1, len(rows)):
+        cut = tmp_path / f"cut{end}"
+        shutil.copytree(tmp_path / "whole", cut)
+        (cut / COCO).unlink()
+        (cut / ROWS).write_bytes(rows[:end])
+        (cut / TABLE).write_bytes((cut / TABLE).read_bytes()[: end // 3])
+        predict(cut, photos, detector)
+        assert content(cut) == whole, end
+
+
+def test_what_is_done_is_not_predicted_again(detector, photos, tmp_path, monkeypatch):
+    first = predict(tmp_path / "out", photos, detector)
+    monkeypatch.setattr(Brightness, "score", None)
+    assert predict(tmp_path / "out", photos, detector) == first
+
+
+def test_images_that_come_later_are_added(detector, photos, tmp_path):
+    predict(tmp_path / "out", photos, detector)
+    shutil.copy(photos / "a1.png", photos / "z.png")
+    assert predict(tmp_path / "out", photos, detector).images == 9
+    assert json_rows(tmp_path / "out")[-1]["name"] == str(photos / "z.png")
+
+
+def refused(root: Path, call: Callable[[], object]) -> str:
+    before = content(root)
+    with pytest.raises(CopsError) as caught:
+        call()
+    assert content(root) == before, "nothing is changed"
+    return str(caught.value)
+
+
+def test_a_folder_of_other_settings_or_other_images_is_refused(detector, photos, tmp_path):
+    root = tmp_path / "out"
+    predict(root, photos, detector)
+    said = refused(root, lambda: predict(root, photos, detector, decides="y"))
+    assert f"{root} holds predictions with decides 'x', now it is 'y'. Repeat the command" in said
+    (photos / "A0.png").write_bytes((photos / "a1.png").read_bytes())
+    said = refused(root, lambda: predict(root, photos, detector))
+    assert f"where {photos}/A0.png comes now: the images have changed." in said
+    shutil.rmtree(photos)
+    photos.mkdir()
+    shutil.copy(tmp_path / "out" / "masks" / os.listdir(root / "masks")[0], photos / "0.png")
+    assert "the images have changed" in refused(root, lambda: predict(root, photos, detector))
+
+
+@pytest.mark.parametrize("name", [TABLE, ROWS, "heatmaps"])
+def test_files_of_something_else_are_left_alone(detector, photos, tmp_path, name):
+    root = tmp_path / "out"
+    root.mkdir()
+    (root / name).write_text("mine")
+    assert f"{root} holds {name} of something else" in refused(root, lambda: predict(root, photos, detector))
+
+
+def test_damaged_files_of_predictions_are_a_sentence(detector, photos, tmp_path):
+    root = tmp_path / "out"
+    predict(root, photos, detector)
+    rows = (root / ROWS).read_bytes()
+    (root / ROWS).write_bytes(rows.replace(b"{", b"", 1))
+    assert f"Line 1 of {root / ROWS} is no prediction" in refused(root, lambda: predict(root, photos, detector))
+    (root / ROWS).write_bytes(rows)
+    (root / STATE).write_text("[1")
+    assert f"{root / STATE} cannot be read" in refused(root, lambda: predict(root, photos, detector))
+
+
+def test_two_commands_do_not_write_into_one_folder(detector, photos, tmp_path):
+    with opened(tmp_path / "out", {"decides": "x"}):
+        said = refused(tmp_path / "out", lambda: predict(tmp_path / "out", photos, detector))
+    assert "Another command writes predictions into" in said
+
+
+# ---- many
+
+
+def resident() -> int:
+    gc.collect()
+    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def test_ten_thousand_images_take_no_more_memory_than_a_thousand_and_go_on_byte_for_byte(
+    detector, tmp_path, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    for number in range(10_000):
+        path = tmp_path / "many" / f"{number // 1000}" / f"{number:05}.bmp"
+        if number < 5:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(path)
+        else:
+            path.parent.mkdir(exist_ok=True)
+            os.link(tmp_path / "many" / "0" / f"{number % 5:05}.bmp", path)
+    held, seen = {}, itertools.count(1)
+
+    def weighed(self, images, **given):
+        if (count := next(seen)) in (1_000, 10_000):
+            held[count] = resident()
+        return Scores(images[:, 0, 0, 0], images[:, 0].flatten(1), self.expand)
+
+    monkeypatch.setattr(Brightness, "score", weighed)
+    options = {"wanted": Wanted(regions=False), "workers": 0}
+    assert predict(tmp_path / "out", tmp_path / "many", detector, **options).images == 10_000
+    assert held[10_000] - held[1_000] < 8 * 2**20
+    whole = content(tmp_path / "out")
+    for name, size in ((ROWS, 9 * len(whole[ROWS]) // 10), (TABLE, 400_000)):
+        (tmp_path / "out" / name).write_bytes(whole[name][:size])
+    predict(tmp_path / "out", tmp_path / "many", detector, **options)
+    assert content(tmp_path / "out") == whole
+
+
+# ---- bad files
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+def encoded(suffix: str, **options) -> bytes:
+    from io import BytesIO
+
+    held = BytesIO()
+    Image.fromarray(PIXELS).save(held, format=suffix, **options)
+    return held.getvalue()
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A whole header of a PNG with that size, and one small block of data."""
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+def float_tiff() -> bytes:
+    from io import BytesIO
+
+    held = BytesIO()
+    Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(held, format="TIFF")
+    return held.getvalue()
+
+
+BAD: dict[str, bytes] = {
+    "empty.png": b"",
+    "one byte.png": b"\x89",
+    "text.png": b"no image at all\n" * 50,
+    "html.jpg": b"<!DOCTYPE html><html>404</html>",
+    "zip.png": b"PK\x03\x04" + bytes(100),
+    "zeros.bmp": bytes(4096),
+    "random.jpg": np.random.default_rng(2).bytes(4096),
+    "elf.gif": b"\x7fELF" + bytes(200),
+    "pdf.tif": b"%PDF-1.7\n" + bytes(100),
+    "svg.png": b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+    "pickle.png": b"\x80\x04cos\nsystem\n(S'true'\ntR.",
+    "half.png": encoded("PNG")[:300],
+    "half.bmp": encoded("BMP")[:300],
+    "half.gif": encoded("GIF")[:100],
+    "half.tif": encoded("TIFF")[:300],
+    "half.webp": encoded("WEBP", lossless=True)[:300],
+    "half.jp2": encoded("JPEG2000")[:60],
+    "head.jpg": encoded("JPEG")[:20],
+    "half.ppm": encoded("PPM")[:100],
+    "signature.png": encoded("PNG")[:8],
+    "crc.png": encoded("PNG").replace(b"IDAT", b"IDAU", 1),
+    "wide.png": png_of(2**31 - 1, 1),
+    "bomb.png": png_of(60_000, 60_000),
+    "no pixels.png": png_of(0, 0),
+    "short.png": png_of(500, 500),
+    "nan.tif": float_tiff(),
+    "offsets.tif": b"II*\0" + struct.pack("<I", 2**31) + bytes(100),
+    "circular.tif": b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 0) + struct.pack("<I", 8),
+    "header.bmp": b"BM" + struct.pack("<IHHI", 100, 0, 0, 54) + struct.pack("<IiiHHI", 40, -5, 2**30, 1, 24, 0),
+    "swapped.webp": b"RIFF" + struct.pack("<I", 20) + b"WEBPVP8 " + bytes(30),
+    "header.jp2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(50),
+}
+
+
+def test_every_bad_file_is_a_row_with_a_sentence_and_the_good_ones_around_it_are_as_they_are_alone(
+    detector, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    listed = ["good.png"]
+    Image.fromarray(PIXELS).save("good.png")
+    for name, data in BAD.items():
+        Path(name).write_bytes(data)
+        listed += [name, "good.png"]
+    os.mkfifo("fifo.png")
+    os.symlink("gone", "dangling.png")
+    os.symlink("circle.png", "circle.png")
+    Path("folder.png").mkdir()
+    Path("list.txt").write_text(
+        "\n".join([*listed, "fifo.png", "dangling.png", "circle.png", "folder.png", "absent.png"])
+    )
+    tally = predict(tmp_path / "out", "list.txt", detector)
+    rows = json_rows(tmp_path / "out")
+    alone = next(detector.predict("good.png"))
+    for row in rows:
+        if row["name"] == "good.png":
+            assert (row["score"], row["error"]) == (alone.score, None)
+        else:
+            assert row["score"] is None
+            assert re.search(rf"{re.escape(row['name'])}.*[.]$", row["error"]), row
+            assert "Traceback" not in row["error"]
+            assert len(row["error"]) < 400
+    assert tally.images == len(rows)
+    assert tally.unreadable == len(BAD) + 5 >= 36
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == len(BAD) + 1
+    assert [picture.name for picture in pictures("list.txt")] == [row["name"] for row in rows]
