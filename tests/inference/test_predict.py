@@ -91,7 +91,7 @@ def test_rows_say_to_the_last_digit_what_python_says(detector, photos, tmp_path)
         assert row["score"] == float(cells["score"]) == one.score
         assert (row["label"], row["threshold"]) == (cells["label"], float(cells["threshold"])) == (one.label, 0.5)
         assert (row["width"], row["height"]) == (int(cells["width"]), int(cells["height"])) == one.size
-        boxes = [(*region["box"], region["area"], region["peak"]) for region in row["regions"]]
+        boxes = [(*region["box"], region["area"], region["peak"], region["p_value"]) for region in row["regions"]]
         assert boxes == [tuple(region) for region in one.regions]
         assert int(cells["regions"]) == len(boxes)
         with Image.open(tmp_path / "out" / row["mask"]) as mask:

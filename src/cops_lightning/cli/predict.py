@@ -2,14 +2,17 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
 from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
 from cops_lightning.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cops_lightning.models.detector import Detector
 
 EXAMPLES = """\
 examples:
@@ -29,8 +32,9 @@ class PredictSettings(DetectorSettings):
 
     Args:
         out: folder of the predictions.
-        threshold: a score above it is anomalous; without it there are no verdicts.
-        map_threshold: pixels whose anomaly is above it belong to regions.
+        calibration: a file of cops-calibrate, which gives thresholds and p-values.
+        threshold: without a calibration, a score above it is anomalous; default: no verdicts.
+        map_threshold: without a calibration, pixels whose anomaly is above it belong to regions.
         regions: write boxes of what is anomalous; without them large images are done sooner.
         heatmaps: write each image with its anomaly map laid over it, into OUT/heatmaps.
         masks: write which pixels belong to regions, white on black, into OUT/masks.
@@ -40,8 +44,9 @@ class PredictSettings(DetectorSettings):
     """
 
     out: Path
+    calibration: Path | None = None
     threshold: float | None = None
-    map_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    map_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None
     regions: bool = True
     heatmaps: bool = False
     masks: bool = False
@@ -63,18 +68,13 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     # Imported where used: they take seconds, and --help needs none of them.
     from cops_lightning.inference.folder import TABLE, Tally, opened
     from cops_lightning.inference.predict import Sources, Wanted, predict_into
-    from cops_lightning.models.prediction import Rule
 
     _require_apart(sources, settings.out)
     for _ in Sources(sources):  # a source that is not there is said before weights are read
         break
     detector = detector_of(settings)
     wanted = Wanted(settings.regions, settings.heatmaps, settings.masks)
-    options: dict[str, Any] = {
-        "rule": Rule(settings.threshold, settings.map_threshold),
-        "draws": settings.draws,
-        "category": settings.category,
-    }
+    options: dict[str, Any] = {"draws": settings.draws, "category": settings.category, **_verdicts(settings)}
     with opened(settings.out, _decides(sources, settings, detector)) as folder:
         tally: Tally = predict_into(folder, detector, Sources(sources), wanted, workers=settings.workers, **options)
     anomalous = "" if tally.anomalous is None else f", {tally.anomalous} of them anomalous"
@@ -85,23 +85,33 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     return int(tally.unreadable > 0)
 
 
-def _decides(sources: list[str], settings: PredictSettings, detector: Any) -> dict[str, Any]:
+def _verdicts(settings: PredictSettings) -> dict[str, Any]:
+    """The rule, or the calibration, of `Detector.outcomes`."""
+    from cops_lightning.calibration import Calibration
+    from cops_lightning.models.prediction import Rule
+
+    if settings.calibration is None:
+        above = 0.5 if settings.map_threshold is None else settings.map_threshold
+        return {"rule": Rule(settings.threshold, above)}
+    for key in ("threshold", "map_threshold"):
+        if getattr(settings, key) is not None:
+            raise ConfigError(f"Both calibration and {key} are given, and either decides. Leave out one of them.")
+    return {"calibration": Calibration.given(settings.calibration)}
+
+
+def _decides(sources: list[str], settings: PredictSettings, detector: "Detector") -> dict[str, Any]:
     """All that decides the rows."""
-    from cops_lightning.core.errors import CheckpointError
+    from cops_lightning.core.errors import CalibrationError
     from cops_lightning.core.hashes import sha256_of
 
+    own = ("threshold", "map_threshold", "regions", "heatmaps", "masks")
+    calibration = settings.calibration
     return {
         "sources": sources,
-        "checkpoint": sha256_of(settings.checkpoint, CheckpointError),
-        "auxiliary": settings.auxiliary,
-        "backbone": detector.backbone.record.fingerprint,
-        "image_size": detector.image_size,
-        "precision": detector.backbone.precision,
+        **asdict(detector.identity(settings.draws, settings.category)),
         "device": detector.backbone.clip.text_projection.device.type,
-        **{
-            key: getattr(settings, key)
-            for key in ("threshold", "map_threshold", "regions", "heatmaps", "masks", "draws", "category")
-        },
+        "calibration": None if calibration is None else sha256_of(calibration, CalibrationError),
+        **{key: getattr(settings, key) for key in own},
     }
 
 

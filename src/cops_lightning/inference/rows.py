@@ -32,8 +32,7 @@ def row_of(found: Prediction | Unreadable, regions: bool = True) -> Row:
         width=width,
         height=height,
         regions=[
-            {"box": [one.left, one.top, one.right, one.bottom], "area": one.area, "peak": one.peak}
-            for one in found.regions
+            {"box": [*one[:4]], "area": one.area, "peak": one.peak, "p_value": one.p_value} for one in found.regions
         ]
         if regions
         else None,

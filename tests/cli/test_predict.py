@@ -1,0 +1,98 @@
+"""cops-predict as a command: killed and taken up, refused in a sentence, and the same digits as cops-eval."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cops_lightning as cl
+from cli.conftest import only_error
+from cops_lightning.models.module import CopsModule
+from tiny import quiet_trainer
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: dict) -> Path:
+    """CoPS with fresh weights over the tiny CLIP, whose class samples matter."""
+    path = tmp_path_factory.mktemp("checkpoint") / "epoch=1.ckpt"
+    module = CopsModule(backbone=tiny_backbone)
+    with torch.no_grad():
+        module.model.classes.vae_decoder.net[2].weight.mul_(1000)
+    trainer = quiet_trainer(path.parent)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(root / f"{number:02}.png")
+    (root / "07.png").write_bytes(b"broken")
+    return root
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_a_command_that_is_killed_goes_on_to_the_files_of_one_that_is_not(
+    run_command, start_command, checkpoint, photos, tmp_path
+):
+    words = [str(photos), f"checkpoint={checkpoint}", "device=cpu", "heatmaps=true", "masks=true", "threshold=0.5"]
+    whole = run_command("cops-predict", *words, "out=whole", cwd=tmp_path)
+    assert whole.returncode == 1, "a file could not be read"
+    assert "warning: 1 of 40 could not be read" in whole.stderr
+    assert whole.stdout.startswith("39 images scored, ")
+    assert whole.stdout.endswith("of them anomalous: whole/predictions.csv\n")
+    rows = tmp_path / "killed" / "predictions.jsonl"
+    process = start_command("cops-predict", *words, "out=killed", cwd=tmp_path)
+    while process.poll() is None and (not rows.exists() or rows.read_bytes().count(b"\n") < 10):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert 10 <= rows.read_bytes().count(b"\n") < 40
+    assert run_command("cops-predict", *words, "out=killed", cwd=tmp_path).returncode == 1
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    other = run_command("cops-predict", *words, "out=whole", "draws=image", cwd=tmp_path)
+    assert "holds predictions with draws 'fixed', now it is 'image'." in only_error(other)
+
+
+def test_python_and_the_command_say_the_same(run_command, checkpoint, photos, tmp_path):
+    found = list(cl.load(checkpoint).outcomes(photos))[:9]
+    (tmp_path / "list.txt").write_text("".join(f"{one.picture.path}\n" for one in found))
+    run_command("cops-predict", "list.txt", f"checkpoint={checkpoint}", "device=cpu", "out=out", cwd=tmp_path)
+    said = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [row["score"] for row in said] == [getattr(one, "score", None) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere", "out=out"], "nowhere does not exist"),
+        (["empty", "out=out"], "empty holds no image"),
+        (["one.png", "out=out", "checkpoint=one.png"], "one.png"),
+        ([".", "out=deep/out"], "out=deep/out lies in ., whose images are read"),
+        (["one.png", "out=one.png"], "one.png: "),
+        (["one.png", "out=out", "calibration=gone.json"], "gone.json"),
+        (["one.png", "out=out", "calibration=gone.json", "threshold=0.5"], "Both calibration and threshold are given"),
+        (["one.png", "out=out", "device=abacus"], "The device abacus cannot be used here"),
+        (["one.png"], "out has no value, and cops-predict needs it"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(run_command, checkpoint, tmp_path, words, sentence):
+    Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
+    (tmp_path / "empty").mkdir()
+    if not any(word.startswith("checkpoint=") for word in words):
+        words = [*words, f"checkpoint={checkpoint}"]
+    before = files(tmp_path)
+    assert sentence in only_error(run_command("cops-predict", *words, cwd=tmp_path))
+    assert files(tmp_path) == before
+    assert not (tmp_path / "out").exists()
