@@ -152,7 +152,7 @@ def test_a_run_that_goes_on_is_not_sent(tmp_path, capsys):
     assert f"There is no run that has ended in or below {tmp_path}" in said.err
 
 
-@pytest.mark.parametrize(("content", "complaint"), [("{", "is no JSON"), ("[]", "is not the record of a run")])
+@pytest.mark.parametrize(("content", "complaint"), [("{", "is no JSON"), ("[]", "is not what a run writes")])
 def test_a_broken_record_is_named(content, complaint, tmp_path, capsys):
     (tmp_path / "run.json").write_text(content)
     assert main([str(tmp_path), "--logger", "wandb"]) == 1

@@ -1,12 +1,13 @@
 """Whatever a user or a file calls something, its file name stays in its folder, is legal, and is no other's."""
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cops_lightning.core.names import file_name, file_names
+from cops_lightning.core.names import file_name, file_names, in_markdown, printable
 
 texts = st.text(st.characters(), max_size=300) | st.sampled_from(["aux", "COM1.txt", "..", "a/b", "a_b", "~x", "-rf"])
 
@@ -75,3 +76,25 @@ def test_names_that_differ_in_case_alone_are_told_apart():
     assert names["nut"] == "nut"
     assert names["Bolt"].startswith("Bolt-")
     assert names["bolt"].startswith("bolt-")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Zürich 零件 \u00a0a\u3000b", "Zürich 零件 \u00a0a\u3000b"),
+        ("two\nlines\r\n\ttabs", "two\\nlines\\r\\n\\ttabs"),
+        ("\x1b[31mred\x9b0m", "\\x1b[31mred\\x9b0m"),
+        ("gut_\udcfc", "gut_\\udcfc"),
+        ("\u202etxt.exe\u2028", "\\u202etxt.exe\\u2028"),
+    ],
+)
+def test_what_is_shown_of_a_name_is_one_line_that_controls_nothing(text: str, shown: str):
+    assert printable(text) == shown
+    assert printable(shown) == shown
+
+
+@given(texts)
+def test_a_name_is_one_cell_of_a_markdown_table(text: str):
+    cell = in_markdown(text)
+    assert len(cell.splitlines()) <= 1
+    assert not re.sub(r"\\.", "", cell).count("|")

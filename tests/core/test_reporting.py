@@ -8,7 +8,7 @@ from rich.table import Table
 
 from cops_lightning.core.errors import DatasetError, described, excerpt
 from cops_lightning.core.progress import counted_progress
-from cops_lightning.core.reporting import console, print_any_name
+from cops_lightning.core.reporting import console, print_any_name, say
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,18 @@ def test_a_name_is_printed_as_it_is(name, capsys):
     console().print(name)
     console().print(table)
     assert capsys.readouterr().out.count(name) == 4
+
+
+def test_no_name_tells_the_terminal_anything(capsys):
+    table = Table("\x1b[1mhead\nof two lines", title="\x07title")
+    table.add_row("\x1b[31mcell")
+    console().print(table)
+    console().print("\x1b[2J", soft_wrap=True)
+    say("a\nb\x1b[0m")
+    out = capsys.readouterr().out
+    assert not set(out) & set("\x1b\x07")
+    for shown in ("\\x1b[1mhead", "\\x07title", "\\x1b[31mcell", "\\x1b[2J", "a\\nb\\x1b[0m"):
+        assert shown in out
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -57,7 +57,7 @@ def test_whatever_type_a_value_has_the_record_is_used_or_named_in_one_sentence(r
         record.write_text(json.dumps(content))
         if said := complaint(record):
             complaints.append(said)
-            assert said.startswith(f"{record} is not the record of a run: {'.'.join(map(str, place))}")
+            assert said.startswith(f"{record} is not what a run writes: {'.'.join(map(str, place))}")
             assert "\n" not in said
     assert len(complaints) > 10
 
@@ -65,5 +65,5 @@ def test_whatever_type_a_value_has_the_record_is_used_or_named_in_one_sentence(r
 @pytest.mark.parametrize("damage", [b"{", b"\xff", b"", b"[1]", b"3", b"[" * 10**5])
 def test_what_is_no_record_is_one_sentence(damage, record):
     record.write_bytes(damage)
-    with pytest.raises(CopsError, match=r"run\.json is (no JSON|not the record of a run).*do the run again"):
+    with pytest.raises(CopsError, match=r"run\.json is (no JSON|not what a run writes).*do the run again"):
         read_record(record)

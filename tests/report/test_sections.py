@@ -1,5 +1,7 @@
 """What sections of the page say, over results that are known."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ from cops_lightning.core.measured import MEAN
 from cops_lightning.report import plots
 from cops_lightning.report.build import build_page
 from cops_lightning.report.collect import Collection, Job, collect
+from cops_lightning.report.diagnostics import Reader
 from cops_lightning.report.methods import Method
-from cops_lightning.report.page import MISSING
+from cops_lightning.report.page import MISSING, write_page
 from cops_lightning.report.sections import claims, model, results, transfer
 from cops_lightning.report.stats.crossed import interaction
 from cops_lightning.report.study import Asked, Study
@@ -102,6 +105,59 @@ def test_variance_is_split_from_full_runs_in_points_for_every_method_and_latent_
         assert found.loc[variant, "interaction"] == pytest.approx(np.sqrt(rest))
     assert np.isnan(found.loc["other", "draw"])
     assert found.loc["cops", "draw"] == pytest.approx(0.3, rel=0.5)  # its draws have a standard deviation of 0.003
+
+
+def test_names_from_files_are_shown_in_one_line_and_break_no_table(tmp_path):
+    name = "a|b\n| x |\x1b[31m \\| $<b>&amp;"
+    for variant in ("cops", name):
+        for seed in range(2):
+            folder = write_run(tmp_path / "runs" / f"{len(variant)}{seed}", {name: 0.7, "t": 0.8}, variant, seed)
+            write_diagnostics(folder, name, [name, "t"], seed)
+    (tmp_path / "runs" / "failed").mkdir()
+    (tmp_path / "runs" / "failed" / "run.json").write_text(json.dumps({"status": "failed", "error": f"{name}\r\n"}))
+    written = write_page(build_page(study_of(tmp_path / "runs")), tmp_path / "out")
+    texts = {path: path.read_text() for path in written}
+    assert not any("\x1b" in text for text in texts.values())
+    tables = re.findall(r"(?:^\|.*\n)+", texts[tmp_path / "out" / "report.md"], re.MULTILINE)
+    for table in tables:
+        columns = [len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in table.splitlines()]
+        assert len(set(columns)) == 1, table
+    assert len(tables) == sum(path.suffix == ".tex" for path in written)
+    for path, text in texts.items():
+        if path.suffix == ".csv":
+            assert len(pd.read_csv(path)) == len(text.splitlines()) - 1
+    assert "<b>" not in texts[tmp_path / "out" / "report.html"].partition("</style>")[2].replace("<b></b>", "")
+
+
+DAMAGE = {
+    "vae_health.json": ({"kl": "x"}, {"kl": [float("nan")]}, {"token_spread": None}, {"projection": []}, {"n": "1"}),
+    "domain_shift.json": ({"targets": []}, {"targets": {"t": {"image": {}}}}, {"auxiliary": 5}),
+}
+
+
+def test_diagnostics_of_other_types_are_left_out_and_that_is_said(tmp_path):
+    for seed in range(2):
+        write_diagnostics(write_run(tmp_path / str(seed), {"t": 0.7, "u": 0.8}, seed=seed), "visa", ["t", "u"], seed)
+    changed = [(name, json.dumps(change)) for name, changes in DAMAGE.items() for change in changes]
+    changed += [(name, text) for name in DAMAGE for text in ("", "[1]", "{")]
+    changed += [("latent_draws.csv", text) for text in ("auxiliary\nx\n", "auxiliary,target,value\nx,t,nan\n", "\0")]
+    reader, folder = Reader(), tmp_path / "1"
+    read = {"vae_health.json": reader.health, "domain_shift.json": reader.shift, "latent_draws.csv": reader.draws}
+    for number, (name, text) in enumerate(changed):
+        whole = (folder / name).read_text()
+        assert read[name](folder)
+        damaged = json.dumps(json.loads(whole) | json.loads(text)) if text.startswith('{"') else text
+        (folder / name).write_text(damaged)
+        assert not read[name](folder)
+        assert len(reader.left_out) == number + 1
+        assert str(folder / name) in reader.left_out[-1]
+        (folder / name).write_text(whole)
+    for name in read:
+        (folder / name).write_text("")
+    page = build_page(study_of(tmp_path))
+    said = [caution for caution in page.warnings if caution.startswith("Left out: ")]
+    assert [any(str(folder / name) in caution for caution in said) for name in read] == [True] * 3
+    assert {"vae_health", "domain_shift", "variance"} <= {t.name for s in page.sections for t in s.tables}  # of seed 0
 
 
 def test_results_that_are_left_out_are_counted_as_what_they_are(tmp_path):

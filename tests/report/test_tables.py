@@ -176,7 +176,7 @@ def test_the_markdown_table_holds_the_same_cells():
         "| target | image AUROC | image AP | image F1-max | pixel AUROC | pixel AP | pixel F1-max | pixel AUPRO "
         "| normal + anomalous |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| mvtec_ad | 95.2 | n/a | n/a | n/a | 50.0 | n/a | n/a | 467+1258 |",
+        "| mvtec\\_ad | 95.2 | n/a | n/a | n/a | 50.0 | n/a | n/a | 467+1258 |",
     ]
 
 

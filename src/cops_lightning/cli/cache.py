@@ -15,7 +15,7 @@ from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.errors import CacheError
 from cops_lightning.core.files import cache_folder
 from cops_lightning.core.progress import counted_progress
-from cops_lightning.core.reporting import console
+from cops_lightning.core.reporting import console, say
 
 EXAMPLES = """\
 examples:
@@ -151,7 +151,7 @@ def _build(arguments: argparse.Namespace) -> int:
             count = EncoderCount()
             cache.dataset(index, arguments.mask_threshold, count)
             size = (count.encoded + count.from_cache) * sum(store.key.entry_bytes for store in stores) / GB
-            print(f"{index.name}: {count.encoded} images encoded, {count.from_cache} were there, {size:.3f} GB in all")
+            say(f"{index.name}: {count.encoded} images encoded, {count.from_cache} were there, {size:.3f} GB in all")
     for store in stores:
         print(f"Features: {store.folder}")
     return 0

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cops_lightning.cli.console import command, exit_code, require_no_run
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.reporting import console
+from cops_lightning.core.reporting import console, say
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.readers.spec import INDEX_NAME
 
@@ -228,7 +228,7 @@ def _index(arguments: argparse.Namespace) -> int:
     if arguments.out and out.exists() and not is_index(out):
         raise CopsError(f"--out is {out}, which is there and is no index. Nothing was written. Name another file.")
     write_index(index, out)
-    print(f"{len(index.train) + len(index.test)} images of {index.name} ({index.layout}) written to {out}")
+    say(f"{len(index.train) + len(index.test)} images of {index.name} ({index.layout}) written to {out}")
     return 0
 
 

@@ -15,7 +15,7 @@ from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.measured import MetricRow
-from cops_lightning.core.reporting import console
+from cops_lightning.core.reporting import console, say
 from cops_lightning.data.catalog import find_spec
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.protocol import categories_of, images_of, require_unseen
@@ -85,14 +85,14 @@ def work(job: Job, record: RunRecord, ready: Ready) -> None:
     record.add_auxiliary(ready.auxiliary)
     for role, index, content in ready.read:
         record.add_data(role, index, content)
-        print(f"{role} {index.name}: {len(index.test)} images, {index.layout}, in {index.root}")
+        say(f"{role} {index.name}: {len(index.test)} images, {index.layout}, in {index.root}")
         for note in index.notes:
-            print(f"  note: {note}")
+            say(f"  note: {note}")
         if role == "auxiliary" and not index.has_masks:
-            print(f"{index.name} has no masks: the losses patch, gather and scatter are not available.")
+            say(f"{index.name} has no masks: the losses patch, gather and scatter are not available.")
     module, data = ready.module(), ready.data
     if not module.trains:
-        print(f"{job.identity.variant} learns nothing: there is no training, and the seed changes no score.")
+        say(f"{job.identity.variant} learns nothing: there is no training, and the seed changes no score.")
     record.add_backbone(module.model.backbone.record)
     info = RunInfo.of(job.folder, record.content, HydraConfig.get().mode is RunMode.MULTIRUN)
     callbacks = build_callbacks(job.config)

@@ -60,8 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def report(arguments: argparse.Namespace) -> int:
     """Collect, analyse, write; print the verdicts and where the report is."""
     # Here, not above: help and completion answer without pandas, matplotlib and torch.
-    from rich.console import Console
-
+    from cops_lightning.core.reporting import console, say
     from cops_lightning.report.build import build_page
     from cops_lightning.report.collect import collect
     from cops_lightning.report.page import write_page
@@ -80,19 +79,19 @@ def report(arguments: argparse.Namespace) -> int:
     study = Study.of(collection, asked)
     page = build_page(study, arguments.title)
     write_page(page, arguments.out)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-    console.print(comparison_table(study.frame, arguments.title))
-    print(page.summary[0])
+    shown = console(width=None if sys.stdout.isatty() else WIDE)
+    shown.print(comparison_table(study.frame, arguments.title))
+    say(page.summary[0])
     for caution in page.warnings:
-        print(f"caution: {caution}")
-    print(page.question)
+        say(f"caution: {caution}")
+    say(page.question)
     for line in page.answer:
-        print(f"  {line}")
+        say(f"  {line}")
     for claim in study.claims[:MOST_CLAIMS]:
-        print(f"- {claim}")
+        say(f"- {claim}")
     if len(study.claims) > MOST_CLAIMS:
-        print(f"- {len(study.claims) - MOST_CLAIMS} more claims stand in the report.")
-    print(f"Report: {arguments.out / 'report.html'} ({time.monotonic() - began:.1f} s)")
+        say(f"- {len(study.claims) - MOST_CLAIMS} more claims stand in the report.")
+    say(f"Report: {arguments.out / 'report.html'} ({time.monotonic() - began:.1f} s)")
     return 0
 
 

@@ -62,7 +62,7 @@ def find_runs(below: Path) -> list[tuple[Path, dict[str, Any]]]:
     for path in sorted(below.rglob(RECORD)):
         record = read_record(path)
         if not record.keys() >= KEYS:
-            raise CopsError(f"{path} is not the record of a run: expected the keys {', '.join(sorted(KEYS))}.")
+            raise CopsError(f"{path} is not what a run writes: expected the keys {', '.join(sorted(KEYS))}.")
         if record["status"] == "running":
             print(f"not sent: {path.parent} has not ended.")
         else:

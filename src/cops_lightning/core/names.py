@@ -9,6 +9,7 @@ from collections.abc import Iterable
 # On Windows these name devices, whatever suffix follows.
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))})
 _PUNCTUATION = frozenset("-_.+=,() ")
+_MARKDOWN = re.compile(r"([\\|*_<>\[\]`&$~])")
 _MARKED = re.compile(r".*-[0-9a-f]{10}", re.DOTALL)
 
 
@@ -37,8 +38,19 @@ def file_names(texts: Iterable[str], limit: int = 120) -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """A text with escapes, such as \\udce9, in place of what is not Unicode, for whoever takes nothing else."""
-    return text.encode(errors="backslashreplace").decode()
+    """A text in one line with escapes, such as \\udce9 and \\x1b, in place of what is not Unicode, controls a terminal,
+    ends a line or turns its direction: for all that is shown. What is printable already stays as it is.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def in_markdown(text: str) -> str:
+    """The same as Markdown that shows it as it is, in the cell of a table too."""
+    return _MARKDOWN.sub(r"\\\1", printable(text))
 
 
 def _marked(text: str, kept: str, limit: int) -> str:

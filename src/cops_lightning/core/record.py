@@ -3,11 +3,13 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ValidationError
 
-from cops_lightning.core.errors import CopsError, excerpt, told
+from cops_lightning.core.errors import CopsError, quoted, told
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Backbone(BaseModel):
@@ -46,18 +48,23 @@ class _Record(BaseModel):
 
 def read_record(path: Path) -> dict[str, Any]:
     """The content of a run.json; any key may be missing. Raises CopsError where it is none, naming what is wrong."""
-    way_out = "Remove that run's folder, or do the run again."
+    return read_model(path, _Record, "Remove that run's folder, or do the run again.")[0]
+
+
+def read_model(path: Path, model: type[Model], way_out: str) -> tuple[dict[str, Any], Model]:
+    """The content of a JSON file as it is and as a model of pydantic, whose types it has strictly.
+
+    Raises CopsError where it is none, naming what is wrong, and `way_out`.
+    """
     with told(CopsError, f"{path} is no JSON", way_out):
         text = path.read_bytes().decode()
         content: dict[str, Any] = json.loads(text)
     try:
-        _Record.model_validate_json(text, strict=True)
+        return content, model.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "all of it"
         expected = first["msg"].removeprefix("Input should be ")
         raise CopsError(
-            f"{path} is not the record of a run: {where} is {excerpt(repr(first['input']), 80)}; expected {expected}. "
-            f"{way_out}"
+            f"{path} is not what a run writes: {where} is {quoted(first['input'])}; expected {expected}. {way_out}"
         ) from None
-    return content

@@ -6,6 +6,9 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
+
+from cops_lightning.core.names import printable
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +20,22 @@ def warn(sentence: str, error: BaseException | None = None) -> None:
     print(f"warning: {sentence}", file=sys.stderr)
 
 
+class _Console(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text in which only ends of lines are more than characters."""
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
+
+
 def console(**options: Any) -> Console:
-    """A console that prints names as they are: brackets are no markup, ":x:" is no picture."""
-    return Console(markup=False, emoji=False, highlight=False, **options)
+    """A console that prints names as they are: brackets are no markup, ":x:" is no picture, nor is the terminal told
+    anything.
+    """
+    return _Console(markup=False, emoji=False, highlight=False, **options)
+
+
+def say(line: str) -> None:
+    """Print a line, of names too that come from files."""
+    print(printable(line))
 
 
 def print_any_name() -> None:

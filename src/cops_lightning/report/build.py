@@ -4,11 +4,14 @@ from collections import Counter
 
 import pandas as pd
 
+from cops_lightning.core.names import printable
 from cops_lightning.report.collect import Collection
 from cops_lightning.report.page import MISSING, Page, Section, Table, plural
 from cops_lightning.report.sections import claims, model, results, robustness, transfer
 from cops_lightning.report.study import Study
 from cops_lightning.report.tables import NOTHING
+
+MOST_DAMAGED = 5  # files that sentences are spent on
 
 
 def build_page(study: Study, title: str = "CoPS results") -> Page:
@@ -28,7 +31,11 @@ def build_page(study: Study, title: str = "CoPS results") -> Page:
         model.variance(study),
         _runs(study.collection),
     )
-    return Page(title, claims.question(study), claims.answer(study), _summary(study), _cautions(study), sections)
+    damaged = [sentence for section in sections for sentence in section.left_out]
+    cautions = (*_cautions(study), *(f"Left out: {sentence}" for sentence in damaged[:MOST_DAMAGED]))
+    if len(damaged) > MOST_DAMAGED:
+        cautions += (f"Left out: {plural(len(damaged) - MOST_DAMAGED, 'more file')} of runs.",)
+    return Page(title, claims.question(study), claims.answer(study), _summary(study), cautions, sections)
 
 
 def _summary(study: Study) -> tuple[str, ...]:
@@ -72,7 +79,11 @@ def _cautions(study: Study) -> tuple[str, ...]:
 
 def _runs(collection: Collection) -> Section:
     unfinished = pd.DataFrame(
-        {"folder": str(job.folder), "status": job.status, "why": str(job.record.get("error", "")) or MISSING}
+        {
+            "folder": printable(str(job.folder)),
+            "status": job.status,
+            "why": printable(str(job.record.get("error", ""))) or MISSING,
+        }
         for job in collection.jobs
         if not job.complete
     )

@@ -1,6 +1,5 @@
 """Result folders to one table: what was run, what is complete, and what must not be mixed."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pandas as pd
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import RECORD, RESULTS, results_changed
 from cops_lightning.core.measured import MEAN
+from cops_lightning.core.names import printable
 from cops_lightning.core.record import read_record
 from cops_lightning.report.methods import Method, name_methods
 from cops_lightning.report.tables import COLUMNS, read_columns
@@ -23,6 +23,7 @@ NO_RECORD = "without record"
 CHANGED = f"{RESULTS} is not the one that the run wrote"
 # What makes a number comparable with another seed's: everything but the seed.
 GROUP = ["method", "auxiliary", "dataset"]
+NAMES = ("study", "variant", "auxiliary", "target", "category", "metric")
 # The name of a category that is called as the row of means is.
 CATEGORY_MEAN = f"{MEAN} (category)"
 
@@ -37,7 +38,8 @@ class Job:
     @cached_property
     def status(self) -> str:
         """run.json's (done, failed, running, interrupted); `NO_RECORD` without one, `CHANGED` where it does not fit."""
-        return CHANGED if results_changed(self.folder, self.record) else str(self.record.get("status", NO_RECORD))
+        said = printable(str(self.record.get("status", NO_RECORD)))
+        return CHANGED if results_changed(self.folder, self.record) else said
 
     @property
     def complete(self) -> bool:
@@ -47,7 +49,7 @@ class Job:
     @property
     def backbone(self) -> str:
         """Name of the frozen CLIP."""
-        return str((self.record.get("backbone") or {}).get("name", "unknown"))
+        return printable(str((self.record.get("backbone") or {}).get("name", "unknown")))
 
     @property
     def is_random(self) -> bool:
@@ -65,7 +67,7 @@ class Job:
         settings = self.record.get("method_settings") or {}
         limited = (settings.get("data") or {}).get("limit") is not None
         return [
-            (limited, str(data.get("role")), data)
+            (limited, str(data.get("role")), {**data, "name": printable(data["name"])})
             for data in self.record.get("data") or ()
             if {"name", "root", "fingerprint"} <= set(data)
         ]
@@ -77,16 +79,6 @@ class Job:
         if not started:
             return 0.0
         return datetime.fromisoformat(str(started)).timestamp() + (self.record.get("duration_seconds") or 0.0)
-
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the folder; None if the run left none. Raises CopsError if it is damaged."""
-        try:
-            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise CopsError(f"{self.folder / name} is damaged ({error}); remove it, or run that job again.") from None
-        return content if isinstance(content, dict) else None
 
 
 @dataclass(frozen=True)
@@ -186,6 +178,10 @@ def _read_all(jobs: Sequence[Job]) -> pd.DataFrame:
             for column, more in columns.items():
                 cells[column] += more
     frame = pd.DataFrame(cells).astype({"value": float})
+    for column in NAMES:  # the one place where names come in, whatever shows them
+        shown = {name: printable(name) for name in frame[column].unique()}
+        if any(name != text for name, text in shown.items()):
+            frame[column] = frame[column].map(shown)
     # The row of means comes after the categories, of which one may be called "mean" too.
     means = frame[frame["category"] == MEAN]
     called_mean = means.duplicated(["job", "target", "level", "metric"], keep="last")
@@ -325,4 +321,4 @@ def read_scores(job: Job) -> dict[str, Scores]:
     by_target: dict[str, list[tuple[Any, ...]]] = {}
     for target, *image in zip(*columns.values(), strict=True):
         by_target.setdefault(target, []).append(tuple(image))
-    return {target: Scores(*zip(*sorted(images), strict=True)) for target, images in by_target.items()}
+    return {printable(target): Scores(*zip(*sorted(images), strict=True)) for target, images in by_target.items()}

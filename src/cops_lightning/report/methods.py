@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from cops_lightning.core.errors import CopsError
+from cops_lightning.core.names import printable
 
 SHORT = 8  # characters of a hash in a name
 SHORTEST = 4  # characters of a hash that may stand for all of it
@@ -68,6 +69,7 @@ def find_method(methods: Sequence[Method], asked: str) -> Method:
 
     Raises CopsError if there is none, naming the nearest that there is, or several, naming all.
     """
+    asked = printable(asked)
     called = [method for method in methods if asked in (method.name, *method.labels)]
     hashed = [method for method in methods if len(asked) >= SHORTEST and method.hash.startswith(asked)]
     found = called or hashed
@@ -97,7 +99,8 @@ def flatten(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def _texts(settings: Mapping[str, Any]) -> dict[str, str]:
     """Settings as people read them."""
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flatten(settings).items()}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in flatten(settings).items()}
+    return {printable(key): printable(text) for key, text in texts.items()}
 
 
 def _different(all_texts: Sequence[Mapping[str, str]]) -> list[str]:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cops_lightning.core.files import replacing
+from cops_lightning.core.names import in_markdown, printable
 from cops_lightning.report.claims import SYMBOLS
 
 MISSING = "\N{EN DASH}"
@@ -76,7 +77,9 @@ class Plot:
 
 @dataclass(frozen=True)
 class Section:
-    """One heading of the report. It is folded unless `is_open`; `beside`: its figures stand beside its tables."""
+    """One heading of the report. It is folded unless `is_open`; `beside`: its figures stand beside its tables;
+    `left_out` says of each file that was not taken why.
+    """
 
     name: str
     title: str
@@ -86,6 +89,7 @@ class Section:
     plots: tuple[Plot, ...] = ()
     is_open: bool = False
     beside: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,10 @@ def write_page(page: Page, folder: Path) -> list[Path]:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     environment.filters["markdown_table"] = markdown_table
-    environment.filters["markdown"] = _markdown
+    environment.filters["markdown"] = in_markdown
     written = []
 
     def write(path: Path, content: str | bytes) -> None:
@@ -133,16 +138,12 @@ def write_page(page: Page, folder: Path) -> list[Path]:
     return written
 
 
-def markdown_table(frame: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> Markup:
     """Text cells as a Markdown table, numbers to the right."""
-    head = [_markdown(str(column)) for column in frame.columns]
-    body = [[_markdown(str(cell)) for cell in row] for row in frame.to_numpy().tolist()]
+    head = [in_markdown(str(column)) for column in frame.columns]
+    body = [[in_markdown(str(cell)) for cell in row] for row in frame.to_numpy().tolist()]
     rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body])
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([|*_<>\[\]`])", r"\\\1", text)
+    return Markup("\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body]))
 
 
 def latex_table(table: Table) -> str:
@@ -159,7 +160,7 @@ def latex_table(table: Table) -> str:
 
 
 def _latex(text: str) -> str:
-    return text.translate(LATEX)
+    return printable(text).translate(LATEX)
 
 
 def shown_frame(frame: pd.DataFrame, **columns: tuple[str, Callable[[Any], str]]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from matplotlib.patches import Circle
 from scipy import stats
 
 from cops_lightning.report.claims import Claim, Verdict
+from cops_lightning.report.diagnostics import Health
 from cops_lightning.report.metric_names import Metric, metric_name
 from cops_lightning.report.stats.aggregates import profile
 from cops_lightning.report.stats.ranks import RankComparison
@@ -225,15 +226,14 @@ def shift_scatter(distance: pd.DataFrame, performance: pd.DataFrame, metric: Met
 
 
 @mpl.rc_context(STYLE)
-def latents(content: Mapping[str, Any]) -> bytes:
+def latents(content: Health) -> bytes:
     """Left: posterior means of images in the plane of their principal components, and the prior. Right: KL spectrum."""
-    projection: Mapping[str, Sequence[Sequence[float]]] = content["projection"]["points"]
-    explained = [100 * share for share in content["projection"]["explained"]]
-    kl = np.array(content["kl"], dtype=float)
+    explained = [100 * share for share in content.projection.explained]
+    kl = np.array(content.kl)
     figure = Figure(figsize=(8.6, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for number, (name, points) in enumerate(projection.items()):
-        x, y = np.array(points, dtype=float).T
+    for number, (name, points) in enumerate(content.projection.points.items()):
+        x, y = np.array(points, dtype=float).reshape(-1, 2).T
         marker, color = MARKERS[number % len(MARKERS)], COLORS[number % len(COLORS)]
         left.plot(x, y, marker, color=color, alpha=0.6, markersize=4, mew=0, label=f"{_short(name)} ({len(x)})")
     radius = float(np.sqrt(stats.chi2.ppf(0.95, 2)))

@@ -8,6 +8,7 @@ from rich.text import Text
 from scipy import stats
 
 from cops_lightning.core.measured import MEAN
+from cops_lightning.core.names import printable
 from cops_lightning.report.tables import NOT_AVAILABLE, NOTHING
 
 MOST_TARGETS, MOST_COLUMNS = 6, 6
@@ -52,7 +53,7 @@ def comparison_table(frame: pd.DataFrame, title: str, metric: str = "auroc") -> 
     spread = by_seed.groupby(["line", "dataset", "level"], sort=False).agg(["mean", "std", "count"])
     found = {key: tuple(values) for key, values in zip(spread.index, spread.to_numpy(), strict=True)}
     table = Table(
-        title=Text(f"{title}: {metric.upper()} in %"),
+        title=Text(f"{printable(title)}: {metric.upper()} in %"),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,

@@ -15,6 +15,7 @@ from rich.text import Text
 from cops_lightning.core.errors import CopsError, quoted, told
 from cops_lightning.core.files import writing
 from cops_lightning.core.measured import MEAN, Level, MetricRow
+from cops_lightning.core.names import in_markdown, printable
 from cops_lightning.report.metric_names import METRICS, NAMES, Metric, metric_name
 
 NOT_AVAILABLE = "n/a"
@@ -121,7 +122,8 @@ def summary_table(rows: Iterable[MetricRow], title: str) -> Table:
 
     Raises ValueError if a target occurs twice, as it does in the rows of several runs: choose one of them first.
     """
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Text(printable(title))
+    table = Table(title=shown, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.show_edge, table.collapse_padding = False, True
     table.add_column("target", overflow="fold")
     for level, metric in METRICS:
@@ -136,8 +138,8 @@ def summary_markdown(rows: Iterable[MetricRow], title: str) -> str:
     """The same table as Markdown. Raises ValueError as `summary_table` does."""
     head = ["target", *map(metric_name, METRICS), "normal + anomalous"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *_summary(rows)]
-    body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"**{title}**\n\n{body}\n"
+    body = "\n".join("| " + " | ".join(map(in_markdown, line)) + " |" for line in lines)
+    return f"**{in_markdown(title)}**\n\n{body}\n"
 
 
 def _summary(rows: Iterable[MetricRow]) -> list[list[str]]:
@@ -157,7 +159,7 @@ def _summary(rows: Iterable[MetricRow]) -> list[list[str]]:
         of_metric = [metrics.get(metric) for metric in METRICS]
         any_row = next(iter(metrics.values()))
         counts = f"{any_row.n_normal}+{any_row.n_anomalous}"
-        lines.append([target, *(_percent(None if row is None else row.value) for row in of_metric), counts])
+        lines.append([printable(target), *(_percent(None if row is None else row.value) for row in of_metric), counts])
     return lines
 
 

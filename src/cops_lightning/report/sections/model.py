@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cops_lightning.report import plots
 from cops_lightning.report.claims import frame
+from cops_lightning.report.diagnostics import Reader
 from cops_lightning.report.metric_names import metric_name
 from cops_lightning.report.page import TIMES, Plot, Section, Table, distinct, number, plural, shown_frame, slug
 from cops_lightning.report.stats.variance import variance_components
 from cops_lightning.report.study import Study
-from cops_lightning.report.tables import read_columns
 
 MOST_LATENTS = 4
 WHO = ["method", "auxiliary", "seed"]
@@ -22,10 +21,10 @@ WHO = ["method", "auxiliary", "seed"]
 def vae(study: Study) -> Section:
     """Use of the posterior, and variety over draws."""
     title, runs = "The VAE of the class tokens", study.runs
-    rows, errors = [], []
+    rows, errors, reader = [], [], Reader()
     drawn: dict[tuple[str, str], Plot] = {}
     for job, (method, auxiliary, seed) in zip(runs.index, runs[WHO].to_numpy().tolist(), strict=True):
-        c = study.collection.jobs[job].read_json("vae_health.json")
+        c = reader.health(study.collection.jobs[job].folder)
         if c is None:
             continue
         who = {"method": method, "auxiliary": auxiliary, "seed": seed}
@@ -35,17 +34,19 @@ def vae(study: Study) -> Section:
                 "of every dimension"
             )
             drawn[method, auxiliary] = Plot(slug("latents", method, auxiliary), caption, plots.latents(c))
-        kl = np.array(c["kl"], dtype=float)
+        kl = np.array(c.kl)
         rows.append(
-            who | {"kl": kl.sum(), "kl_largest": kl.max(), "active": c["active_units"], "d": len(kl),
-                   "gap": float(np.sum(c["gap"])), "token_spread": 100 * c["token_spread"],
-                   "text_spread": _mean_percent(c.get("text_spread", {})),
-                   "score_spread": _mean_percent(c["score_spread"]), "images": c["n"]}
+            who | {"kl": kl.sum(), "kl_largest": kl.max(), "active": c.active_units, "d": len(kl),
+                   "gap": float(np.sum(c.gap)), "token_spread": 100 * c.token_spread,
+                   "text_spread": _mean_percent(c.text_spread), "score_spread": _mean_percent(c.score_spread),
+                   "images": c.n}
         )  # fmt: skip
-        if c["recon_weight"] > 0:
-            errors += [(method, auxiliary, dataset, error) for dataset, error in c["reconstruction"].items()]
+        if c.recon_weight > 0:
+            errors += [(method, auxiliary, dataset, error) for dataset, error in c.reconstruction.items()]
+    left_out = tuple(reader.left_out)
     if not rows:
-        return Section("vae", title, ("No run recorded it: there is no VAE, or callbacks.diagnostics was null.",))
+        why = "No run recorded it: there is no VAE, or callbacks.diagnostics was null."
+        return Section("vae", title, (why,), left_out=left_out)
     raw = pd.DataFrame(rows)
     shown = shown_frame(
         raw.assign(units=[f"{a} of {d}" for a, d in zip(raw["active"], raw["d"], strict=True)]),
@@ -96,10 +97,10 @@ def vae(study: Study) -> Section:
             "better than their mean"
         )
         tables.append(Table("vae_reconstruction", caption, shown, by_dataset))
-    return Section("vae", title, text, tables=tuple(tables), plots=distinct(drawn.values()))
+    return Section("vae", title, text, tables=tuple(tables), plots=distinct(drawn.values()), left_out=left_out)
 
 
-def _mean_percent(by_dataset: Mapping[str, Any]) -> float | None:
+def _mean_percent(by_dataset: Mapping[str, float | None]) -> float | None:
     values = [value for value in by_dataset.values() if value is not None]
     return 100 * float(np.mean(values)) if values else None
 
@@ -114,7 +115,7 @@ def _range(values: "Sequence[float] | pd.Series[float]", digits: int) -> str:
 def variance(study: Study) -> Section:
     """The variance of the headline metric, from full runs; the latent draw as a component of its own."""
     title, metric = "Where results vary", study.asked.metrics[0]
-    rows = []
+    rows, reader = [], Reader()
     for method in study.methods:
         for auxiliary, table in study.cells[metric].get(method, {}).items():
             full = frame(table).dropna().to_numpy()
@@ -124,7 +125,7 @@ def variance(study: Study) -> Section:
             rows.append(
                 {"method": method, "auxiliary": auxiliary, "datasets": full.shape[0], "seeds": full.shape[1]}
                 | {part: float(np.sqrt(value)) for part, value in parts.items()}
-                | {"draw": _draws(study, method, auxiliary) if metric == ("image", "auroc") else None}
+                | {"draw": _draws(study, method, auxiliary, reader) if metric == ("image", "auroc") else None}
             )
     if not rows:
         why = "It needs 2 seeds on the same 2 datasets, which no method has."
@@ -151,17 +152,16 @@ def variance(study: Study) -> Section:
     caption = f"Standard deviations in points of {metric_name(metric)}"
     open_ = "What a single number leaves open, dataset difficulty aside." + plots.left_out(len(raw), "lines")
     drawn = Plot("variance", open_, plots.variance(raw, metric))
-    return Section("variance", title, text, tables=(Table("variance", caption, shown, raw),), plots=(drawn,))
+    tables = (Table("variance", caption, shown, raw),)
+    return Section("variance", title, text, tables=tables, plots=(drawn,), left_out=tuple(reader.left_out))
 
 
-def _draws(study: Study, method: str, auxiliary: str) -> float | None:
+def _draws(study: Study, method: str, auxiliary: str, reader: Reader) -> float | None:
     """Standard deviation over latent draws within a run and dataset, in points."""
     jobs = study.runs[(study.runs["method"] == method) & (study.runs["auxiliary"] == auxiliary)].index
     drawn: dict[tuple[int, str], list[float]] = {}
     for job in jobs:
-        path = study.collection.jobs[job].folder / "latent_draws.csv"
-        columns = read_columns(path, ("auxiliary", "target", "value")) if path.is_file() else {}
-        for trained_on, target, value in zip(*columns.values(), strict=True):
+        for trained_on, target, value in reader.draws(study.collection.jobs[job].folder):
             if trained_on != target and value is not None:
                 drawn.setdefault((job, target), []).append(value)
     variances = [np.var(values, ddof=1) for values in drawn.values() if len(values) > 1]

@@ -1,6 +1,5 @@
 """From one dataset to another: the choice of the auxiliary dataset, and whether performance falls with distance."""
 
-from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -8,6 +7,7 @@ import pandas as pd
 
 from cops_lightning.report import plots
 from cops_lightning.report.claims import ALPHA, adjust, contrast, judge
+from cops_lightning.report.diagnostics import Distance, Reader
 from cops_lightning.report.metric_names import Metric, metric_name
 from cops_lightning.report.page import (
     MINUS,
@@ -81,9 +81,11 @@ def _transfer(means: pd.DataFrame, metric: Metric, seen: bool = True) -> pd.Data
 def domain_shift(study: Study) -> Section:
     """Distances among frozen features, and whether performance falls with them."""
     title = "Domain shift"
-    shift = _read_shift(study)
+    reader = Reader()
+    shift, left_out = _read_shift(study, reader), tuple(reader.left_out)
     if shift.empty:
-        return Section("shift", title, ("No run recorded it; cops-train does, unless callbacks.diagnostics is null.",))
+        why = "No run recorded it; cops-train does, unless callbacks.diagnostics is null."
+        return Section("shift", title, (why,), left_out=left_out)
     shown = shown_frame(
         shift.assign(
             pair=shift["auxiliary"] + " → " + shift["target"],
@@ -132,20 +134,22 @@ def domain_shift(study: Study) -> Section:
         drawn.append(
             Plot(slug("shift", level), upper_first(caption), plots.shift_scatter(distance, performance, metric))
         )
-    return Section(
-        "shift", title, tuple(text), tables=(Table("domain_shift", "By pair", shown, shift),), plots=tuple(drawn)
-    )
+    tables = (Table("domain_shift", "By pair", shown, shift),)
+    return Section("shift", title, tuple(text), tables=tables, plots=tuple(drawn), left_out=left_out)
 
 
-def _read_shift(study: Study) -> pd.DataFrame:
+def _read_shift(study: Study, reader: Reader) -> pd.DataFrame:
     """By backbone, auxiliary, target and level, mean over runs; empty if no run recorded it."""
     keys = ["backbone", "auxiliary", "target", "level"]
-    figures = ["n_a", "n_b", "d", "frechet", "floor", "mmd", "mmd_p", "centroid_cosine"]
+    figures = list(Distance.model_fields)
     rows = []
     for job, backbone in zip(study.collection.used, study.runs["backbone"][study.collection.used], strict=True):
-        content: Mapping[str, Any] = study.collection.jobs[job].read_json("domain_shift.json") or {}
-        for target, levels in content.get("targets", {}).items():
-            for level, of in levels.items():
-                rows.append((backbone, content["auxiliary"], target, level, *map(of.get, figures)))
-    found = pd.DataFrame(rows, columns=[*keys, *figures])
-    return found.astype(dict.fromkeys(figures, float)).groupby(keys, sort=False)[figures].mean().reset_index()
+        found = reader.shift(study.collection.jobs[job].folder)
+        if found is not None:
+            rows += [
+                (backbone, found.auxiliary, target, level, *of.model_dump().values())
+                for target, levels in found.targets.items()
+                for level, of in levels.items()
+            ]
+    shift = pd.DataFrame(rows, columns=[*keys, *figures])
+    return shift.astype(dict.fromkeys(figures, float)).groupby(keys, sort=False)[figures].mean().reset_index()
