@@ -16,8 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
+from cops_lightning.benchmark import exported as measured
+from cops_lightning.benchmark.measure import largest_difference
 from cops_lightning.calibration import Calibration, Identity
 from cops_lightning.cli import export as cli
+from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.errors import CalibrationError, ConfigError
 from cops_lightning.export import formats
 from cops_lightning.export import run as exporting
@@ -305,3 +308,20 @@ def test_the_command_writes_a_file_and_says_how_well_it_agrees(
     assert json.loads(report_of(out).read_text())["threshold"] == 0.4
     assert cli.main([*given, "number=int8", "format=openvino"]) == 1
     assert "files end in .xml" in capsys.readouterr().err
+
+
+def test_ways_to_predict_score_the_same_images_and_agree_as_their_precision_lets_them(
+    detector: CoPS, traced_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "CALIBRATION", 8)
+    half = CoPS(detector.backbone, "visa", image_size=SIDE, sizes=detector.sizes)
+
+    def model(backbone: FrozenClip) -> CoPS:
+        return detector if backbone is detector.backbone else half
+
+    expected = measured.eager(detector, rendered(SIDE, 2).pixels)()
+    ways = measured.exported_ways(model, detector.backbone, 2)
+    found = {name.removeprefix("predict-"): largest_difference(way(), expected) for name, way in ways.items()}
+    assert {"eager-bf16", "onnxruntime-fp32", "openvino-fp32", "onnxruntime-int8"} <= set(found)
+    for name, difference in found.items():
+        assert difference < (1e-4 if name.endswith("fp32") else 0.2), name

@@ -4,6 +4,7 @@ Weights, images, masks and patch scores are random, drawn from fixed seeds: the 
 ways agree do not depend on what they show.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 
 from cops_lightning.benchmark import WORK_NAMES
 from cops_lightning.benchmark.baseline import PlainProgram, encode_image, plain_metrics
+from cops_lightning.benchmark.exported import eager, exported_ways
 from cops_lightning.benchmark.measure import Outputs, Way
 from cops_lightning.benchmark.peers import PlainAnomalyCLIP, PlainBayesPFL
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.seeding import named_generator
+from cops_lightning.export.parity import rendered
 from cops_lightning.metrics.pixels import pack_masks, pixel_scores
 from cops_lightning.models.anomaly_map import Prototypes
 from cops_lightning.models.anomalyclip import AnomalyCLIP
@@ -198,6 +201,20 @@ def evaluate(setting: Setting, batch: int) -> Ways:
     return {"evaluate": ours, BASELINE: lambda: program.score(images, latents)}
 
 
+def predict(setting: Setting, batch: int) -> Ways:
+    """From pixels at the model's size to scores and maps, with the fixed draws, on the CPU: in fp32 by the detector
+    itself, which all others are beside.
+    """
+
+    def model(backbone: FrozenClip) -> CoPS:
+        return CoPS(backbone, PRESET, image_size=setting.image_size)
+
+    here = setting.device.type == "cpu"
+    backbone = setting.backbone if here else copy.deepcopy(setting.backbone).cpu()
+    plain = eager(model(backbone), rendered(setting.image_size, batch).pixels)
+    return {**exported_ways(model, backbone, batch), BASELINE: plain}
+
+
 def metrics(setting: Setting, batch: int) -> Ways:
     """Pixel AUROC, AP, F1-max and AUPRO of `batch` images from stored patch scores and masks, on the CPU."""
     model = setting.model().cpu()
@@ -238,7 +255,14 @@ PEERS: dict[str, tuple[type[AnomalyCLIP] | type[BayesPFL], Any]] = {
     "bayes-pfl": (BayesPFL, PlainBayesPFL),
 }
 _WORKS = (
-    *(Work(encode, 1), Work(prompts, 1, "fp32"), Work(train_epoch, 8), Work(evaluate, 1), Work(metrics, 8, "fp32")),
+    *(
+        Work(encode, 1),
+        Work(prompts, 1, "fp32"),
+        Work(train_epoch, 8),
+        Work(evaluate, 1),
+        Work(predict, 1, "fp32"),
+        Work(metrics, 8, "fp32"),
+    ),
     *(
         Work(partial(prepare, name), count, "fp32")
         for name in PEERS

@@ -18,6 +18,7 @@ works:
   train-epoch  one step of an epoch: losses, gradients, Adam; once with the encoder, once from features at hand
                (train-epoch-cached)
   evaluate     images to scores and maps
+  predict      the same by the detector in bf16 and by exported files; the baseline is the detector in fp32
   metrics      pixel metrics of --batch images from stored patch scores
   anomalyclip-train, anomalyclip-score, bayes-pfl-train, bayes-pfl-score
                a training step and the scores of a peer from features at hand; always fp32

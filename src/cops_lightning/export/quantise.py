@@ -5,6 +5,7 @@ Static ranges, as with ranges of its own batch an image's score would depend on 
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ from cops_lightning.export.graph import PIXELS
 from cops_lightning.export.parity import Trial
 
 PRODUCTS = ("MatMul", "Gemm")
+# Rendered images that ranges are measured on, of categories that no test image is of.
+CALIBRATION = 80
 
 
 def quantise(plain: Path, made: Path, calibration: Trial, description: Description) -> None:
-    """Write `made`, the int8 form of the fp32 ONNX file `plain`. Raises ConfigError without onnxruntime."""
+    """Write `made`, the int8 form of the fp32 ONNX file `plain`, which is said to be in int8 then.
+
+    Raises ConfigError without onnxruntime.
+    """
     require_libraries("onnx", "onnxruntime")
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -47,7 +53,7 @@ def quantise(plain: Path, made: Path, calibration: Trial, description: Descripti
         logging.getLogger().setLevel(level)
     model = onnx.load(made)
     del model.metadata_props[:]
-    model.metadata_props.add(key=KEY, value=description.text())
+    model.metadata_props.add(key=KEY, value=replace(description, precision="int8").text())
     onnx.save(model, made)
 
 

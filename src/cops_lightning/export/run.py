@@ -19,11 +19,8 @@ from cops_lightning.export.engines import Found, Pixels, open_exported
 from cops_lightning.export.formats import OPSET, SUFFIXES, Format, parts_of, put_in_place, require_libraries, write
 from cops_lightning.export.graph import MAP, PIXELS, SCORE, ExportedGraph
 from cops_lightning.export.parity import BOUND, LOSS, Parity, Trial, compare, joined, original, rendered, require_bound
-from cops_lightning.export.quantise import quantise
+from cops_lightning.export.quantise import CALIBRATION, quantise
 from cops_lightning.models.detector import Detector
-
-# Rendered images that int8 is calibrated on, of categories that no test image is of.
-CALIBRATION = 80
 
 
 def export(
