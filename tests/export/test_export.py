@@ -1,5 +1,6 @@
 """A tiny detector, exported once in every format, and what the files are held to."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from cops_lightning.benchmark import exported as measured
 from cops_lightning.benchmark.measure import largest_difference
 from cops_lightning.calibration import Calibration, Identity
 from cops_lightning.cli import export as cli
+from cops_lightning.cli import predict as predicting
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.core.errors import CalibrationError, ConfigError
 from cops_lightning.export import formats
@@ -308,6 +310,22 @@ def test_the_command_writes_a_file_and_says_how_well_it_agrees(
     assert json.loads(report_of(out).read_text())["threshold"] == 0.4
     assert cli.main([*given, "number=int8", "format=openvino"]) == 1
     assert "files end in .xml" in capsys.readouterr().err
+
+
+def test_cops_predict_takes_an_exported_file_with_the_rule_that_is_in_it(
+    exported: tuple[Path, Parity], detector: CoPS, tmp_path: Path, capsys: Any
+) -> None:
+    for number, pixels in enumerate(rendered(SIDE, 2).pixels):
+        save_image(pixels, tmp_path / "photos" / f"{number}.png")
+    given = [str(tmp_path / "photos"), f"checkpoint={exported[0]}", f"out={tmp_path / 'found'}"]
+    assert predicting.main(given) == 0
+    with (tmp_path / "found" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row, expected in zip(rows, detector.predict(tmp_path / "photos"), strict=True):
+        assert float(row["score"]) == pytest.approx(expected.score, abs=5e-5)
+        assert float(row["threshold"]) == 0.5
+    assert predicting.main([*given, "backbone=mini"]) == 1
+    assert "is an exported file, which holds all of it. Leave out backbone=." in capsys.readouterr().err
 
 
 def test_ways_to_predict_score_the_same_images_and_agree_as_their_precision_lets_them(

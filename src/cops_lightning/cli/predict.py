@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
-from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
+from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of, exported_of
 from cops_lightning.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cops_lightning.export.runtime import ExportedDetector
     from cops_lightning.models.detector import Detector
 
 EXAMPLES = """\
 examples:
   cops-predict photos checkpoint=last.ckpt out=found
   cops-predict "line3/*.png" extra.tif list.txt checkpoint=last.ckpt out=found heatmaps=true masks=true
+  cops-predict photos checkpoint=exported.onnx out=found
   cops-predict photos checkpoint=released_visa.pth auxiliary=visa backbone=vit_l14_336 out=found threshold=0.6
 
 A SOURCE is an image, a TIFF of several pages, a folder, a pattern in quotes, or a .txt that names an image in a line.
@@ -72,9 +74,10 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     _require_apart(sources, settings.out)
     for _ in Sources(sources):  # a source that is not there is said before weights are read
         break
-    detector = detector_of(settings)
+    exported = exported_of(settings)
+    detector = exported or detector_of(settings)
     wanted = Wanted(settings.regions, settings.heatmaps, settings.masks)
-    options: dict[str, Any] = {"draws": settings.draws, "category": settings.category, **_verdicts(settings)}
+    options: dict[str, Any] = {"draws": settings.draws, "category": settings.category, **_verdicts(settings, exported)}
     with opened(settings.out, _decides(sources, settings, detector)) as folder:
         tally: Tally = predict_into(folder, detector, Sources(sources), wanted, workers=settings.workers, **options)
     anomalous = "" if tally.anomalous is None else f", {tally.anomalous} of them anomalous"
@@ -85,11 +88,14 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     return int(tally.unreadable > 0)
 
 
-def _verdicts(settings: PredictSettings) -> dict[str, Any]:
-    """The rule, or the calibration, of `Detector.outcomes`."""
+def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") -> dict[str, Any]:
+    """The rule, or the calibration, of `Detector.outcomes`; none of both where an exported file's own decides."""
     from cops_lightning.calibration import Calibration
     from cops_lightning.models.prediction import Rule
 
+    given = (settings.calibration, settings.threshold, settings.map_threshold)
+    if exported and all(value is None for value in given):
+        return {}
     if settings.calibration is None:
         above = 0.5 if settings.map_threshold is None else settings.map_threshold
         return {"rule": Rule(settings.threshold, above)}
@@ -99,17 +105,20 @@ def _verdicts(settings: PredictSettings) -> dict[str, Any]:
     return {"calibration": Calibration.given(settings.calibration)}
 
 
-def _decides(sources: list[str], settings: PredictSettings, detector: "Detector") -> dict[str, Any]:
+def _decides(sources: list[str], settings: PredictSettings, detector: "Detector | ExportedDetector") -> dict[str, Any]:
     """All that decides the rows."""
     from cops_lightning.core.errors import CalibrationError
     from cops_lightning.core.hashes import sha256_of
+    from cops_lightning.export.description import ExportError
+    from cops_lightning.export.runtime import ExportedDetector
 
     own = ("threshold", "map_threshold", "regions", "heatmaps", "masks")
     calibration = settings.calibration
     return {
         "sources": sources,
         **asdict(detector.identity(settings.draws, settings.category)),
-        "device": detector.backbone.clip.text_projection.device.type,
+        "device": detector.device.type,
+        "file": sha256_of(settings.checkpoint, ExportError) if isinstance(detector, ExportedDetector) else None,
         "calibration": None if calibration is None else sha256_of(calibration, CalibrationError),
         **{key: getattr(settings, key) for key in own},
     }

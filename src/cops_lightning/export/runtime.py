@@ -46,6 +46,7 @@ class ExportedDetector:
         self.path = Path(path)
         self._engine = open_exported(self.path, precision, threads, library)
         self.description, self.image_size = self._engine.description, self._engine.description.image_size
+        self.device = torch.device("cpu")
         self.precision, self.library = self._engine.precision, self._engine.library
 
     def identity(self, draws: Draws = "fixed", category: str | None = None) -> Identity:

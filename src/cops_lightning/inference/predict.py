@@ -14,6 +14,7 @@ from cops_lightning.core.files import replacing
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.data.readers.pictures import Picture, pictures
 from cops_lightning.data.stream import Unreadable
+from cops_lightning.export.runtime import ExportedDetector
 from cops_lightning.inference.folder import HEATMAPS, MASKS, PredictionFolder, Tally
 from cops_lightning.inference.rows import Row, row_of
 from cops_lightning.models.detector import Detector
@@ -47,7 +48,7 @@ class Sources:
 
 def predict_into(
     folder: PredictionFolder,
-    detector: Detector,
+    detector: Detector | ExportedDetector,
     sources: Iterable[Picture],
     wanted: Wanted,
     *,
@@ -99,7 +100,11 @@ def left_of(folder: PredictionFolder, found: Iterator[Picture]) -> Iterator[Pict
 
 
 def outcome_rows(
-    folder: PredictionFolder, detector: Detector, left: Iterator[Picture], wanted: Wanted, **options: Any
+    folder: PredictionFolder,
+    detector: Detector | ExportedDetector,
+    left: Iterator[Picture],
+    wanted: Wanted,
+    **options: Any,
 ) -> Iterator[Row]:
     """Rows of images, whose heat maps and masks are written before."""
     number = folder.tally.images

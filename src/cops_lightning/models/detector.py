@@ -105,6 +105,12 @@ class Detector(nn.Module, ABC):
         outcomes = self._outcomes(source, Rule.of(found), draws, batch_size, workers, category)
         return outcomes if found.features is None else watched(outcomes, DriftWatch(found.features))
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        found: torch.device = self.backbone.clip.text_projection.device
+        return found
+
     def identity(self, draws: Draws = "fixed", category: str | None = None) -> Identity:
         """All that decides what `predict` scores with these options: what a calibration is for."""
         return identity_of(self, draws, category)
@@ -116,7 +122,7 @@ class Detector(nn.Module, ABC):
     def _outcomes(
         self, source: Source, rule: Rule, draws: Draws, batch_size: int | None, workers: int, category: str | None
     ) -> Iterator[Prediction | Unreadable]:
-        device = self.backbone.clip.text_projection.device
+        device = self.device
         size = batch_size or (1 if device.type == "cpu" else 8)
         found = decoded(pictures(source), self.image_size, workers)
         yield from in_batches(found, size, lambda read: self._predicted(read, size, rule, draws, category, device))
