@@ -7,7 +7,7 @@ REAL := 'targets=[procedural,mvtec,magnetic_tile,brainmri]' paths.data=$(DATA)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast lint format check demo studies wheel clean
+.PHONY: help setup test test-fast lint format check demo docs studies wheel clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -67,8 +67,11 @@ studies: setup  ## four studies over the packaged backbone and their report: som
 STUDY = OMP_NUM_THREADS=1 $(BIN)/cops-train -m study=studies hydra/launcher=processes callbacks.heat_maps.count=0 \
 	data.eval_batch_size=64 experiment
 
+docs: .venv/test  ## build the documentation into site/, and check its links
+	@$(BIN)/python scripts/build_docs.py
+
 wheel: setup  ## build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -4,7 +4,10 @@ Signatures are read from the source, so that nothing has to be imported: torch a
 """
 
 import ast
+import inspect
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,47 @@ from cops_lightning.config.options import options_of, register
 from cops_lightning.core.files import conf_folder
 
 PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a class or function of this library.
+
+    Args:
+        name: of it.
+        allowed: its type, or its allowed values.
+        default: its value where none is given; empty where there is none.
+        meaning: what the docstring says of it.
+    """
+
+    name: str
+    allowed: str
+    default: Any
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of a configuration, or the class that the keys of a node are arguments of.
+
+    Args:
+        key: its dotted name.
+        value: what it is set to, as one types it; the name of the class where `is_target`.
+        allowed: its type, or its allowed values; empty where the class is not of this library.
+        meaning: what the docstring of the class says of it.
+        is_target: whether it is the class of a node.
+    """
+
+    key: str
+    value: str
+    allowed: str = ""
+    meaning: str = ""
+    is_target: bool = False
+
+    def __str__(self) -> str:
+        if self.is_target:
+            return f"{self.key}: {self.value}"
+        return f"{self.key}={self.value}" + (f"   ({self.allowed})" if self.allowed else "")
 
 
 def groups() -> list[str]:
@@ -41,7 +85,7 @@ def settings_of(name: str, overrides: list[str]) -> Iterator[str]:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = OmegaConf.to_container(compose(name, overrides), resolve=False)
     assert isinstance(config, dict)
-    yield from _lines("", config)
+    yield from map(str, settings_in("", config))
 
 
 def known_settings() -> list[str]:
@@ -49,41 +93,55 @@ def known_settings() -> list[str]:
     return [line.split("=")[0] for line in settings_of("train", []) if "=" in line]
 
 
-def _lines(at: str, content: Mapping[Any, Any]) -> Iterator[str]:
+def settings_in(at: str, content: Mapping[Any, Any]) -> Iterator[Setting]:
+    """The settings of a node, given or not, and of the nodes within; `at` is put before their names."""
     target = content.get(TARGET)
-    known = dict(_arguments(str(target))) if target else {}
+    known = {argument.name: argument for argument in arguments_of(str(target))} if target else {}
     if target:
-        yield f"{at[:-1]}: {target}"
+        yield Setting(at[:-1], str(target), is_target=True)
     for key in dict.fromkeys((*content, *known)):
         if key in (TARGET, PARTIAL, *GIVEN.get(at[:-1], ())):
             continue
-        allowed, default = known.get(key, ("", ""))
-        value = content.get(key, default)
+        argument = known.get(key, Argument(key, "", "", ""))
+        value = content.get(key, argument.default)
         if isinstance(value, Mapping) and value:
-            yield from _lines(f"{at}{key}.", value)
+            yield from settings_in(f"{at}{key}.", value)
         else:
-            shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-            yield f"{at}{key}={shown}" + (f"   ({allowed})" if allowed else "")
+            shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+            yield Setting(f"{at}{key}", shown, argument.allowed, argument.meaning)
 
 
-def _arguments(target: str) -> Iterator[tuple[str, tuple[str, Any]]]:
-    """Name, allowed values or type, and default of every argument of a class or function of this library."""
+def arguments_of(target: str) -> Iterator[Argument]:
+    """Every argument of a class or function of this library, by its dotted name; of others none."""
     module, found = _definition(*target.rpartition(".")[::2])
+    said = _meanings(found)
     if isinstance(found, ast.ClassDef):
         constructors = [node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
         if not constructors or constructors[0].args.kwarg:  # what is inherited, or passed on
             for base in found.bases:
-                yield from _arguments(f"{module}.{ast.unparse(base)}")
-        for node in () if constructors else found.body:
+                yield from arguments_of(f"{module}.{ast.unparse(base)}")
+        fields = any("dataclass" in ast.unparse(decorator) for decorator in found.decorator_list)
+        for node in found.body if fields and not constructors else ():
             if isinstance(node, ast.AnnAssign) and not ast.unparse(node.annotation).startswith("ClassVar"):
-                yield ast.unparse(node.target), (_type(module, node.annotation), _value(node.value))
+                name = ast.unparse(node.target)
+                yield Argument(name, _type(module, node.annotation), _value(node.value), said.get(name, ""))
         found = constructors[0] if constructors else None
     if isinstance(found, ast.FunctionDef):
         spec = found.args
         defaults = [*[None] * (len(spec.args) - len(spec.defaults)), *spec.defaults, *spec.kw_defaults]
         for argument, default in zip([*spec.args, *spec.kwonlyargs], defaults, strict=True):
-            if argument.arg != "self":
-                yield argument.arg, (_type(module, argument.annotation), _value(default))
+            if (name := argument.arg) != "self":
+                yield Argument(name, _type(module, argument.annotation), _value(default), said.get(name, ""))
+
+
+def _meanings(found: ast.stmt | None) -> dict[str, str]:
+    """What the Args section of a docstring says of each argument."""
+    if not isinstance(found, ast.ClassDef | ast.FunctionDef):
+        return {}
+    _, _, section = inspect.cleandoc(ast.get_docstring(found) or "").partition("Args:\n")
+    section = re.split(r"\n(?=\S)", section)[0]
+    parts = re.findall(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for names, text in parts for name in names.split(", ")}
 
 
 def _value(default: ast.expr | None) -> Any:

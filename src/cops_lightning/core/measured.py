@@ -10,9 +10,16 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One number of an evaluation. `value` lies in [0, 1] and is None where the dataset does not define the metric.
+    """One number of an evaluation.
 
-    `category` is `MEAN` in the row that averages the categories of a target. Counts are images.
+    Args:
+        target: The dataset that was tested on.
+        category: Of the images; "mean" in the row that averages the categories of a target.
+        level: Whether images or pixels are told apart.
+        metric: What was computed.
+        value: In [0, 1]; None (an empty cell) where the dataset does not define the metric.
+        n_normal: Normal images that it is of.
+        n_anomalous: Anomalous ones.
     """
 
     target: str

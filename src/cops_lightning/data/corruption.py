@@ -28,6 +28,11 @@ class Corruption:
 
     What is drawn at random is a function of (seed, pixels of the image). Raises ConfigError for another kind or
     strength.
+
+    Args:
+        kind: what is done.
+        strength: how much, from 1 to 5.
+        seed: of what is drawn.
     """
 
     kind: Kind

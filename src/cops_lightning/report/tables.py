@@ -33,7 +33,7 @@ class Run:
         study: What the run belongs to.
         variant: A label for people. Two methods may share one, and a method may have several.
         seed: Of the run.
-        auxiliary: The dataset that it was trained on, `NOTHING` if none.
+        auxiliary: The dataset that it was trained on; "none" for a method that trains on none.
     """
 
     run_id: str

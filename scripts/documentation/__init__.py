@@ -1,0 +1,1 @@
+"""The documentation site: pages gathered and generated, and the check of what was built."""

@@ -1,0 +1,89 @@
+"""All pages of the site in one folder: those of docs/, READMEs from elsewhere, and what is generated from the code."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from documentation.reference import generated
+
+ROOT = Path(__file__).parents[2]
+# Pages that lie beside what they are about.
+ELSEWHERE = {
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "examples/own/README.md": "tutorials/own-parts.md",
+    "src/cops_lightning/demo/mini/README.md": "mini.md",
+}
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+CODE = re.compile(r"```.*?```", re.DOTALL)
+
+
+class DeadLinkError(Exception):
+    """A link of a page that leads nowhere."""
+
+
+def sources() -> dict[Path, str]:
+    """Every file of the checkout that the site shows, and its place there."""
+    found = {ROOT / name: place for name, place in ELSEWHERE.items()}
+    for path in sorted((ROOT / "experiments").rglob("README.md")):
+        name = path.parent.relative_to(ROOT / "experiments").as_posix()
+        found[path] = "experiments/index.md" if name == "." else f"experiments/{name}.md"
+    for path in sorted((ROOT / "docs").rglob("*")):
+        if path.is_file() and path.suffix != ".html":  # the example report's own page, beside its Markdown
+            place = path.relative_to(ROOT / "docs").as_posix()
+            found[path] = re.sub(r"(^|/)README\.md$", r"\1index.md", place)
+    return found
+
+
+def gather(folder: Path) -> list[str]:
+    """Write all pages below `folder`, which is emptied, and return their places. Raises DeadLinkError."""
+    shutil.rmtree(folder, ignore_errors=True)
+    places, made = sources(), generated()
+    known = {*places.values(), *made}
+    for path, place in places.items():
+        target = folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".md":
+            target.write_text(moved(path, place, places, known), encoding="utf-8")
+        else:
+            shutil.copyfile(path, target)
+    for place, text in made.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text, encoding="utf-8")
+    return sorted(known)
+
+
+def moved(path: Path, place: str, places: dict[Path, str], known: set[str]) -> str:
+    """The text of a page with its links as they are from its new place.
+
+    A link to a file that the site does not show becomes its text. Raises DeadLinkError for one that leads nowhere.
+    """
+    text = path.read_text(encoding="utf-8")
+
+    def link(match: re.Match[str]) -> str:
+        mark, words, target = match.groups()
+        file, hash_, anchor = target.partition("#")
+        if not file or re.match(r"[a-z]+:", target):
+            return match[0]
+        meant = Path(os.path.normpath(path.parent / file))
+        beside = os.path.normpath(Path(place).parent / file)  # as pages of docs/ name generated ones
+        new = places.get(meant) or places.get(meant / "README.md") or (beside if beside in known else None)
+        if new is not None:
+            return f"{mark}[{words}]({os.path.relpath(new, Path(place).parent)}{hash_}{anchor})"
+        if not meant.exists():
+            raise DeadLinkError(f"{path.relative_to(ROOT)} links to {target}, which is neither a file nor a page.")
+        return words
+
+    return "".join(part if is_code else LINK.sub(link, part) for part, is_code in pieces(text))
+
+
+def pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """The parts of a page, and whether each is a block of code."""
+    at = 0
+    for match in CODE.finditer(text):
+        yield text[at : match.start()], False
+        yield match[0], True
+        at = match.end()
+    yield text[at:], False
