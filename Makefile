@@ -70,8 +70,11 @@ STUDY = OMP_NUM_THREADS=1 $(BIN)/cops-train -m study=studies hydra/launcher=proc
 docs: .venv/test  ## build the documentation into site/, and check its links
 	@$(BIN)/python scripts/build_docs.py
 
-wheel: setup  ## build the wheel into dist/
+wheel: setup  ## build the wheel into dist/, check it, and import it in an empty environment
+	rm -rf dist
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/twine check --strict dist/*.whl
+	$(BIN)/python scripts/check_wheel.py dist/*.whl
 
 clean:  ## remove the environment and caches; runs/ stays
 	rm -rf .venv dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

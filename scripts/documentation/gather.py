@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "RELEASING.md": "releasing.md",
     "examples/own/README.md": "tutorials/own-parts.md",
     "src/cops_lightning/demo/mini/README.md": "mini.md",
 }
