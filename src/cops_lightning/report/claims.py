@@ -423,10 +423,11 @@ def judge(of: Contrast, margin: float, scope: Scope) -> Comparison:
 
 
 def _state(verdict: Verdict, p: float | None, p_equivalent: float | None) -> str:
-    """The p-value of the test that decided, as a part of a sentence; empty if there was none."""
+    """The p-value of the test that decided, to go on a sentence; of both if neither did; empty without a test."""
     if p is None or p_equivalent is None:
         return ""
-    return f", equivalence {state_p(p_equivalent)}" if verdict == "equivalent" else f", {state_p(p)}"
+    difference, equivalence = f", {state_p(p)}", f", equivalence {state_p(p_equivalent)}"
+    return {"equivalent": equivalence, "undecided": difference + equivalence}.get(verdict, difference)
 
 
 def decide(difference: float, p: float, p_equivalent: float) -> Verdict:

@@ -255,16 +255,26 @@ def latents(content: Health) -> bytes:
 
 @mpl.rc_context(STYLE)
 def variance(rows: pd.DataFrame, metric: Metric) -> bytes:
-    """Standard deviation that each source brings by itself, in points; a line per method and auxiliary dataset."""
+    """Standard deviation that each source brings by itself, in points; a line per method and auxiliary dataset.
+
+    The latter is named where a method has several.
+    """
     rows = rows.head(MOST_METHODS)
     figure = Figure(figsize=(7.4, 0.9 + 0.28 * len(rows)), layout="constrained")
     ax = figure.subplots()
     labels = {"seed": "seed", "interaction": "seed and dataset", "draw": "latent draw, on a sample"}
     for number, (part, label) in enumerate(labels.items()):
-        ax.plot(rows[part].astype(float), range(len(rows)), MARKERS[number], color=COLORS[number], label=label)
-    ax.set_yticks(
-        range(len(rows)), [_short(f"{m}, on {a}") for m, a in zip(rows["method"], rows["auxiliary"], strict=True)]
-    )
+        ax.plot(
+            rows[part].astype(float),
+            range(len(rows)),
+            MARKERS[number],
+            color=COLORS[number],
+            label=label,
+            clip_on=False,  # a marker at 0 is whole
+        )
+    several = rows["method"].duplicated(keep=False)
+    names = rows["method"] + (", on " + rows["auxiliary"]).where(several, "")
+    ax.set_yticks(range(len(rows)), map(_short, names))
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(left=0)
     ax.set_xlabel(f"standard deviation (points of {metric_name(metric)})")

@@ -113,10 +113,10 @@ def section(study: Study) -> Section:
         {
             f"{study.first} {MINUS} …": raw["B"],
             "metric": raw["metric"],
-            "Δ (95 % interval)": show_intervals(raw, 2),
-            "alone": show_verdicts(raw, "verdict_alone"),
             "verdict": show_verdicts(raw),
+            "Δ (95 % interval)": show_intervals(raw, 2),
             **show_ps(raw, margin),
+            "alone": show_verdicts(raw, "verdict_alone"),
             f"seeds {TIMES} datasets": raw["seeds"] + f" {TIMES} " + raw["datasets"].astype(str),
         }
     )
@@ -258,7 +258,7 @@ def planning(study: Study) -> Section:
         "B": ("B", str),
         "metric": ("metric", str),
         "detectable": ("found with 80 %", number(2)),
-        "needed": (f"seeds for {margin:g} points", _count),
+        "needed": (f"seeds for {margin:g} point{'' if margin == 1 else 's'}", _count),
         "worse": (f"P(worse by {margin:g})", number(2)),
         "within": ("P(within)", number(2)),
         "better": (f"P(better by {margin:g})", number(2)),

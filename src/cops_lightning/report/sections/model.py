@@ -136,7 +136,7 @@ def variance(study: Study) -> Section:
         method=("method", str),
         auxiliary=("auxiliary", str),
         design=(f"datasets {TIMES} seeds", str),
-        dataset=("dataset", number(2)),
+        dataset=("datasets", number(2)),
         seed=("seed", number(2)),
         interaction=(f"seed {TIMES} dataset", number(2)),
         draw=("latent draw, on a sample", number(2)),

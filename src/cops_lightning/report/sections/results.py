@@ -15,6 +15,7 @@ from cops_lightning.report.summaries import summarise
 def section(study: Study) -> Section:
     """Means and spreads by dataset, and by category."""
     chosen = study.summary[study.summary["method"].isin(study.methods)]
+    chosen = chosen.sort_values("method", key=lambda names: names.map(study.methods.index), kind="stable")
     chosen = chosen.assign(
         dataset=chosen["dataset"] + np.where(chosen["seen"], " *", ""),
         name=[metric_name(metric) for metric in zip(chosen["level"], chosen["metric"], strict=True)],

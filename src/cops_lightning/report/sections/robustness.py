@@ -28,6 +28,7 @@ from cops_lightning.report.stats.ranks import NEEDS_METHODS, compare_ranks
 from cops_lightning.report.study import Study
 
 MOST_METHODS = 10  # whose scores of single images are read
+MOST_RANKED = 20  # in one diagram of critical differences
 ALL = "all datasets"
 
 
@@ -67,7 +68,9 @@ def aggregates(study: Study) -> Section:
         tables = study.tables(metric)
         if tables:
             most = len(plots.COLORS)
-            few = f" The first {most} of {len(tables)} methods." if len(tables) > most else ""
+            few = (
+                f" The first {most} of {len(tables)} methods, in the order of the claims." if len(tables) > most else ""
+            )
             caption = (
                 f"Performance profiles in {metric_name(metric)}: the higher the curve, the more runs score above.{few}"
             )
@@ -90,7 +93,9 @@ def ranks(study: Study) -> Section:
         p = found.iman_davenport.p
         tests = f"{found.friedman}" + ("" if p is None else f"; {found.iman_davenport}")
         text.append(upper_first(f"{name} over {plural(len(table), 'dataset')}: {tests}."))
-        if p is not None and p < ALPHA:
+        if found.critical_difference is not None:
+            text[-1] += f" The critical difference of mean ranks is {found.critical_difference:.2f}."
+        if p is not None and p < ALPHA and table.shape[1] <= MOST_RANKED:
             svg = plots.critical_difference_diagram(found, list(table.columns), f"{name}, {len(table)} datasets")
             caption = f"Mean ranks in {name}; methods joined by a bar are not told apart by Nemenyi's test."
             drawn.append(Plot(slug("ranks", *metric), caption, svg))
@@ -100,8 +105,8 @@ def ranks(study: Study) -> Section:
     wide = raw.pivot_table(index="method", columns="metric", values="rank", sort=False).map(number(2))
     intro = (
         "Do the methods differ at all over datasets (Friedman; Iman and Davenport), and which pairs do (Nemenyi; drawn "
-        "only where the former rejects)? Blocks are datasets, each with its mean over seeds: this asks of the trained "
-        "weights at hand, not of other seeds."
+        f"only where the former rejects, for {MOST_RANKED} methods at most)? Blocks are datasets, each with its mean "
+        "over seeds: this asks of the trained weights at hand, not of other seeds."
     )
     table_of = Table("ranks", "Mean rank over datasets, 1 is best", wide.rename_axis(None, axis=1).reset_index(), raw)
     return Section("ranks", title, (intro, *text), tables=(table_of,), plots=tuple(drawn))
@@ -155,7 +160,11 @@ def images(study: Study) -> Section:
         f'of these two sets of weights alone. Each interval by itself; "{ALL}" is the claim for new seeds, these '
         "datasets, with their images as a third source of chance.",
         *(f"Where there is no interval: {why}." for why in missing),
-        *([f"Of {len(others)} methods the first {MOST_METHODS}."] if len(others) > MOST_METHODS else []),
+        *(
+            few
+            for few in [f"The first {MOST_METHODS} of {len(others)} other methods, in the order of the claims."]
+            if len(others) > MOST_METHODS
+        ),
     )
     caption = f"{study.first} {MINUS} B in points of image AUROC, with the 95 % interval over images and seeds"
     return Section("images", title, text, tables=(Table("images", caption, shown, raw),))
