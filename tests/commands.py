@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from hydra._internal.hydra import Hydra
 
 COMMANDS = Path(sys.executable).parent
 HYDRA = {"cops-train": "train", "cops-eval": "evaluate"}
@@ -58,7 +59,9 @@ def call(command: str, arguments: tuple[str, ...]) -> int:
     try:
         if command not in HYDRA:
             return main(arguments)
-        with patch.object(sys, "argv", [str(COMMANDS / command), *arguments]):
+        # Hydra composes everything once more to see whether hydra.mode is stated, which no command here does.
+        without_mode = patch.object(Hydra, "get_mode", lambda *_, **__: None)
+        with patch.object(sys, "argv", [str(COMMANDS / command), *arguments]), without_mode:
             main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

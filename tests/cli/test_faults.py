@@ -29,7 +29,7 @@ from cops_lightning.runs.jobs import attempt, prepare, quiet_console
 from failing_disk import FailingDisk, Site, failing
 
 ERRORS = (errno.ENOSPC, errno.EACCES, errno.EIO)
-SECONDS = 45  # for all cases; those that are left then are not tried
+SECONDS = 30  # for all cases; those that are left then are not tried
 LIBRARIES = {"save", "connect"}
 NUMBERS = ("results.csv", "scores.csv", "checkpoints/released.pth")
 # What a run goes on without.
@@ -49,7 +49,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DictConfig]:
     """A small training and its test, composed once: that takes longer than the run."""
     here = tmp_path_factory.mktemp("faults")
     sets = [f"auxiliary.source={make_dataset(here / 'parts')}", f"targets=[{make_dataset(here / 'tiles', seed=1)}]"]
-    small = ["auxiliary=own", "preset.epochs=1", "callbacks.heat_maps.count=3", *sets, *SMALL]
+    few = ["callbacks.heat_maps.count=3", "callbacks.diagnostics.images=4", "callbacks.diagnostics.draws=2"]
+    small = ["auxiliary=own", "preset.epochs=1", *few, *sets, *SMALL]
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         whole = compose("train", ["paths.output=.", *small], return_hydra_config=True)

@@ -120,7 +120,10 @@ def test_the_preset_of_another_method_is_refused_before_anything_is_done(model, 
 
 @pytest.mark.parametrize(
     ("model", "backbone"),
-    [("clip", ("backbone=tiny_random", "backbone.image_size=64")), ("winclip", ("backbone=mini",))],
+    [
+        ("clip", ("backbone=tiny_random", "backbone.image_size=64")),
+        ("winclip", ("backbone=mini", "backbone.image_size=64")),
+    ],
 )
 def test_a_model_that_learns_nothing_needs_no_auxiliary_data_and_leaves_the_same_files(
     model, backbone, here, run_command

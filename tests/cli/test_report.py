@@ -14,7 +14,7 @@ from scipy import stats
 
 from cops_lightning.report import compare, load
 
-from .studies import METRICS, TARGETS, write_diagnostics, write_run, write_study
+from .studies import TARGETS, write_diagnostics, write_run, write_study
 
 SECTIONS = (
     "Claims", "Claims by dataset, and in the other scope", "What would settle it", "Results",
@@ -378,26 +378,6 @@ def test_what_cannot_be_reported_is_one_sentence(arguments, said, tmp_path, run_
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     assert said in line
-
-
-def test_studies_without_a_difference_seldom_find_one_on_the_console(tmp_path, run_command):
-    # Claims on one metric share the runs of cops, so the six (study, metric) are what is independent: at a true rate
-    # of .05 a share has a standard error of at most sqrt(.05 x .95 / 6) = .089. Half of the variance over seeds
-    # is common to all targets; a test that takes targets for independent finds something in .44 of the claims.
-    rng, others, found = np.random.default_rng(0), [f"other{number}" for number in range(2)], []
-    for number in range(2):
-        for variant in ("cops", *others):
-            of_targets = rng.normal(0, 0.003, (len(TARGETS), len(METRICS)))
-            for seed in range(5):
-                luck = rng.normal(0, np.sqrt(0.5) * 0.01, (1 + len(TARGETS), len(METRICS)))
-                values = dict(zip(TARGETS, (0.8 + of_targets + luck[0] + luck[1:]).tolist(), strict=True))
-                write_run(tmp_path / str(number) / f"{variant}{seed}", values, variant, seed)
-        asked = [part for metric in METRICS[:3] for part in ("--metric", "/".join(metric))]
-        assert run_command("cops-report", str(number), *asked, cwd=tmp_path).returncode == 0
-        found.append(pd.read_csv(tmp_path / "report" / "tables" / "claims.csv"))
-    claims = pd.concat(found)
-    assert len(claims) == 2 * 3 * len(others)
-    assert claims["verdict_alone"].isin(["better", "worse"]).mean() <= 0.05 + 3 * 0.089
 
 
 def test_help_teaches_by_example(run_command):

@@ -273,8 +273,9 @@ def _depends_on_batches(model: Any) -> bool:
 
 def alone(config: DictConfig) -> DictConfig:
     """A copy without Hydra's own settings and without the run's folder, which is named after the rest."""
-    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    copy = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
+    content = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(content, dict)
+    copy = OmegaConf.create({key: value for key, value in content.items() if key != "hydra"})
     assert isinstance(copy, DictConfig)
     OmegaConf.update(copy, "paths.output", "", force_add=True)
     return copy
