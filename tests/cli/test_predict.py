@@ -1,6 +1,8 @@
 """cops-predict as a command: killed and taken up, refused in a sentence, and the same digits as cops-eval."""
 
+import csv
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -96,3 +98,20 @@ def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(run_command, che
     assert sentence in only_error(run_command("cops-predict", *words, cwd=tmp_path))
     assert files(tmp_path) == before
     assert not (tmp_path / "out").exists()
+
+
+def test_the_scores_are_those_of_cops_eval_to_the_last_digit(run_command, checkpoint, tiles, tmp_path):
+    plain = [f"checkpoint='{checkpoint}'", f"targets=[{tiles}]", "data.num_workers=0", "trainer.accelerator=cpu"]
+    plain += ["data.eval_batch_size=1", "callbacks.feature_cache=null", "callbacks.progress=null"]
+    for draws in ("fixed", "image"):
+        options = [*plain, f"model.readings.latents={draws}", f"hydra.run.dir={draws}"]
+        evaluated = run_command("cops-eval", *options, cwd=tmp_path)
+        assert evaluated.returncode == 0, evaluated.stderr
+        words = [str(tiles), f"checkpoint={checkpoint}", "device=cpu", f"draws={draws}", f"out=predicted_{draws}"]
+        run_command("cops-predict", *words, cwd=tmp_path)
+        with (tmp_path / draws / "scores.csv").open(newline="") as file:
+            expected = {row["image"].split("/", 2)[2]: row["score"] for row in csv.DictReader(file)}
+        with (tmp_path / f"predicted_{draws}" / "predictions.csv").open(newline="") as file:
+            found = {os.path.relpath(row["name"], tiles): row["score"] for row in csv.DictReader(file)}
+        assert len(expected) == 16
+        assert {name: found[name] for name in expected} == expected

@@ -21,13 +21,14 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 from omegaconf import DictConfig, OmegaConf
 
-from cops_lightning.config.check import check
+from cops_lightning.config.check import TARGET, check
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError, described
 from cops_lightning.core.files import RESULTS, claimed, writing
 from cops_lightning.core.measured import MEAN
 from cops_lightning.core.reporting import outlive_readers
 from cops_lightning.data.readers.index import DatasetIndex
+from cops_lightning.models.checkpoint import read_checkpoint
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run, read_results
 from cops_lightning.runs.apart import require_apart
@@ -164,6 +165,7 @@ def _nothing_left(folder: Path) -> Iterator[None]:
 
 def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
     """Check every setting and name what they make up. Raises ConfigError before any data is touched."""
+    config = _with_own_nodes(config)
     complete = config.copy()
     if config.get("seed") is None:
         complete.seed = 0  # until the checkpoint says
@@ -182,6 +184,21 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
         )
     found = identify(config, HydraConfig.get().runtime.choices)
     return Job(found, resolved(found.config), folder)
+
+
+def _with_own_nodes(config: DictConfig) -> DictConfig:
+    """With the checkpoint's own model, or backbone, below which an evaluation sets something without naming another."""
+    changed = [key for key in ("model", "backbone") if config.get(key) and TARGET not in config[key]]
+    saved = read_checkpoint(Path(config.checkpoint)).saved if config.get("checkpoint") and changed else None
+    if saved is None:
+        return config
+    config = config.copy()
+    for key in changed:
+        own = dict(saved.own_model() if key == "model" else saved.own_backbone())
+        if key == "model" and "seed" in own:
+            own["seed"] = "${seed}"
+        config[key] = OmegaConf.merge(own, config[key])
+    return config
 
 
 def attempt(job: Job, find: Find, work: Work) -> Outcome:
