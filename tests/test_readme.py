@@ -123,6 +123,7 @@ WITH_A_CHECKPOINT = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("page", WITH_A_CHECKPOINT, ids=lambda page: page.name)
 def test_python_that_begins_with_a_checkpoint_and_photographs_runs_as_written(
     page, run_python, tmp_path, tiny_backbone

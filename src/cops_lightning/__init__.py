@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cops_lightning.calibration.calibration import Calibration
     from cops_lightning.data.datamodules import (
         BTAD,
         ISIC,
@@ -49,6 +50,7 @@ _HOMES = {
     "Rendered": "cops_lightning.demo.datamodules",
     "AdaCLIP": "cops_lightning.models.adaclip.model",
     "AnomalyCLIP": "cops_lightning.models.anomalyclip.model",
+    "Calibration": "cops_lightning.calibration.calibration",
     "BayesPFL": "cops_lightning.models.bayes_pfl.model",
     "CoPS": "cops_lightning.models.cops.model",
     "CopsModule": "cops_lightning.models.module",
@@ -70,6 +72,7 @@ __all__ = [
     "BrainMRI",
     "CVCClinicDB",
     "CVCColonDB",
+    "Calibration",
     "CoPS",
     "CopsDataModule",
     "CopsModule",

@@ -116,7 +116,12 @@ class Calibration:
     @cached_property
     def threshold(self) -> float | None:
         """Scores above it are anomalous; None where there are too few images for what is asked."""
-        return conformal.threshold(self._scores, self.level) if self.use == "level" else self.threshold_for(self.use)
+        return self.level_threshold if self.use == "level" else self.threshold_for(self.use)
+
+    @cached_property
+    def level_threshold(self) -> float | None:
+        """The threshold for the level, whatever is in use; None where there are too few images."""
+        return conformal.threshold(self._scores, self.level)
 
     @cached_property
     def map_threshold(self) -> float | None:

@@ -282,3 +282,29 @@ def variance(rows: pd.DataFrame, metric: Metric) -> bytes:
     ax.grid(color="0.92", lw=0.8)
     ax.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return _svg(figure)
+
+
+@mpl.rc_context(STYLE)
+def score_histograms(panels: Sequence[tuple[str, Sequence[float], Sequence[float], float | None]]) -> bytes:
+    """A panel for each name, scores of normal and of anomalous images, and threshold: shares in bins of one width."""
+    figure = Figure(figsize=(4.3 * len(panels), 3.1), layout="constrained")
+    for number, (ax, (name, normal, anomalous, cut)) in enumerate(
+        zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
+    ):
+        everything = [*normal, *anomalous, *([] if cut is None else [cut])]
+        low, high = min(everything), max(everything)
+        edges = np.linspace(low, high if high > low else low + 1e-3, 31)
+        kinds = (("normal", normal, COLORS[0], "stepfilled"), ("anomalous", anomalous, COLORS[1], "step"))
+        for kind, values, color, drawn in kinds:
+            if len(values):
+                share = np.full(len(values), 100 / len(values))
+                ax.hist(values, edges, weights=share, histtype=drawn, color=color, alpha=0.75, lw=1.6, label=kind)
+        title = f"{len(normal)} normal" + (f", {len(anomalous)} anomalous" if len(anomalous) else "")
+        if cut is not None:
+            ax.axvline(cut, color="black", lw=1.4, ls="--", label=f"threshold {cut:.4g}")
+        ax.set_title(f"{title} images" + ("" if cut is not None else ": too few for a threshold"), fontsize=10)
+        ax.set_xlabel(name)
+        ax.set_ylabel("images (%)" if number == 0 else "")
+        ax.grid(axis="y", color="0.92", lw=0.8)
+        ax.legend(fontsize=9, loc="best")
+    return _svg(figure)

@@ -1,0 +1,165 @@
+"""`cops-calibrate`: from normal images of one's own process to thresholds and p-values with a guarantee."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Interval
+
+from cops_lightning.cli.console import require_no_run
+from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
+from cops_lightning.core.choices import Precision
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.files import replacing
+from cops_lightning.core.progress import counted_progress
+from cops_lightning.core.reporting import warn
+
+if TYPE_CHECKING:
+    from cops_lightning.data.readers.pictures import Picture
+    from cops_lightning.models.detector import Detector
+    from cops_lightning.models.prediction import Prediction
+
+MORE = """\
+Then  cops-predict photos checkpoint=... calibration=calibration.json  calls at most 5 % of normal images anomalous, and
+gives every image a p-value. A histogram of the scores lies beside the file, as .svg. See docs/calibrate.md.
+
+examples:
+  cops-calibrate checkpoint=last.ckpt normal=photos/good
+  cops-calibrate checkpoint=last.ckpt normal=photos/good level=0.01 out=strict.json
+  cops-calibrate checkpoint=last.ckpt normal=photos/good anomalous=photos/bad threshold=recall recall=0.95
+  cops-calibrate checkpoint=last.ckpt dataset=/data/parts threshold=cost miss_cost=50 anomalous_share=0.001"""
+SHOWN = 5  # unreadable images that are named
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateSettings(DetectorSettings):
+    """Score normal images, so that a detector calls no more of them anomalous than the level says.
+
+    Args:
+        normal: normal images: a folder, a file, a pattern, or a .txt that names one in a line.
+        dataset: in place of normal and anomalous, a labelled dataset, by name or path.
+        anomalous: images known to be anomalous, for thresholds that aim at a recall, F1 or a cost.
+        out: the file to write.
+        level: share of normal images, in (0, 1), that may be called anomalous, and that may show a region.
+        threshold: what decides on an image: the level, or with anomalous images a recall, the best F1, the least cost.
+        recall: share of anomalous images to find, in (0, 1).
+        false_alarm_cost: what a false alarm costs.
+        miss_cost: what a missed anomalous image costs.
+        anomalous_share: share of anomalous images in production, for F1 and cost; default: that of the labelled ones.
+        category: what is seen, for detectors whose prompts name it.
+        precision: of the image encoder; default: what the backbone says.
+        batch_size: images that are scored together; default: 1 on a CPU, 8 elsewhere.
+        workers: threads that decode images.
+    """
+
+    normal: str | None = None
+    dataset: str | None = None
+    anomalous: str | None = None
+    out: Path = Path("calibration.json")
+    level: Annotated[float, Interval(gt=0, lt=1)] = 0.05
+    threshold: Literal["level", "recall", "f1", "cost"] = "level"
+    recall: Annotated[float, Interval(gt=0, lt=1)] = 0.95
+    false_alarm_cost: Annotated[float, Interval(gt=0)] = 1.0
+    miss_cost: Annotated[float, Interval(gt=0)] = 10.0
+    anomalous_share: Annotated[float, Interval(gt=0, lt=1)] | None = None
+    category: str | None = None
+    precision: Precision | None = None
+    batch_size: Annotated[int, Ge(1)] | None = None
+    workers: Annotated[int, Ge(0)] = 2
+
+
+COMMAND = WordsCommand("cops-calibrate", CalibrateSettings, more=MORE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console command; returns the exit code."""
+    return COMMAND.main(argv, _calibrate, "interrupted: nothing was written.")
+
+
+def _calibrate(_words: list[str], settings: CalibrateSettings) -> int:
+    # Imported where used: they take seconds, and --help needs none of them.
+    from cops_lightning.calibration import Calibration, Weighing
+    from cops_lightning.calibration.summary import summary
+    from cops_lightning.report.plots import score_histograms
+
+    picture = settings.out.with_suffix(".svg")
+    for path in (settings.out, picture):
+        require_no_run("out", path)
+    if settings.out.suffix == picture.suffix:
+        raise ConfigError(f"out is {settings.out}, whose histogram would have the same name. End it in .json.")
+    normal, anomalous = _pictures(settings)
+    if settings.threshold != "level" and not anomalous:
+        raise ConfigError(f"threshold={settings.threshold} needs anomalous images. Add anomalous=FOLDER.")
+    detector = detector_of(settings, precision=settings.precision)
+    calibration = Calibration.of(
+        detector.identity(category=settings.category),
+        _scored(detector, normal, "normal images", settings),
+        settings.level,
+        anomalous=_scored(detector, anomalous, "anomalous images", settings),
+        use=settings.threshold,
+        weighing=Weighing(settings.recall, settings.false_alarm_cost, settings.miss_cost, settings.anomalous_share),
+    )
+    drawn = score_histograms(
+        [
+            ("score of an image", calibration.scores, calibration.anomalous, calibration.threshold),
+            ("highest value of its map", calibration.peaks, (), calibration.map_threshold),
+        ]
+    )
+    with replacing(picture) as partial:
+        partial.write_bytes(drawn)
+    calibration.write(settings.out)
+    print("\n".join(summary(calibration)))
+    print(f"{settings.out} and {picture} are written.")
+    return 0
+
+
+def _pictures(settings: CalibrateSettings) -> "tuple[list[Picture], list[Picture]]":
+    """The normal and the anomalous images."""
+    from cops_lightning.data.readers.pictures import pictures
+    from cops_lightning.data.readers.resolve import load_index
+
+    if (settings.normal is None) == (settings.dataset is None):
+        raise ConfigError("Give normal=FOLDER, with anomalous=FOLDER if there is one, or dataset=NAME; one of them.")
+    if settings.dataset is None:
+        others = [] if settings.anomalous is None else list(pictures(settings.anomalous))
+        return list(pictures(settings.normal or "")), others
+    if settings.anomalous is not None:
+        raise ConfigError("dataset says which images are anomalous. Leave out anomalous.")
+    index = load_index(settings.dataset)
+    samples = [*index.train, *index.test]
+    by_label = {label: [sample.image for sample in samples if sample.label == label] for label in (0, 1)}
+    if not by_label[0]:
+        raise ConfigError(f"{settings.dataset} has no normal image among {len(samples)}. Give normal=FOLDER.")
+    return list(pictures(by_label[0])), list(pictures(by_label[1]))
+
+
+def _scored(
+    detector: "Detector", found: "list[Picture]", what: str, settings: CalibrateSettings
+) -> "Iterator[Prediction]":
+    """Predictions one at a time; images that cannot be read are left out, with a warning."""
+    from cops_lightning.data.stream import Unreadable
+
+    unreadable = []
+    options: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "workers": settings.workers,
+        "category": settings.category,
+    }
+    with counted_progress(bool(found)) as progress:
+        task = progress.add_task(what, total=len(found))
+        for outcome in detector.outcomes(found, **options):
+            if isinstance(outcome, Unreadable):
+                unreadable.append(outcome.reason)
+            else:
+                yield outcome
+            progress.advance(task)
+    for reason in unreadable[:SHOWN]:
+        warn(f"left out: {reason}")
+    if len(unreadable) > SHOWN:
+        warn(f"{len(unreadable)} of {len(found)} {what} are left out, as they cannot be read.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
