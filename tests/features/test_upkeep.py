@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cops_lightning.core.errors import CacheError
+from cops_lightning.core.files import _clear, replacing
 from cops_lightning.features import entries, make_room, prune, survey, verify
 
 from .conftest import NAMES
@@ -28,6 +29,25 @@ def store(make_store):
 def size(store):
     """Bytes of one entry."""
     return store.path(NAMES[0]).stat().st_size
+
+
+@pytest.mark.parametrize("way", ["opened", "pruned", "dry"])
+def test_what_killed_writers_left_in_the_cache_goes_and_what_is_being_written_stays(way, store, monkeypatch):
+    monkeypatch.setattr("cops_lightning.core.files._clear", _clear.__wrapped__)  # as in another process
+    cache = store.root.parent
+    files = [folder / ".hashes.0.partial" for folder in (cache, store.root, store.folder)]
+    rendered = cache / "procedural-1" / ".easy.0.partial"
+    with replacing(cache / "other") as partial:
+        for file in files:
+            file.write_text("half")
+        (rendered / "test").mkdir(parents=True)
+        if way == "opened":
+            store.create()
+        else:
+            prune(store.root, to_bytes=10**9, dry_run=way == "dry")
+        assert partial.exists()
+    assert [file.exists() for file in (*files, rendered)] == [way == "dry"] * 4
+    assert held(store) == [0, 1, 2, 3]
 
 
 def held(store) -> list[int]:

@@ -171,6 +171,13 @@ def _clear(folder: Path) -> None:
                 os.close(opened)
 
 
+def clear_litter(root: Path) -> None:
+    """Remove what killed writers left in a folder and in those directly in it; what is being written stays."""
+    folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    for folder in (root, *folders):
+        _clear(folder.absolute())
+
+
 def _remove(partial: Path) -> None:
     if partial.is_dir():
         shutil.rmtree(partial, ignore_errors=True)

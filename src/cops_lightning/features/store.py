@@ -26,7 +26,7 @@ from torch import Tensor
 
 from cops_lightning.core.choices import Precision, require_choice
 from cops_lightning.core.errors import CacheError, of_system, told
-from cops_lightning.core.files import replacing
+from cops_lightning.core.files import clear_litter, replacing
 from cops_lightning.core.types import DTYPES
 
 FOLDER = "features"  # below the folder of the cache, which other things share
@@ -119,8 +119,13 @@ class FeatureStore:
         return len(save(empty, metadata=_metadata(empty, NO_NAME, self.folder)))
 
     def create(self) -> None:
-        """Make the folder and describe it. Raises CacheError where it cannot be made."""
+        """Make the folder and describe it, and clear the cache of what killed writers left above it.
+
+        Raises CacheError where it cannot be made.
+        """
         try:
+            clear_litter(self.root.parent)
+            clear_litter(self.root)
             with replacing(self.folder / DESCRIPTION) as partial:
                 partial.write_text(json.dumps({"layout": LAYOUT, **self.key.description}, indent=2) + "\n")
         except OSError as error:

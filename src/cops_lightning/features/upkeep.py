@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cops_lightning.core.errors import CacheError, of_system
+from cops_lightning.core.files import clear_litter
 from cops_lightning.features.store import MASK_SUFFIX, SUFFIX, FeatureStore, claim, read_description, read_entry
 
 GB = 10**9
@@ -116,6 +117,9 @@ def prune(
 
     Stores that a living process adds to or reads from are spared.
     """
+    if not dry_run:
+        clear_litter(root.parent)
+        clear_litter(root)
     free, spared = [], []
     total = 0
     with ExitStack() as claims:
