@@ -24,7 +24,13 @@ def exported_ways(model: Callable[[FrozenClip], CoPS], backbone: FrozenClip, bat
     """From pixels at the model's size to scores and maps: the detector in bf16, and its files where they can be run."""
     detector = model(backbone).cpu()
     pixels = rendered(detector.image_size, batch).pixels
-    half = FrozenClip(backbone.clip, backbone.record, image_size=backbone.image_size, precision="bf16")
+    half = FrozenClip(
+        backbone.clip,
+        backbone.record,
+        image_size=backbone.image_size,
+        deep_layers=backbone.deep_layers,
+        precision="bf16",
+    )
     ways: dict[str, Way] = {"predict-eager-bf16": eager(model(half), pixels)}
     for name, engine in _engines(detector):
         ways[f"predict-{name}"] = _running(engine, pixels)

@@ -30,10 +30,11 @@ class ExportSettings(DetectorSettings):
     Args:
         format: of the file; openvino is two, .xml and .bin.
         out: the file; default: the checkpoint's name, in the folder where the command runs.
-        number: of large products. int8 is smaller; what it loses is measured, and more than 0.5 points refused.
+        number: of large products. int8 is smaller and quicker; what it loses is measured.
         images: file or folder of images to compare on; default: rendered ones.
         count: of images to compare on, at most.
         bound: largest difference of score and map between an fp32 file and the detector.
+        loss: points of image and of pixel AUROC that int8 may lose, on rendered images, whose labels are known.
         calibration: file of cops-calibrate, whose thresholds and p-values the file shall hold.
         threshold: without a calibration, the score above which an image is anomalous.
         map_threshold: without a calibration, the value above which a pixel belongs to a region.
@@ -45,6 +46,7 @@ class ExportSettings(DetectorSettings):
     images: Path | None = None
     count: Annotated[int, Ge(1)] = 64
     bound: Annotated[float, Interval(gt=0, lt=1)] = 1e-4
+    loss: Annotated[float, Ge(0)] = 0.5
     calibration: Path | None = None
     threshold: float | None = None
     map_threshold: float = 0.5
@@ -84,10 +86,11 @@ def _export(_words: list[str], settings: ExportSettings) -> int:
             number=settings.number,
             trial=trial,
             bound=settings.bound,
+            loss=settings.loss,
             description=said,
             tick=status.update,
         )
-    console().print(table(path, parity))
+    console().print(table(path, parity, settings.loss))
     return 0
 
 

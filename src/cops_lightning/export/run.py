@@ -31,6 +31,7 @@ def export(
     number: Number = "fp32",
     trial: Trial | None = None,
     bound: float = BOUND,
+    loss: float = LOSS,
     description: Description | None = None,
     tick: Callable[[str], None] = lambda _what: None,
 ) -> Parity:
@@ -43,11 +44,12 @@ def export(
         number: of large products; int8 is for onnx.
         trial: images to compare on; default: rendered ones of the test categories.
         bound: what fp32 may differ by at most, in score and map.
+        loss: points of image and of pixel AUROC that int8 may lose at most, where labels are known.
         description: what the file says about itself; default: what the detector says.
         tick: called with what is about to happen.
 
     Raises ConfigError for what cannot be exported, and ExportError where the file differs from the detector by more
-    than the bound, or int8 loses more than `parity.LOSS` points of image AUROC. Then nothing is left on the disk.
+    than the bound, or int8 loses too much. Then nothing is left on the disk.
     """
     require_bound(bound)
     if path.suffix != SUFFIXES[format]:
@@ -73,7 +75,7 @@ def export(
         tick("scoring the same images with the file")
         run = _runner(format, made)
         parity = compare(before, joined([run(pixels) for pixels in images.batches()]), images, _bound(number, bound))
-        parity.require(f"{format} in {number}")
+        parity.require(f"{format} in {number}", loss)
         put_in_place(made, path)
     size = sum(part.stat().st_size for part in parts_of(path))
     content = {"file": path.name, "bytes": size, "format": format, "inputs": [PIXELS], "outputs": [SCORE, MAP]}
@@ -88,7 +90,7 @@ def report_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.parity.json")
 
 
-def table(path: Path, parity: Parity) -> Table:
+def table(path: Path, parity: Parity, loss: float = LOSS) -> Table:
     """What an export came to, for the console."""
     size = sum(part.stat().st_size for part in parts_of(path))
     shown = Table(title=f"{path}, {size / 2**20:.1f} MiB", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -102,8 +104,8 @@ def table(path: Path, parity: Parity) -> Table:
         ("pixel AUROC", parity.pixel_auroc, parity.pixel_auroc_exported),
     ):
         if before is not None and after is not None:
-            limit = str(LOSS) if parity.bound is None else ""
-            shown.add_row(name, f"{before:.2f}", f"{after:.2f}", f"{before - after:+.2f} lost", limit)
+            limit = "" if parity.bound is not None else f"{loss:g}"
+            shown.add_row(name, f"{before:.2f}", f"{after:.2f}", f"{before - after + 0.0:.2f} lost", limit)
     return shown
 
 
