@@ -7,7 +7,7 @@ REAL := 'targets=[procedural,mvtec,magnetic_tile,brainmri]' paths.data=$(DATA)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast lint format check demo docs studies wheel clean
+.PHONY: help setup test test-fast lint format check demo app docs studies wheel clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -17,10 +17,12 @@ setup: .venv/dev  ## create .venv with pinned dependencies
 # What each needs and no more; a larger one holds the smaller ones.
 .venv/demo: HELD := .venv/demo
 .venv/test: EXTRAS := [test]
-.venv/test: HELD := .venv/demo .venv/test
+.venv/app: EXTRAS := [app]
+.venv/app: HELD := .venv/demo .venv/app
+.venv/test: HELD := .venv/demo .venv/app .venv/test
 .venv/dev: EXTRAS := [dev]
-.venv/dev: HELD := .venv/demo .venv/test .venv/dev
-.venv/demo .venv/test .venv/dev: pyproject.toml constraints.txt | .venv
+.venv/dev: HELD := .venv/demo .venv/app .venv/test .venv/dev
+.venv/demo .venv/app .venv/test .venv/dev: pyproject.toml constraints.txt | .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(EXTRAS)'
 	@touch $(HELD)
 
@@ -55,6 +57,9 @@ demo: .venv/demo  ## five ways to detect anomalies side by side, in minutes; on 
 	@OMP_NUM_THREADS=1 $(BIN)/python scripts/demo.py $(REAL)
 	@$(BIN)/cops-report runs/demo --out runs/demo/report --title 'Demonstration backbone, unseen categories'
 	@echo "Heat maps: runs/demo/cops-procedural-seed*/heatmaps. With a real CLIP: the same commands and backbone=vit_l14_336."
+
+app: .venv/app  ## a page to drop images into, with rendered examples and the packaged detector
+	@$(BIN)/cops-app
 
 studies: setup  ## four studies over the packaged backbone and their report: some 20 minutes on two cores
 	$(STUDY)=seed_variance

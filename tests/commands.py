@@ -151,6 +151,7 @@ def _entered(
     os.environ.clear()
     os.environ.update(environment)
     os.environ.pop("WANDB_SERVICE", None)  # that of the tests' process
+    tempfile.tempdir = None  # which the environment names
     os.chdir(cwd)
     code = call(command, arguments)
     atexit._run_exitfuncs()  # which a forked process leaves out

@@ -16,6 +16,7 @@ hypothesis.settings.load_profile("untimed")
 
 # Whole runs, commands and trackers: left out of `make test-fast`, which is for what one changes a line of.
 SLOW = (
+    "app/",
     "benchmark/",
     "callbacks/",
     "cli/",

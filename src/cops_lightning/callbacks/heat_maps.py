@@ -14,7 +14,7 @@ from torch import Tensor
 from cops_lightning.callbacks.run import RunCallback, decorating
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import replacing
-from cops_lightning.core.names import file_names, printable
+from cops_lightning.core.names import file_name, file_names, printable
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.data.dataset import AnomalyDataset
 from cops_lightning.data.readers.images import Orientation, read_image
@@ -83,10 +83,23 @@ class HeatMaps(RunCallback, Callback):
         return examples
 
 
+def heat_map_file(folder: Path, target: str, key: str) -> Path | None:
+    """The heat map of a target's image in a run folder; None if it was not drawn.
+
+    Names that differ only in case carry a mark, which is not looked for.
+    """
+    files = (folder / "heatmaps" / file_name(target) / f"{file_name(name)}.png" for name in (_flat(key), key))
+    return next((file for file in files if file.is_file()), None)
+
+
 def _file_names(keys: Sequence[str]) -> list[str]:
     """A file name for each image: its path in the dataset without the suffix, or its key where two have one."""
-    flat = [_shown_name(key).replace("/", "_") for key in keys]
+    flat = [_flat(key) for key in keys]
     return list(file_names(flat if len(set(flat)) == len(keys) else keys).values())
+
+
+def _flat(key: str) -> str:
+    return _shown_name(key).replace("/", "_")
 
 
 def _shown_name(key: str) -> str:

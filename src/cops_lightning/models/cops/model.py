@@ -54,6 +54,21 @@ class Alignment(NamedTuple):
     distances: Distances | None
 
 
+class Reasons(NamedTuple):
+    """What a score is made of: nothing else enters it.
+
+    `image` is the probability that the whole image is anomalous, `local` that of each patch. `weights`, which follow
+    from the patches' `distances` from prototypes, multiply it to `patch`; both are None where the components leave them
+    out.
+    """
+
+    image: Float[Tensor, " b"]
+    local: Float[Tensor, "b p"]
+    distances: Distances | None
+    weights: Float[Tensor, "b p"] | None
+    patch: Float[Tensor, "b p"]
+
+
 class CoPS(TrainableDetector):
     """Conditional prompt synthesis over a frozen CLIP.
 
@@ -238,14 +253,28 @@ class CoPS(TrainableDetector):
 
         `text` as in `forward`.
         """
+        found = self.reasons(features, latents, text)
+        beta = self.image_share
+        image = beta * found.image + (1 - beta) * found.patch.amax(dim=1)
+        return Scores(image=image, patch=found.patch, expand=self.expand)
+
+    @property
+    def image_share(self) -> float:
+        """The share of an image's score that is the whole image's; the rest is its highest patch's."""
+        return {"mixed": self.preset.beta, "global": 1.0, "local": 0.0}[self.components.image_score]
+
+    @torch.no_grad()
+    def reasons(
+        self, features: Features, latents: Latents | None, text: Float[Tensor, "1 2 d"] | None = None
+    ) -> Reasons:
+        """What the scores of images are made of; see `score_drawn`."""
         biases = None if self.classes is None or latents is None else self.classes.prior_bias(latents)
         found = self(features, biases, text)
-        patch = found.patch_probabilities[..., 1]
+        local, weights = found.patch_probabilities[..., 1], None
         if found.distances is not None and self.components.spatial_weights:
-            patch = patch * spatial_weights(found.distances, self.preset.alpha, self.readings.distance_range)
-        beta = {"mixed": self.preset.beta, "global": 1.0, "local": 0.0}[self.components.image_score]
+            weights = spatial_weights(found.distances, self.preset.alpha, self.readings.distance_range)
         image = found.image_logits.softmax(dim=-1)[:, 1]
-        return Scores(image=beta * image + (1 - beta) * patch.amax(dim=1), patch=patch, expand=self.expand)
+        return Reasons(image, local, found.distances, weights, local if weights is None else local * weights)
 
     # ---- training
 
