@@ -280,7 +280,7 @@ def variance(rows: pd.DataFrame, metric: Metric) -> bytes:
     ax.set_xlabel(f"standard deviation (points of {metric_name(metric)})")
     ax.tick_params(length=0)
     ax.grid(color="0.92", lw=0.8)
-    ax.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    figure.legend(fontsize=9, loc="outside upper left", ncols=3)
     return _svg(figure)
 
 
