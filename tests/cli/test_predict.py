@@ -83,6 +83,7 @@ def test_python_and_the_command_say_the_same(run_command, checkpoint, photos, tm
         (["one.png", "out=out", "checkpoint=one.png"], "one.png"),
         ([".", "out=deep/out"], "out=deep/out lies in ., whose images are read"),
         (["one.png", "out=one.png"], "one.png: "),
+        (["one.png", "out=run/found"], "the folder of a run. Nothing was written."),
         (["one.png", "out=out", "calibration=gone.json"], "gone.json"),
         (["one.png", "out=out", "calibration=gone.json", "threshold=0.5"], "Both calibration and threshold are given"),
         (["one.png", "out=out", "device=abacus"], "The device abacus cannot be used here"),
@@ -92,6 +93,8 @@ def test_python_and_the_command_say_the_same(run_command, checkpoint, photos, tm
 def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(run_command, checkpoint, tmp_path, words, sentence):
     Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
     if not any(word.startswith("checkpoint=") for word in words):
         words = [*words, f"checkpoint={checkpoint}"]
     before = files(tmp_path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
+from cops_lightning.cli.console import require_no_run
 from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of, exported_of
 from cops_lightning.core.errors import ConfigError
 
@@ -72,6 +73,7 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     from cops_lightning.inference.predict import Sources, Wanted, predict_into
 
     _require_apart(sources, settings.out)
+    require_no_run("out", settings.out)
     for _ in Sources(sources):  # a source that is not there is said before weights are read
         break
     exported = exported_of(settings)
