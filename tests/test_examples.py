@@ -1,17 +1,21 @@
-"""examples/own: components that do not come with the library, run by the commands as a user would run them."""
+"""examples/: components that do not come with the library, run as a user would run them, and scripts."""
 
 import csv
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cli.conftest import make_dataset
+from cli.studies import write_study
 from commands import Result
 
-OWN = Path(__file__).parents[1] / "examples" / "own"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+OWN = EXAMPLES / "own"
 SMALL = (
     *("backbone=tiny_random", "backbone.image_size=64", "trainer.accelerator=cpu", "data.num_workers=0"),
     *("callbacks.progress=null", "paths.cache=cache", "hydra.run.dir=run"),
@@ -116,3 +120,51 @@ def test_a_misspelt_argument_of_ones_own_class_is_an_error_before_any_data_is_re
     assert f"Did you mean '{meant}'?" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (here / "run" / "run.json").exists()
+
+
+def main_of(script: str) -> Callable:
+    return runpy.run_path(str(EXAMPLES / f"{script}.py"))["main"]
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda script: script.name)
+def test_a_script_is_short_and_says_how_it_is_run(script):
+    text = script.read_text()
+    assert len(text.splitlines()) < 80
+    assert script.name in text.partition("\n\n")[0] + text.partition("\n\n")[2][:200]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_the_quickstart_trains_and_shows_the_most_anomalous_image(few_images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COPS_CACHE", str(few_images))
+    found = main_of("quickstart")(tmp_path, images=12)
+    assert len(found) == 12
+    assert found[0].score == max(one.score for one in found)
+    with Image.open(tmp_path / "most_anomalous.png") as drawn:
+        assert drawn.size == found[0].size
+    assert str(found[0].path) in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_the_method_of_ones_own_finds_places_better_than_chance(few_images, monkeypatch):
+    monkeypatch.setenv("COPS_CACHE", str(few_images))
+    found = main_of("custom_method")(images=12)
+    assert found.keys() == {"rarity", "prompts"}
+    assert found["rarity"]["procedural_easy/pixel_auroc"] > 0.5
+
+
+def test_the_dataset_of_ones_own_is_read_as_its_spec_says(tmp_path, capsys):
+    (target,) = main_of("custom_dataset")(tmp_path).targets
+    assert target.name == "boards"
+    assert sorted((s.category, s.defect, s.label) for s in target.test[::3]) == [
+        ("large", "good", 0), ("large", "scratch", 1), ("small", "good", 0), ("small", "scratch", 1),
+    ]  # fmt: skip
+    assert capsys.readouterr().out.count("3 normal, 3 anomalous") == 2
+
+
+def test_the_table_of_a_study_has_its_values_and_the_verdict_on_them(tmp_path, capsys):
+    write_study(tmp_path, {"cops": 0.05, "static_prompts": 0.0}, seeds=3, targets=("a", "b", "c", "d"))
+    table = main_of("study")(str(tmp_path), "cops", "static_prompts")
+    assert table.shape == (8, 3)
+    gained = table.loc["cops"].mean().mean() - table.loc["static_prompts"].mean().mean()
+    assert 3 < gained < 7
+    assert "better" in capsys.readouterr().out

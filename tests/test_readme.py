@@ -22,7 +22,6 @@ from cops_lightning.config.options import resolved
 from cops_lightning.config.settings import EvalSettings, TrainSettings
 from cops_lightning.core.files import conf_folder
 from cops_lightning.data.readers.spec_file import read_spec_file
-from cops_lightning.demo.writer import DATASETS, VERSION, write_mvtec
 from tiny import quiet_trainer, write_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -35,16 +34,6 @@ SCHEMAS = {"train": TrainSettings, "eval": EvalSettings}
 OWN = ROOT / "examples" / "own"
 # Pages whose Python needs no file, and has a test of its own.
 ALONE = {"README.md", "docs/tutorials/python.md", "docs/tutorials/sweep.md"}
-
-
-@pytest.fixture(scope="module")
-def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with fewer images of each rendered dataset than the real ones have."""
-    cache = tmp_path_factory.mktemp("cache")
-    for name in ("procedural_auxiliary", "procedural_easy"):
-        folder = cache / f"procedural-{VERSION}" / name
-        write_mvtec(folder, DATASETS[name][:2], train=0, normal=2, anomalous=4, progress=False)
-    return cache
 
 
 def blocks(page: Path, language: str) -> list[str]:

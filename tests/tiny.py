@@ -11,6 +11,7 @@ from lightning import Trainer
 from open_clip.model import CLIP
 from PIL import Image
 
+from cops_lightning.demo.writer import DATASETS, VERSION, write_mvtec
 from cops_lightning.models.cops import CoPS
 from released import released_cops
 
@@ -105,6 +106,16 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another one, to test on: red and blue tiles."""
     return write_dataset(tmp_path_factory.mktemp("data") / "tiles", ("blue", "red"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with fewer images of two rendered datasets than the real ones have."""
+    cache = tmp_path_factory.mktemp("few")
+    for name in ("procedural_auxiliary", "procedural_easy"):
+        folder = cache / f"procedural-{VERSION}" / name
+        write_mvtec(folder, DATASETS[name][:2], train=0, normal=2, anomalous=4, progress=False)
+    return cache
 
 
 def write_dataset(root: Path, categories: Sequence[str], seed: int, images: int = 4) -> Path:

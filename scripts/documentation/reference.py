@@ -21,6 +21,7 @@ from cops_lightning.data.readers.spec import Layout, Table
 
 ROOT = Path(__file__).parents[2]
 HYDRA = {"cops-train": "train", "cops-eval": "evaluate"}
+FIRST = ("CopsModule", "load", "CoPS", "Detector", "Folder", "ImageFolder", "CopsDataModule")  # of the public names
 LOADED_ELSEWHERE = ("hydra", "experiment", "debug", "ablation")  # choices of settings, of which they have none
 
 
@@ -33,6 +34,7 @@ def generated() -> dict[str, str]:
         "reference/results-csv.md": results(),
         "reference/datasets.md": datasets(),
         "reference/published.md": published(),
+        "tutorials/scripts.md": scripts(),
     }
 
 
@@ -58,7 +60,8 @@ def code(text: object) -> str:
 
 def python() -> str:
     """Every public name, by mkdocstrings."""
-    homes = {name: cl._HOMES.get(name, "cops_lightning.data.datamodules") for name in cl.__all__ if name[0] != "_"}
+    names = [*FIRST, *(name for name in cl.__all__ if name not in FIRST and name[0] != "_")]
+    homes = {name: cl._HOMES.get(name, "cops_lightning.data.datamodules") for name in names}
     sections: dict[str, list[str]] = defaultdict(list)
     for name, home in homes.items():
         of_data = ".data." in home or ".demo." in home
@@ -285,3 +288,14 @@ def published() -> str:
         "numbers of Bayes-PFL too, whose image scores were scaled over the images of a category; those of AdaCLIP are "
         "of epochs that were selected on the target.\n"
     )
+
+
+# ---- examples
+
+
+def scripts() -> str:
+    """The scripts of examples/, whole."""
+    page = ["# Scripts to copy", "", "Short programs that run as they are, of `examples/` in a checkout."]
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        page += ["", f"## {path.name}", "", "```python", path.read_text(encoding="utf-8").strip(), "```"]
+    return "\n".join(page) + "\n"
