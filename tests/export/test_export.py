@@ -23,6 +23,7 @@ from cops_lightning.calibration import Calibration, Identity
 from cops_lightning.cli import export as cli
 from cops_lightning.cli import predict as predicting
 from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CalibrationError, ConfigError
 from cops_lightning.export import formats
 from cops_lightning.export import run as exporting
@@ -32,6 +33,8 @@ from cops_lightning.export.graph import ExportedGraph
 from cops_lightning.export.parity import Parity, Trial, original, rendered
 from cops_lightning.export.run import described, export, report_of
 from cops_lightning.export.runtime import ExportedDetector
+from cops_lightning.models.anomalyclip import AnomalyCLIP
+from cops_lightning.models.baselines.clip import PlainClip
 from cops_lightning.models.baselines.winclip import WinClip
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.cops.settings import Components, Readings, Sizes
@@ -91,6 +94,18 @@ def test_prompts_that_no_image_changes_are_constants_of_the_graph(tiny_clip_stat
     found = original(static, Trial(pixels, "rendered"))
     np.testing.assert_allclose(score.numpy(), found.score, atol=1e-6)
     np.testing.assert_allclose(maps.numpy(), found.map, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [AnomalyCLIP, PlainClip])
+def test_detectors_with_the_same_prompts_for_all_images_are_graphs_too(
+    kind: type[AnomalyCLIP] | type[PlainClip], wordy_clip_state: dict[str, torch.Tensor]
+) -> None:
+    model = kind(clip_from_state(wordy_clip_state), image_size=SIDE).eval()
+    trial = Trial(rendered(SIDE, 3).pixels, "rendered")
+    score, maps = ExportedGraph(model).traced().module()(torch.from_numpy(trial.pixels))
+    found = original(model, trial)
+    np.testing.assert_allclose(score.detach().numpy(), found.score, atol=1e-6)
+    np.testing.assert_allclose(maps.detach().numpy(), found.map, atol=1e-5)
 
 
 def test_a_file_finds_what_the_detector_finds(exported: tuple[Path, Parity]) -> None:
