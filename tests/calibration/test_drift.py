@@ -80,3 +80,4 @@ def test_too_few_images_or_features_without_a_difference_make_no_reference():
     assert FeatureReference.fit(features(rng, FEWEST - 1)) is None
     assert FeatureReference.fit(features(rng, FEWEST)) is not None
     assert FeatureReference.fit(np.ones((50, D))) is None
+    assert FeatureReference.fit(np.full((50, D), np.nan)) is None

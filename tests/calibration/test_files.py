@@ -134,6 +134,7 @@ def test_images_of_equal_pixels_count_once_and_are_counted():
     made = Calibration.of(IDENTITY, iter(images))
     assert (made.scores, made.peaks, made.repeated) == ((0.1, 0.2), (0.2, 0.4), 1)
     assert Calibration.of(IDENTITY, images[::-1]) == made
+    assert Calibration.of(IDENTITY, [Made(0.1, 0.3, ""), Made(0.1, 0.3, "")]).n == 2, "without names nothing is equal"
     with pytest.raises(CalibrationError, match="1 of the images are among the normal and among the anomalous ones"):
         Calibration.of(IDENTITY, images, anomalous=images[2:])
     with pytest.raises(CalibrationError, match="There are no normal images"):

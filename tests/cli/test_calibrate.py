@@ -45,7 +45,7 @@ def test_the_file_and_its_histogram_are_those_of_the_detector_and_what_is_left_o
     scores = [one.score for one in tiny_model.predict(f"{photos}/good/[0-9]*.png", batch_size=5)]
     assert made.scores == pytest.approx(sorted(scores), abs=1e-6)
     said = capsys.readouterr()
-    assert "calibrated with 25 normal images (1 repeated ones left out), of which 5 % may be" in said.out
+    assert "calibrated with 25 normal images (1 more repeat the pixels of another) for a level of 5 %" in said.out
     assert "3.85 % of normal ones in the mean" in said.out, "1 of 26"
     assert "19 images for 5 %, 99 images for 1 %" in said.out
     assert "Not covered" in said.out

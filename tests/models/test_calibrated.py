@@ -102,10 +102,10 @@ def test_a_stream_that_moves_is_warned_of_once_without_encoding_an_image_twice(
 
 
 def test_on_rendered_images_the_rates_of_images_and_of_regions_are_kept(tiny_model):
-    images = [example("button", "normal", number).image for number in range(150)]
+    images = [example("button", "normal", number).image for number in range(100)]
     seen = list(tiny_model.predict(images, workers=0, batch_size=10))
     rng, n, rates = np.random.default_rng(0), 39, []
-    for _ in range(200):  # deployments: 39 images calibrate, the 111 others come later
+    for _ in range(150):  # deployments: 39 images calibrate, the 61 others come later
         order = rng.permutation(len(seen))
         made = Calibration.of(tiny_model.identity(), [seen[at] for at in order[:n]])
         later = [seen[at] for at in order[n:]]

@@ -41,9 +41,9 @@ class FeatureReference:
     def fit(cls, features: Float[np.ndarray, "n d"]) -> "FeatureReference | None":
         """From the global features of normal images in an order that says nothing of them.
 
-        None for fewer than `FEWEST` images, and for features that do not differ.
+        None for fewer than `FEWEST` images, and for features that do not differ or are not finite.
         """
-        if len(features) < FEWEST:
+        if len(features) < FEWEST or not np.isfinite(features).all():
             return None
         unit = _unit(features)
         fitted, held_out = unit[::2], unit[1::2]

@@ -63,7 +63,7 @@ class Scored(Protocol):
 
     @property
     def content(self) -> str:
-        """The name of its pixels, equal for equal images."""
+        """The name of its pixels, equal for equal images; "" for an image that is none's equal."""
 
     @property
     def feature(self) -> Float[np.ndarray, " d"] | None:
@@ -85,6 +85,7 @@ def distinct(given: Iterable[Scored]) -> tuple[dict[str, Seen], int]:
     for one in given:
         count += 1
         new = Seen(one.score, one.peak, one.feature)
-        old = kept.get(one.content, new)  # equal pixels after resizing have one score, but maybe maps of two sizes
-        kept[one.content] = max(old, new, key=lambda seen: seen[:2])
+        name = one.content or f"{count}"
+        old = kept.get(name, new)  # equal pixels after resizing have one score, but maybe maps of two sizes
+        kept[name] = max(old, new, key=lambda seen: seen[:2])
     return {name: kept[name] for name in sorted(kept)}, count - len(kept)

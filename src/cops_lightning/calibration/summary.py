@@ -1,5 +1,6 @@
 """What a calibration says, in lines to print."""
 
+import math
 from collections.abc import Iterator
 from typing import get_args
 
@@ -16,10 +17,10 @@ NOT_COVERED = (
 def summary(calibration: Calibration) -> list[str]:
     """What was calibrated, the thresholds, the false alarms to expect, and what none of it covers."""
     c, expected = calibration, calibration.false_alarms()
-    again = f" ({c.repeated} repeated ones left out)" if c.repeated else ""
+    again = f" ({c.repeated} more repeat the pixels of another)" if c.repeated else ""
     lines = [
         f"{c.identity.detector} over {c.identity.backbone} at {c.identity.image_size} px, calibrated with {c.n} normal "
-        f"images{again}, of which {100 * c.level:g} % may be called anomalous.",
+        f"images{again} for a level of {100 * c.level:g} %.",
     ]
     if c.shortage:
         lines.append(c.shortage)
@@ -79,4 +80,4 @@ def _said(chosen: Chosen) -> str:
 
 
 def _at(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
+    return "none" if value is None else "no bound" if math.isinf(value) else f"{value:.4g}"

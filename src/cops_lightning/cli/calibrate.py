@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 from cops_lightning.cli.console import require_no_run
-from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
+from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of, exported_of
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import replacing
@@ -18,6 +18,7 @@ from cops_lightning.core.reporting import warn
 
 if TYPE_CHECKING:
     from cops_lightning.data.readers.pictures import Picture
+    from cops_lightning.export.runtime import ExportedDetector
     from cops_lightning.models.detector import Detector
     from cops_lightning.models.prediction import Prediction
 
@@ -29,6 +30,7 @@ examples:
   cops-calibrate checkpoint=last.ckpt normal=photos/good
   cops-calibrate checkpoint=last.ckpt normal=photos/good level=0.01 out=strict.json
   cops-calibrate checkpoint=last.ckpt normal=photos/good anomalous=photos/bad threshold=recall recall=0.95
+  cops-calibrate checkpoint=exported.onnx normal=photos/good
   cops-calibrate checkpoint=last.ckpt dataset=/data/parts threshold=cost miss_cost=50 anomalous_share=0.001"""
 SHOWN = 5  # unreadable images that are named
 
@@ -92,7 +94,7 @@ def _calibrate(_words: list[str], settings: CalibrateSettings) -> int:
     normal, anomalous = _pictures(settings)
     if settings.threshold != "level" and not anomalous:
         raise ConfigError(f"threshold={settings.threshold} needs anomalous images. Add anomalous=FOLDER.")
-    detector = detector_of(settings, precision=settings.precision)
+    detector = _detector(settings)
     calibration = Calibration.of(
         detector.identity(category=settings.category),
         _scored(detector, normal, "normal images", settings),
@@ -113,6 +115,13 @@ def _calibrate(_words: list[str], settings: CalibrateSettings) -> int:
     print("\n".join(summary(calibration)))
     print(f"{settings.out} and {picture} are written.")
     return 0
+
+
+def _detector(settings: CalibrateSettings) -> "Detector | ExportedDetector":
+    exported = exported_of(settings)
+    if exported and settings.precision is not None:
+        raise ConfigError(f"{settings.checkpoint} is an exported file, which has a precision. Leave out precision=.")
+    return exported or detector_of(settings, precision=settings.precision)
 
 
 def _pictures(settings: CalibrateSettings) -> "tuple[list[Picture], list[Picture]]":
@@ -136,7 +145,7 @@ def _pictures(settings: CalibrateSettings) -> "tuple[list[Picture], list[Picture
 
 
 def _scored(
-    detector: "Detector", found: "list[Picture]", what: str, settings: CalibrateSettings
+    detector: "Detector | ExportedDetector", found: "list[Picture]", what: str, settings: CalibrateSettings
 ) -> "Iterator[Prediction]":
     """Predictions one at a time; images that cannot be read are left out, with a warning."""
     from cops_lightning.data.stream import Unreadable
