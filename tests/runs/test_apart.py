@@ -94,3 +94,14 @@ def test_of_a_sweep_each_dataset_counts(swept, here, configured):
     sweep.hydra.overrides.task = [swept]
     with pytest.raises(ConfigError, match="lies in parts, a dataset"):
         require_apart(sweep, "hydra.sweep.dir")
+
+
+def test_of_an_evaluation_the_targets_count_whatever_checkpoints_are_swept(here):
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        sweep = compose("eval", ["targets=[parts]", "hydra.sweep.dir=study"], return_hydra_config=True)
+    sweep.hydra.overrides.task = ["checkpoint=a.ckpt,b.ckpt"]
+    require_apart(sweep, "hydra.sweep.dir")
+    sweep.hydra.sweep.dir = "parts/study"
+    with pytest.raises(ConfigError, match="lies in parts, a dataset"):
+        require_apart(sweep, "hydra.sweep.dir")

@@ -55,7 +55,7 @@ def _places(config: DictConfig) -> Iterator[Path]:
         changed = OmegaConf.merge(config, variant)
         assert isinstance(changed, DictConfig)
         with suppress(CopsError):
-            if not OmegaConf.select(changed, "checkpoint") and learns(changed.get("model")):
+            if not OmegaConf.select(changed, "checkpoint") and learns(changed.get("model") or None):
                 yield from _of(build_auxiliary(changed))
         with suppress(CopsError):
             for target in build_targets(changed, ""):

@@ -100,10 +100,10 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Give the sweep a folder for notes. Exits where its folder and its data are not apart."""
-        _exit_unless_apart(config, "hydra.sweep.dir")
         name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{uuid.uuid4().hex[:8]}"
         notes = Path(config.hydra.sweep.dir).absolute() / NOTES / name
         self.sweep = Sweep.current = Sweep(notes, count_jobs(config), time.time())
+        _exit_unless_apart(config, "hydra.sweep.dir")
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Tell the job, in whose process this is called, of its sweep."""
