@@ -41,6 +41,7 @@ def test_the_distance_is_the_one_of_probabilistic_principal_components():
     assert found.distances == pytest.approx(np.sort(mahalanobis), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_long_stream_that_does_not_move_is_seldom_called_moved():
     alarms = 0
     for seed in range(60):

@@ -222,6 +222,7 @@ def resident() -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_take_no_more_memory_than_a_thousand_and_go_on_byte_for_byte(
     detector, tmp_path, monkeypatch
 ):

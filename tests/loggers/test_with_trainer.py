@@ -138,7 +138,7 @@ def test_a_run_that_is_killed_and_resumed_has_every_step_once_in_every_logger(ru
         assert [line["trainer/global_step"] for line in sent.history() if name in line] == steps
 
 
-@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger, WandbLogger])
+@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger, pytest.param(WandbLogger, marks=pytest.mark.slow)])
 def test_in_a_notebook_each_is_lightnings_logger(kind, tmp_path):
     logger = kind(save_dir=tmp_path, **({"offline": True} if kind is WandbLogger else {}))
     it = trainer(logger, tmp_path, epochs=1)

@@ -101,6 +101,7 @@ def test_a_stream_that_moves_is_warned_of_once_without_encoding_an_image_twice(
     assert sum(encoded) == 130
 
 
+@pytest.mark.slow
 def test_on_rendered_images_the_rates_of_images_and_of_regions_are_kept(tiny_model):
     images = [example("button", "normal", number).image for number in range(100)]
     seen = list(tiny_model.predict(images, workers=0, batch_size=10))
