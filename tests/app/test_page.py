@@ -129,6 +129,12 @@ def tab(server):
     return f"{server}/api/tabs/{json.loads(ask(f'{server}/api/tabs', 'POST')[1])['token']}"
 
 
+@pytest.fixture(scope="module")
+def expected():
+    """What Python says of the first example."""
+    return next(load_demonstration().predict(examples()[0].image))
+
+
 def file_of(image, name="part.png"):
     return {"name": name, "mimeType": "image/png", "buffer": png(image)}
 
@@ -141,20 +147,19 @@ def chosen(page, name):
 
 
 @in_a_browser
-def test_an_example_has_the_verdict_the_score_and_the_map_that_python_gives(visit):
+def test_an_example_has_the_verdict_the_score_and_the_map_that_python_gives(visit, expected):
     page, example = visit(), examples()[0]
     expect(page.locator("#banner")).to_contain_text("Demonstration.")
     page.get_by_role("button", name=example.name).click()
     detail = chosen(page, example.name)
-    found = next(load_demonstration().predict(example.image))
     expect(detail.locator(".verdict .label")).to_have_text("▲ anomalous")
-    expect(detail.locator(".verdict b").first).to_have_text(f"{found.score:.3f}")
+    expect(detail.locator(".verdict b").first).to_have_text(f"{expected.score:.3f}")
     expect(detail.locator(".why")).to_contain_text("of the 40 normal images of the calibration")
     assert detail.locator("svg rect").count() == detail.locator("tbody tr").count() > 0
     shown = page.request.get(page.url + detail.locator(".overlay").get_attribute("src")[1:]).body()
     colours = np.asarray(Image.open(io.BytesIO(shown)))
-    assert colours.shape == (*found.map.shape, 4)
-    peak = np.unravel_index(found.map.argmax(), found.map.shape)
+    assert colours.shape == (*expected.map.shape, 4)
+    peak = np.unravel_index(expected.map.argmax(), expected.map.shape)
     assert colours[peak][3] == colours[..., 3].max()
 
 
@@ -255,7 +260,7 @@ def test_failures_of_a_run_are_sorted_by_how_wrong_they_are(visit):
     assert figures.evaluate("one => one.decode().then(() => one.naturalWidth)") == 60
 
 
-def test_downloads_hold_every_image_and_every_refused_file(tab):
+def test_downloads_hold_every_image_and_every_refused_file(tab, expected):
     for place in (0, 1):
         assert ask(f"{tab}/examples/{place}", "POST")[0] == 200
     ask(f"{tab}/images?name=%3Dcmd.png", "POST", b"hello")
@@ -265,6 +270,7 @@ def test_downloads_hold_every_image_and_every_refused_file(tab):
         assert Image.open(archive.open("heatmaps/001-leather 1.jpg")).size == examples()[0].image.size
     assert [row["label"] for row in rows] == ["anomalous", "normal", ""]
     assert rows[2]["image"] == "'=cmd.png"
+    assert float(rows[0]["score"]) == pytest.approx(expected.score, abs=1e-6)
     assert json.loads(ask(f"{tab}/calibration/0.json")[1])["format"] == "cops-calibration 1"
 
 
@@ -305,12 +311,12 @@ def test_other_hosts_sites_and_tabs_are_refused(server, tab):
     assert ask(f"{server}/api/runs/7")[0] == 404
 
 
-def test_the_map_on_the_page_is_that_of_a_heat_map_at_any_strength():
-    found = next(load_demonstration().predict(examples()[0].image))
-    over = np.asarray(Image.open(io.BytesIO(overlay(found, found.size)))).astype(float)
+def test_the_map_on_the_page_is_that_of_a_heat_map_at_any_strength(expected):
+    expected = expected
+    over = np.asarray(Image.open(io.BytesIO(overlay(expected, expected.size)))).astype(float)
     opacity = 0.6 * over[..., 3:] / 255
     laid = np.asarray(examples()[0].image) * (1 - opacity) + over[..., :3] * opacity
-    assert np.abs(laid - np.asarray(found.heat_map(0.6))).max() <= 2
+    assert np.abs(laid - np.asarray(expected.heat_map(0.6))).max() <= 2
 
 
 def test_a_port_that_is_taken_is_one_sentence(run_command):

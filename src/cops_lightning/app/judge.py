@@ -199,8 +199,8 @@ def _parts(model: CoPS, picture: Picture) -> list[Part]:
             ),
         ]
     if found.weights is not None:
-        parts.append(part("weights", "Spatial weights", "What the patches are multiplied by.", found.weights, 0, 1))
-    parts.append(
-        part("patch", "Weighted patches", "Patches by prompt times weights: the anomaly map.", found.patch, 0, 1)
-    )
+        parts += [
+            part("weights", "Spatial weights", "What the patches are multiplied by.", found.weights, 0, 1),
+            part("patch", "Weighted patches", "Patches by prompt times weights: the map.", found.patch, 0, 1),
+        ]
     return parts

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cops_lightning.app.demonstration import Example
 from cops_lightning.app.download import results_csv, results_zip
 from cops_lightning.app.failures import Study
+from cops_lightning.app.guard import Guarded, broken, refused, said
 from cops_lightning.app.judge import Judge, colors, overlay, png
 from cops_lightning.app.visitors import MEGA, LimitError, Limits, Shown, Visitor, Visitors, shown_name, upload_path
 from cops_lightning.core.errors import CopsError
@@ -29,14 +28,6 @@ from cops_lightning.core.errors import CopsError
 PAGE = Path(__file__).parent / "page"
 HOSTS = ["127.0.0.1", "localhost"]
 LEVELS = (0.01, 0.05, 0.1, 0.2)
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-_log = logging.getLogger(__name__)
 
 
 class Site:
@@ -96,8 +87,8 @@ class Site:
                 *(Route(path, act, methods=[method]) for method, path, act in routes),
                 Mount("/page", StaticFiles(directory=PAGE)),
             ],
-            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(_Guarded)],
-            exception_handlers={CopsError: _said, HTTPException: _refused, Exception: _broken},  # type: ignore[dict-item]
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(Guarded)],
+            exception_handlers={CopsError: said, HTTPException: refused, Exception: broken},  # type: ignore[dict-item]
         )
 
     # ---- the page
@@ -329,47 +320,9 @@ class Site:
             raise
 
 
-class _Guarded:
-    """Adds headers that keep the page to itself, and refuses changes that another site's page asks for."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        request = Request(scope)
-        origin = request.headers.get("origin")
-        if request.method != "GET" and origin not in (None, f"http://{request.headers.get('host')}"):
-            response = JSONResponse({"error": "Another site's page may not change anything here."}, 403)
-            return await response(scope, receive, send)
-
-        async def guarded(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [*message["headers"], *added]
-            await send(message)
-
-        return await self.app(scope, receive, guarded)
-
-
 def _png(content: bytes) -> Response:
     return Response(content, media_type="image/png")
 
 
 def _download(content: bytes, kind: str, name: str) -> Response:
     return Response(content, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
-
-
-def _said(_request: Request, error: CopsError) -> Response:
-    # Not a status of errors: a file that is no image is an ordinary outcome, which a browser's console need not report.
-    return JSONResponse({"error": str(error)})
-
-
-def _refused(_request: Request, error: HTTPException) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code)
-
-
-def _broken(_request: Request, error: Exception) -> Response:
-    _log.error("A request failed.", exc_info=error)
-    return JSONResponse({"error": "The server failed at this; its console says why."}, 500)

@@ -220,7 +220,7 @@ function view(image, verdict, place) {
     make("span", {}, "p ", make("b", {}, verdict.p_value === null ? "–" : number(verdict.p_value))),
     make("span", {}, "threshold ", make("b", {}, number(verdict.threshold))));
   const found = make("div", { className: "view" },
-    state.about.detectors.length > 1 ? make("h3", {}, detector.name) : null,
+    state.about.detectors.length > 1 ? make("h3", { title: detector.name }, detector.name) : null,
     make("figure", {}, stack, scale), numbers, make("p", { className: "why" }, verdict.why), table(regions, verdict));
   if (detector.parts) found.append(parts(`${base}/${place}/parts`));
   return found;
@@ -228,7 +228,7 @@ function view(image, verdict, place) {
 
 function table(regions, verdict) {
   if (regions.length === 0) return make("p", { className: "quiet" }, `No pixel is above ${number(verdict.map_threshold)}, the threshold of regions.`);
-  const columns = ["region", "from (x, y)", "size", "area, px", "peak", "p"];
+  const columns = ["region", "at x, y", "size", "area, px", "peak", "p"];
   const rows = regions.slice(0, 10).map((one, place) => [
     place + 1, `${one.left}, ${one.top}`, `${one.right - one.left} × ${one.bottom - one.top}`, one.area,
     number(one.peak), number(one.p_value ?? null),
@@ -237,9 +237,9 @@ function table(regions, verdict) {
   return make("div", { className: "scroll" }, grid(columns, rows), more);
 }
 
-function grid(columns, rows, words = 1, kind = "") {
+function grid(columns, rows, words = 1) {
   const cell = (tag) => (content, place) => make(tag, { className: place < words ? "words" : "" }, content);
-  return make("table", { className: kind },
+  return make("table", {},
     make("thead", {}, make("tr", {}, ...columns.map(cell("th")))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(String).map(cell("td"))))));
 }
@@ -326,7 +326,7 @@ function errors(at, images) {
       make("img", { src: `/api/runs/${at}/images/${image.row}.png`, alt: `Heat map of ${image.image}`, loading: "lazy" }),
       make("figcaption", {}, `${image.target}, ${image.image}, score ${number(image.score)}`)))) : null,
     make("details", {}, make("summary", {}, `${images.length} images as a list, ${shown.length} of them with heat maps`),
-      make("div", { className: "scroll" }, grid(["", "target", "category", "image", "score", "heat map"], rows, 4, "long"))));
+      make("div", { className: "scroll" }, grid(["", "target", "category", "image", "score", "heat map"], rows, 4))));
 }
 
 find("run").onchange = saying(showRun);
