@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 QUESTIONS = {
     "how do I use my own images": "tutorials/own-images.html",
     "why is my AUROC lower than the paper's": "concepts/protocol.html",
-    "which threshold": "questions.html",
+    "which threshold": "tutorials/predict.html",
     "how many seeds": "concepts/significance.html",
     "how do I add my own model": "tutorials/own-parts.html",
     "how do I resume": "resume.html",
