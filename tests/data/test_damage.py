@@ -211,7 +211,7 @@ def test_a_truncated_image_is_named_and_not_skipped(make_tree: MakeTree, suffix:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     message = error_of_reading(root)
     assert message.startswith(f"{path} cannot be read: ")
-    assert message.endswith("Replace the file; an image is never skipped.")
+    assert message.endswith("Replace the file.")
 
 
 def test_an_empty_file_is_named(make_tree: MakeTree):

@@ -23,7 +23,7 @@ from cops_lightning.models.prediction import Prediction
 VIEW, THUMB = 1200, 160  # longest side of what the page shows, in pixels
 MEGA = 10**6
 LONGEST_NAME = 120
-NEVER = " Replace the file; an image is never skipped."  # which is for datasets
+ADVICE = " Replace the file."  # which an upload has none of
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class Visitors:
             kept = []
             for picture, outcome in zip(found, judge.predictions(found), strict=True):
                 if isinstance(outcome, Unreadable):
-                    raise ReadingError(outcome.reason.replace(str(picture.path), picture.name).removesuffix(NEVER))
+                    raise ReadingError(outcome.reason.replace(str(picture.path), picture.name).removesuffix(ADVICE))
                 outcome.size  # noqa: B018  # known from now on
                 kept.append(ruled(outcome, None))
             by_judge.append(kept)

@@ -36,7 +36,7 @@ class DetectorSettings:
 
     Args:
         checkpoint: the trained detector: a checkpoint of cops-train, or a .pth in the authors' released format;
-            cops-predict also takes an .onnx or .xml of cops-export.
+            cops-predict and cops-calibrate also take an .onnx or .xml of cops-export.
         backbone: name of the frozen CLIP, a file of conf/backbone; default: what the checkpoint says. A .pth needs it.
         auxiliary: what a .pth was trained on, visa or mvtec; other checkpoints say so themselves.
         weights: file with CLIP's weights, where it lies elsewhere than the backbone says.

@@ -270,4 +270,4 @@ def _unreadable(path: Path, error: Exception) -> ReadingError:
         said = "its content is no image of a known format"
     else:
         said = reason(error)
-    return ReadingError(f"{path} cannot be read: {said}. Replace the file; an image is never skipped.")
+    return ReadingError(f"{path} cannot be read: {said}. Replace the file.")
