@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -326,6 +327,13 @@ def test_a_port_that_is_taken_is_one_sentence(run_command):
         result = run_command("cops-app", f"port={taken.getsockname()[1]}")
     assert result.returncode == 1
     assert "cannot be had" in result.stderr
+
+
+def test_without_the_extra_it_is_said_how_to_install_it(run_command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = run_command("cops-app")
+    assert result.returncode == 1
+    assert result.stderr == "error: cops-app needs uvicorn. Install it by: pip install 'cops_lightning[app]'\n"
 
 
 def test_the_page_names_nothing_of_elsewhere():

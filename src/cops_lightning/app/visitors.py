@@ -4,6 +4,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -128,7 +129,7 @@ class Visitor:
     def about(self) -> Values:
         """All that the page shows of a tab."""
         return {
-            "images": [self.card(shown) for shown in self.images.values()],
+            "images": [self.card(shown) for shown in list(self.images.values())],
             "level": self.level,
             "normal": len(self.normal),
             "calibrations": [_said(calibration) for calibration in self.calibrations],
@@ -147,7 +148,11 @@ class Visitor:
 
     def size(self) -> int:
         """Bytes in its folder."""
-        return sum(file.stat().st_size for file in self.folder.iterdir())
+        found = 0
+        for file in self.folder.iterdir():
+            with suppress(FileNotFoundError):  # removed since it was listed
+                found += file.stat().st_size
+        return found
 
 
 def _said(calibration: Calibration | None) -> Values | None:
