@@ -115,7 +115,8 @@ def test_training_and_testing_from_the_cache_give_the_numbers_of_a_run_without_i
     torch.testing.assert_close(losses, plain_losses, atol=1e-6, rtol=1e-6)
     for image, other in zip(module.scored[0], plain.scored[0], strict=True):
         assert image.sample == other.sample
-        assert image.score == pytest.approx(other.score, abs=1e-6)
+        # Training amplifies the rounding of features that were encoded in other batches.
+        assert image.score == pytest.approx(other.score, abs=2e-5)
         torch.testing.assert_close(image.patches, other.patches, atol=1e-6, rtol=0)
     for row, other in zip(module.suites[0].rows(), plain.suites[0].rows(), strict=True):
         assert row.value == pytest.approx(other.value, abs=1e-6)
