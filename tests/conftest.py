@@ -28,6 +28,7 @@ SLOW = (
     "loggers/test_wandb_logger.py",
     "models/test_module.py",
     "models/test_sharing.py",
+    "test_docs.py",
     "test_examples.py",
     "test_readme.py",
     "test_wandb_sweeps.py",

@@ -13,8 +13,6 @@ from cops_lightning.report.tables import COLUMNS
 from documentation.check import faults
 from documentation.gather import DeadLinkError, moved, sources
 
-pytestmark = pytest.mark.slow
-
 # What a stranger asks, in words of theirs, and the page that says more than the answer among the questions.
 QUESTIONS = {
     "how do I use my own images": "tutorials/own-images.html",
