@@ -201,8 +201,10 @@ def jobs_of(arguments: list[str]) -> Iterator[list[str]]:
 
 
 def settings(name: str, overrides: list[str]) -> dict:
-    seed = ["seed=0"] if name == "eval" else []  # which the checkpoint says
-    return resolved(composed(*seed, *overrides, name=name))
+    said = ["seed=0"] if name == "eval" else []  # by the checkpoint, as its model is where something below it is set
+    if name == "eval" and any(override.startswith("model.") for override in overrides):
+        said += ["model=cops", "preset=visa"]
+    return resolved(composed(*said, *overrides, name=name))
 
 
 def test_every_target_of_make_that_a_page_names_exists():

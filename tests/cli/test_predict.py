@@ -48,6 +48,7 @@ def test_a_command_that_is_killed_goes_on_to_the_files_of_one_that_is_not(
     run_command, start_command, checkpoint, photos, tmp_path
 ):
     words = [str(photos), f"checkpoint={checkpoint}", "device=cpu", "heatmaps=true", "masks=true", "threshold=0.5"]
+    words += ["precision=fp32"]
     whole = run_command("cops-predict", *words, "out=whole", cwd=tmp_path)
     assert whole.returncode == 1, "a file could not be read"
     assert "warning: 1 of 40 could not be read" in whole.stderr
@@ -70,7 +71,7 @@ def test_a_command_that_is_killed_goes_on_to_the_files_of_one_that_is_not(
 def test_python_and_the_command_say_the_same(run_command, checkpoint, photos, tmp_path):
     found = list(cl.load(checkpoint).outcomes(photos))[:9]
     (tmp_path / "list.txt").write_text("".join(f"{one.picture.path}\n" for one in found))
-    run_command("cops-predict", "list.txt", f"checkpoint={checkpoint}", "device=cpu", "out=out", cwd=tmp_path)
+    run_command("cops-predict", "list.txt", f"checkpoint={checkpoint}", "precision=fp32", "out=out", cwd=tmp_path)
     said = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [row["score"] for row in said] == [getattr(one, "score", None) for one in found]
 
@@ -110,7 +111,7 @@ def test_the_scores_are_those_of_cops_eval_to_the_last_digit(run_command, checkp
         options = [*plain, f"model.readings.latents={draws}", f"hydra.run.dir={draws}"]
         evaluated = run_command("cops-eval", *options, cwd=tmp_path)
         assert evaluated.returncode == 0, evaluated.stderr
-        words = [str(tiles), f"checkpoint={checkpoint}", "device=cpu", f"draws={draws}", f"out=predicted_{draws}"]
+        words = [str(tiles), f"checkpoint={checkpoint}", "precision=fp32", f"draws={draws}", f"out=predicted_{draws}"]
         run_command("cops-predict", *words, cwd=tmp_path)
         with (tmp_path / draws / "scores.csv").open(newline="") as file:
             expected = {row["image"].split("/", 2)[2]: row["score"] for row in csv.DictReader(file)}

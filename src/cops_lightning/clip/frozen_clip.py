@@ -89,6 +89,12 @@ class FrozenClip(nn.Module):
                 f"use {max(1, side // patch) * patch} or {(side // patch + 1) * patch}."
             )
 
+    def use_precision(self, precision: Precision) -> None:
+        """Encode images in another precision from now on. Raises ConfigError for an unknown one."""
+        require_choice("backbone.precision", precision, Precision)
+        if precision != self.precision:
+            self.precision, self._encoders = precision, {}
+
     def __getstate__(self) -> dict[str, Any]:
         """What copies and other processes get: they arrange the weights anew."""
         return {**self.__dict__, "_encoders": {}}
