@@ -87,11 +87,13 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     exported = exported_of(settings)
     verdicts = _verdicts(settings, exported)
     detector: Detector | ExportedDetector = exported or detector_of(settings)
-    batch, workers = _suited(settings, detector, first, verdicts.get("calibration"))
+    batch, workers, chosen = _suited(settings, detector, first, verdicts.get("calibration"))
     options = {"draws": settings.draws, "category": settings.category, **verdicts}
     options |= {"batch_size": batch, "workers": workers}
     wanted = Wanted(settings.regions, settings.heatmaps, settings.masks)
     with opened(settings.out, {**_decides(sources, settings, detector), "batch_size": batch}) as folder:
+        if chosen:
+            print(chosen, file=sys.stderr)
         tally: Tally = predict_into(folder, detector, Sources(sources), wanted, **options)
     anomalous = "" if tally.anomalous is None else f", {tally.anomalous} of them anomalous"
     print(f"{tally.images - tally.unreadable} images scored{anomalous}: {settings.out / TABLE}")
@@ -123,26 +125,28 @@ def _suited(
     detector: "Detector | ExportedDetector",
     first: "Picture",
     calibration: "Calibration | None",
-) -> tuple[int, int]:
-    """How many images are scored together, and threads decode; the detector is brought to its precision."""
+) -> tuple[int, int, str]:
+    """How many images are scored together, how many threads decode, and what is to be said of what was measured.
+
+    The detector is brought to its precision.
+    """
     from cops_lightning.export.runtime import ExportedDetector
     from cops_lightning.inference.machine import choose, decoding_threads
 
     if isinstance(detector, ExportedDetector):
         if settings.precision not in ("auto", detector.precision):
             raise ConfigError(f"{settings.checkpoint} computes in {detector.precision}. Leave out precision=.")
-        return 1, 2 if settings.workers == "auto" else settings.workers
+        return 1, 2 if settings.workers == "auto" else settings.workers, ""
     settled = settings.precision
     if settled == "auto" and calibration is not None:
         settled = cast(Precision, calibration.identity.precision)
     elif settled == "auto" and detector.backbone.precision != "fp32":  # which the checkpoint says
         settled = detector.backbone.precision
     chosen = choose(detector, None if settled == "auto" else settled)
-    if chosen.speed and settled == "auto":
-        print(chosen, file=sys.stderr)
+    said = str(chosen) if chosen.speed and settled == "auto" else ""
     batch = chosen.batch_size if settings.batch_size == "auto" else settings.batch_size
     workers = decoding_threads(detector, first) if settings.workers == "auto" else settings.workers
-    return 1 if detector.device.type == "cpu" else batch, workers
+    return 1 if detector.device.type == "cpu" else batch, workers, said
 
 
 def _decides(sources: list[str], settings: PredictSettings, detector: "Detector | ExportedDetector") -> dict[str, Any]:
