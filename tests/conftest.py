@@ -20,6 +20,7 @@ SLOW = (
     "benchmark/",
     "callbacks/",
     "cli/",
+    "inference/test_predict.py",
     "scripts/",
     "data/test_listed_files.py",
     "demo/test_packaged_backbone.py",
