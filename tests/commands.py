@@ -17,8 +17,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from unittest.mock import patch
 
+import absl.logging
 import pytest
 from hydra._internal.hydra import Hydra
+
+# Hydra closes all handlers that there are, and absl's closes the stream that it found when it was imported, which may
+# be pytest's own.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 COMMANDS = Path(sys.executable).parent
 HYDRA = {"cops-train": "train", "cops-eval": "evaluate"}

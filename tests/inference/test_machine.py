@@ -20,7 +20,7 @@ def measured(tiny_model: CoPS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A machine on which encoding takes the seconds that are set, and scores are those that are set."""
     monkeypatch.setenv("COPS_CACHE", str(tmp_path))
     monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
-    given = {"fp32": 1.0, "bf16": 0.5, "calls": 0, "change": 0.001}
+    given = {"fp32": 1.0, "bf16": 0.5, "calls": 0, "change": 0.00005}
 
     def took(detector, images, timer):
         given["calls"] += 1
@@ -37,9 +37,9 @@ def measured(tiny_model: CoPS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_half_precision_is_chosen_where_it_is_faster_and_agrees_and_that_is_remembered(measured, tiny_model):
     found = choose(tiny_model)
     assert (found.precision, found.batch_size, found.speed["bf16"]) == ("bf16", 1, 2.0)
-    assert found.change["bf16"] == pytest.approx(0.001, rel=1e-3)
+    assert found.change["bf16"] == pytest.approx(0.00005, rel=1e-2)
     assert str(found) == (
-        "precision=bf16, batch_size=1: bf16 is 2.00 times as fast as fp32 here and changes scores by up to 0.001"
+        "precision=bf16, batch_size=1: bf16 is 2.00 times as fast as fp32 here and changes scores by up to 5e-05"
     )
     assert tiny_model.backbone.precision == "bf16"
     calls = measured["calls"]
@@ -52,7 +52,7 @@ def test_half_precision_is_chosen_where_it_is_faster_and_agrees_and_that_is_reme
     assert measured["calls"] > calls, "another detector is measured"
 
 
-@pytest.mark.parametrize(("seconds", "change"), [(0.84, 0.0), (2.0, 0.0), (0.1, 0.0051)])
+@pytest.mark.parametrize(("seconds", "change"), [(0.84, 0.0), (2.0, 0.0), (0.1, 0.00012)])
 def test_it_is_not_where_it_is_hardly_faster_or_moves_scores(measured, tiny_model, seconds, change):
     measured.update(bf16=seconds, change=change)
     assert choose(tiny_model).precision == "fp32"

@@ -50,8 +50,8 @@ class DetectorSettings:
     device: str | None = None
 
 
-def exported_of(settings: DetectorSettings) -> "ExportedDetector | None":
-    """The exported file of these settings, None where they name a checkpoint.
+def exported_of(settings: DetectorSettings, **options: Any) -> "ExportedDetector | None":
+    """The exported file of these settings, None where they name a checkpoint; `options` are further arguments of it.
 
     Raises ConfigError where they say of a file what it says itself.
     """
@@ -65,7 +65,7 @@ def exported_of(settings: DetectorSettings) -> "ExportedDetector | None":
         )
     if settings.device not in (None, "cpu"):
         raise ConfigError(f"An exported file runs on the CPU here, not on {settings.device}. Leave out device=.")
-    return ExportedDetector(settings.checkpoint)
+    return ExportedDetector(settings.checkpoint, **options)
 
 
 def detector_of(settings: DetectorSettings, **options: Any) -> "Detector":

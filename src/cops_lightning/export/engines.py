@@ -42,14 +42,14 @@ def is_exported(path: Path) -> bool:
 
 
 def open_exported(
-    path: Path, precision: Products = "auto", threads: int | None = None, library: Library = "auto"
+    path: Path, precision: Products = "fp32", threads: int | None = None, library: Library = "auto"
 ) -> Engine:
     """The graph of an .onnx file, or of an OpenVINO .xml and its .bin, on the CPU.
 
     Args:
         path: the file.
-        precision: of large products; "auto" is bf16 where OpenVINO runs, the CPU computes in it and the file holds no
-            threshold, which was chosen for scores in fp32; else fp32.
+        precision: of large products. In fp32 scores are those of the detector; "auto" is what is fastest: bf16 where
+            OpenVINO runs, the CPU computes in it and the file holds no threshold, which was chosen for scores in fp32.
         threads: that compute; None leaves it to the library.
         library: that runs the graph; "auto" is OpenVINO where it is installed, and onnxruntime else and for int8.
 

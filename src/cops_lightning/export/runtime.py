@@ -39,7 +39,7 @@ class ExportedDetector:
     def __init__(
         self,
         path: str | Path,
-        precision: Products = "auto",
+        precision: Products = "fp32",
         threads: int | None = None,
         library: Library = "auto",
     ) -> None:

@@ -28,7 +28,7 @@ from cops_lightning.models.detector import Detector
 
 MEMORY = "machine.json"  # in the cache folder
 FASTER = 1.2  # times as fast as fp32 a precision must be to be chosen
-BOUND = 0.005  # by which it may change a score of the images of the measurement
+BOUND = 1e-4  # by which it may change a score of the measurement: as much as an exported file may
 IMAGES, REPEATS = 4, 3
 BATCHES = (1, 2, 4, 8, 16, 32)  # on a GPU; on a CPU no score depends on a batch, as there is one image in each
 ENOUGH = 0.95  # of the highest throughput: the smallest batch that reaches it is taken
@@ -118,6 +118,7 @@ def _key(detector: Detector, device: torch.device, settled: Precision | None) ->
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     return settings_hash(
         {
+            "rule": [FASTER, BOUND],
             "machine": [device.type, where, os.cpu_count(), torch.get_num_threads()],
             "torch": torch.__version__,
             "detector": {**asdict(detector.identity()), "precision": settled},
