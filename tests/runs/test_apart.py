@@ -27,6 +27,11 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def written(here: Path) -> list[Path]:
+    """What lies there, but for what is remembered of hashes, which earlier tests may still write."""
+    return sorted(file for file in here.rglob("*") if (here / "cache") not in (file, *file.parents))
+
+
 @pytest.fixture(scope="module")
 def whole() -> DictConfig:
     """A training on `parts` with the paths of the default configuration, composed once."""
@@ -61,11 +66,11 @@ def configured(whole):
     ],
 )
 def test_a_place_that_is_or_lies_in_or_holds_data_that_is_read_is_refused(asked, said, here, configured):
-    before = sorted(here.rglob("*"))
+    before = written(here)
     with pytest.raises(ConfigError, match="Nothing was written") as refused:
         require_apart(configured(*asked), "hydra.run.dir")
     assert said in str(refused.value)
-    assert sorted(here.rglob("*")) == before
+    assert written(here) == before
 
 
 def test_so_is_one_in_what_is_trained_on(here, configured):
