@@ -156,9 +156,8 @@ def png(image: Image.Image) -> bytes:
 
 @torch.no_grad()
 def _parts(model: CoPS, picture: Picture) -> list[Part]:
-    device = model.backbone.clip.text_projection.device
-    features = model.encode(preprocess(picture.open(), model.image_size)[None].to(device))
-    latents = None if model.classes is None else model.draw_latents([FIXED], device)
+    features = model.encode(preprocess(picture.open(), model.image_size)[None].to(model.device))
+    latents = None if model.classes is None else model.draw_latents([FIXED], model.device)
     found = model.reasons(features, latents)
     beta = model.image_share
     grid = round(found.local.shape[1] ** 0.5)

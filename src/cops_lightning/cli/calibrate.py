@@ -18,9 +18,8 @@ from cops_lightning.core.reporting import warn
 
 if TYPE_CHECKING:
     from cops_lightning.data.readers.pictures import Picture
-    from cops_lightning.export.runtime import ExportedDetector
-    from cops_lightning.models.detector import Detector
     from cops_lightning.models.prediction import Prediction
+    from cops_lightning.models.predictor import Predictor
 
 MORE = """\
 Then  cops-predict photos checkpoint=... calibration=calibration.json  calls at most 5 % of normal images anomalous, and
@@ -117,7 +116,7 @@ def _calibrate(_words: list[str], settings: CalibrateSettings) -> int:
     return 0
 
 
-def _detector(settings: CalibrateSettings) -> "Detector | ExportedDetector":
+def _detector(settings: CalibrateSettings) -> "Predictor":
     exported = exported_of(settings)
     if exported and settings.precision is not None:
         raise ConfigError(f"{settings.checkpoint} is an exported file, which has a precision. Leave out precision=.")
@@ -145,7 +144,7 @@ def _pictures(settings: CalibrateSettings) -> "tuple[list[Picture], list[Picture
 
 
 def _scored(
-    detector: "Detector | ExportedDetector", found: "list[Picture]", what: str, settings: CalibrateSettings
+    detector: "Predictor", found: "list[Picture]", what: str, settings: CalibrateSettings
 ) -> "Iterator[Prediction]":
     """Predictions one at a time; images that cannot be read are left out, with a warning."""
     from cops_lightning.data.stream import Unreadable

@@ -28,6 +28,7 @@ from cops_lightning.data.readers.images import (
 )
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.masks import MaskThreshold, require_marked
+from cops_lightning.data.readers.pictures import Picture
 
 # Raised when the same file gives other tensors than before: part of what cached features are named by.
 PREPROCESSING_VERSION = 3
@@ -144,15 +145,8 @@ def preprocess(image: str | Path | Image.Image | UInt8[np.ndarray, "h w 3"], siz
     The same pixels give the same tensor on every way here. Raises ReadingError where a file cannot be read, and
     DatasetError for arrays of another type or shape.
     """
-    if isinstance(image, str | Path):
-        image = read_image(Path(image))
-    elif isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise DatasetError(
-                f"An image came as an array of {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB."
-            )
-        image = Image.fromarray(image)
-    return normalise(torch.from_numpy(resized(image.convert("RGB"), size)))
+    opened = read_image(Path(image)) if isinstance(image, str | Path) else Picture("An image", pixels=image).open()
+    return normalise(torch.from_numpy(resized(opened, size)))
 
 
 def resized(image: Image.Image, size: int) -> Pixels:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +10,22 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from cops_lightning.calibration import Calibration, Identity
+from cops_lightning.calibration import Identity
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.data.dataset import normalise, resized
 from cops_lightning.data.readers.pictures import Source, pictures
 from cops_lightning.data.stream import Decoded, Unreadable, decoded
 from cops_lightning.export.engines import Found, Library, Pixels, Products, open_exported
-from cops_lightning.models.detector import Draws
-from cops_lightning.models.prediction import Prediction, Rule, in_batches, readable
+from cops_lightning.models.prediction import Prediction, Rule
+from cops_lightning.models.predictor import Draws, Predictor, in_batches
 
 
-class ExportedDetector:
-    """An .onnx file, or an OpenVINO .xml with its .bin, with the `predict` of a detector; see `models.detector`.
+class ExportedDetector(Predictor):
+    """An .onnx file, or an OpenVINO .xml with its .bin, with the `predict` of a detector.
 
-    Its class samples are the fixed ones, as `predict` has by default.
+    Its class samples are the fixed ones, as `predict` has by default. Drift is not watched, as a graph gives no
+    features.
 
     Args:
         path: the file.
@@ -66,35 +66,16 @@ class ExportedDetector:
         """Scores and maps of RGB images of the detector's size."""
         return self._engine.run(pixels)
 
-    def predict(self, source: Source, **options: Any) -> Iterator[Prediction]:
-        """Scores and maps of images, one at a time; see `Detector.predict`."""
-        return readable(self.outcomes(source, **options))
+    def own_rule(self) -> Rule:
+        """What the file holds."""
+        return self.description.rule()
 
-    def outcomes(
-        self,
-        source: Source,
-        *,
-        rule: Rule | None = None,
-        calibration: Calibration | str | Path | None = None,
-        draws: Draws = "fixed",
-        batch_size: int | None = None,
-        workers: int = 2,
-        category: str | None = None,
+    def _outcomes(
+        self, source: Source, rule: Rule, draws: Draws, batch_size: int | None, workers: int, category: str | None
     ) -> Iterator[Prediction | Unreadable]:
-        """`predict` for streams in which an image that cannot be read is one result; see `Detector.outcomes`.
-
-        Without a rule and a calibration it is what the file holds. Drift is not watched, as a graph gives no features.
-        """
-        own = self.identity(draws, category)
-        chosen = rule or self.description.rule()
-        if calibration is not None:
-            if rule is not None:
-                raise ConfigError("Both a rule and a calibration are given, and either decides. Leave out one of them.")
-            found = Calibration.given(calibration)
-            found.require(own, "The calibration" if found is calibration else str(calibration))
-            chosen = Rule.of(found)
+        self.identity(draws, category)  # which refuses others than the file's
         seen = decoded(pictures(source), self.image_size, workers, _pixels)
-        return in_batches(seen, batch_size or 1, lambda read: self._predicted(read, chosen))
+        return in_batches(seen, batch_size or 1, lambda read: self._predicted(read, rule))
 
     def _predicted(self, read: list[Decoded], rule: Rule) -> list[Prediction]:
         found = self.score(np.stack([one.image.numpy() for one in read]))

@@ -14,11 +14,10 @@ from cops_lightning.core.files import replacing
 from cops_lightning.core.progress import counted_progress
 from cops_lightning.data.readers.pictures import Picture, pictures
 from cops_lightning.data.stream import Unreadable
-from cops_lightning.export.runtime import ExportedDetector
 from cops_lightning.inference.folder import HEATMAPS, MASKS, PredictionFolder, Tally
 from cops_lightning.inference.rows import Row, row_of
-from cops_lightning.models.detector import Detector
 from cops_lightning.models.prediction import Prediction
+from cops_lightning.models.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,14 @@ class Sources:
 
 def predict_into(
     folder: PredictionFolder,
-    detector: Detector | ExportedDetector,
+    detector: Predictor,
     sources: Iterable[Picture],
     wanted: Wanted,
     *,
     shown: bool = True,
     **options: Any,
 ) -> Tally:
-    """Predict what `folder` lacks of `sources`, and add it, row by row; `options` are those of `Detector.outcomes`.
+    """Predict what `folder` lacks of `sources`, and add it, row by row; `options` are those of `Predictor.outcomes`.
 
     `sources` are iterated over twice: to count them, and to read them. An image that cannot be read is a row with its
     reason. Raises CopsError where the images that are done are others than those that come first.
@@ -101,7 +100,7 @@ def left_of(folder: PredictionFolder, found: Iterator[Picture]) -> Iterator[Pict
 
 def outcome_rows(
     folder: PredictionFolder,
-    detector: Detector | ExportedDetector,
+    detector: Predictor,
     left: Iterator[Picture],
     wanted: Wanted,
     **options: Any,

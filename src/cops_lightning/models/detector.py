@@ -1,20 +1,20 @@
 """What every detector is: a scorer of images, from their pixels or from the frozen encoder's features."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cops_lightning.calibration import Calibration, DriftWatch, Identity
+from cops_lightning.calibration import Identity
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.request import DEFAULT, FeatureRequest
 from cops_lightning.clip.weights import clip_from_state, fingerprint
-from cops_lightning.core.errors import CheckpointError, ConfigError
+from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.seeding import FIXED, content_names
 from cops_lightning.core.tensor_files import read_tensors, require_tensors
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
@@ -22,14 +22,13 @@ from cops_lightning.core.weights import mismatches
 from cops_lightning.data.readers.pictures import Source, pictures
 from cops_lightning.data.stream import Decoded, Unreadable, decoded
 from cops_lightning.models.anomaly_map import Scores, SmoothUpsampler, Upsampling
-from cops_lightning.models.calibrated import identity_of, watched
-from cops_lightning.models.prediction import Prediction, Rule, in_batches, readable
+from cops_lightning.models.calibrated import identity_of
+from cops_lightning.models.prediction import Prediction, Rule
+from cops_lightning.models.predictor import Draws, Predictor, in_batches
 from cops_lightning.models.released import describe
 
-Draws = Literal["fixed", "image"]
 
-
-class Detector(nn.Module, ABC):
+class Detector(nn.Module, Predictor):
     """Scores preprocessed images. `expand` makes pixel maps of patch scores.
 
     Raises ConfigError if the image size does not divide by the backbone's patch size.
@@ -59,52 +58,6 @@ class Detector(nn.Module, ABC):
         are the words for what is seen, for detectors whose prompts name it.
         """
 
-    def predict(self, source: Source, **options: Any) -> Iterator[Prediction]:
-        """Scores and maps of images, one at a time; images are read as they are needed.
-
-        `source` is a file, a folder, a pattern, a list of files, an array, a Pillow image, or several of these; see
-        `data.readers.pictures`. `options` are those of `outcomes`. Raises DatasetError where nothing is found, and at
-        the first image that cannot be read.
-        """
-        return readable(self.outcomes(source, **options))
-
-    def outcomes(
-        self,
-        source: Source,
-        *,
-        rule: Rule | None = None,
-        calibration: Calibration | str | Path | None = None,
-        draws: Draws = "fixed",
-        batch_size: int | None = None,
-        workers: int = 2,
-        category: str | None = None,
-    ) -> Iterator[Prediction | Unreadable]:
-        """`predict` for streams in which an image that cannot be read is one result among others.
-
-        Args:
-            source: see `predict`.
-            rule: thresholds and p-values; default: no verdict, and regions of pixels above 0.5.
-            calibration: in place of a rule, that of normal images, or a file of cops-calibrate. A stream that moves
-                away from its images is warned of, once.
-            draws: what is drawn at random is "fixed", the same for all images, so that two photographs of one part
-                have like scores; or by "image", as in studies.
-            batch_size: images that are scored together, of which the last bits of a score may depend; default: one on
-                a CPU, eight elsewhere.
-            workers: threads that decode images.
-            category: what is seen, for detectors whose prompts name it.
-
-        Raises ConfigError where both a rule and a calibration are given, and CalibrationError for a calibration that is
-        damaged or another detector's.
-        """
-        if calibration is None:
-            return self._outcomes(source, rule or Rule(), draws, batch_size, workers, category)
-        if rule is not None:
-            raise ConfigError("Both a rule and a calibration are given, and either decides. Leave out one of them.")
-        found = Calibration.given(calibration)
-        found.require(self.identity(draws, category), "The calibration" if found is calibration else str(calibration))
-        outcomes = self._outcomes(source, Rule.of(found), draws, batch_size, workers, category)
-        return outcomes if found.features is None else watched(outcomes, DriftWatch(found.features))
-
     @property
     def device(self) -> torch.device:
         """Where it computes."""
@@ -112,7 +65,7 @@ class Detector(nn.Module, ABC):
         return found
 
     def identity(self, draws: Draws = "fixed", category: str | None = None) -> Identity:
-        """All that decides what `predict` scores with these options: what a calibration is for."""
+        """All that decides what `predict` scores with these options; see `Predictor.identity`."""
         return identity_of(self, draws, category)
 
     def trained_hash(self) -> str:

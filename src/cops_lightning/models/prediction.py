@@ -1,9 +1,8 @@
 """What a detector says of an image: score, verdict, map and regions, in the pixels of the image itself."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,9 +16,7 @@ from torch import Tensor
 
 from cops_lightning.calibration import Calibration
 from cops_lightning.core.files import replacing
-from cops_lightning.data.readers.images import ReadingError
 from cops_lightning.data.readers.pictures import Picture
-from cops_lightning.data.stream import Decoded, Unreadable
 
 Label = Literal["normal", "anomalous"]
 
@@ -184,21 +181,3 @@ class Prediction:
         format = Image.registered_extensions().get(Path(path).suffix.lower(), "PNG")
         with replacing(Path(path)) as partial:
             picture.save(partial, format=format)
-
-
-def in_batches(
-    found: Iterator[Decoded | Unreadable], size: int, predicted: Callable[[list[Decoded]], list[Prediction]]
-) -> Iterator[Prediction | Unreadable]:
-    """What is predicted of images, at most `size` at a time, in their order; those that cannot be read keep theirs."""
-    while batch := list(islice(found, size)):
-        read = [one for one in batch if isinstance(one, Decoded)]
-        of_read = iter(predicted(read) if read else [])
-        yield from (next(of_read) if isinstance(one, Decoded) else one for one in batch)
-
-
-def readable(outcomes: Iterator[Prediction | Unreadable]) -> Iterator[Prediction]:
-    """Outcomes up to the first image that cannot be read, for which it raises ReadingError."""
-    for outcome in outcomes:
-        if isinstance(outcome, Unreadable):
-            raise ReadingError(outcome.reason)
-        yield outcome

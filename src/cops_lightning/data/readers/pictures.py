@@ -12,7 +12,7 @@ from PIL import Image
 
 from cops_lightning.core.errors import DatasetError, told
 from cops_lightning.data.readers.images import ReadingError, read_image
-from cops_lightning.data.readers.tree import IMAGE_SUFFIXES, Tree, image_names, nearest_existing
+from cops_lightning.data.readers.tree import image_names, images_below, nearest_existing
 
 Source: TypeAlias = "str | Path | np.ndarray | Image.Image | Picture | Iterable[Any]"
 LIST = ".txt"  # a file of this suffix names images, one in a line
@@ -76,11 +76,8 @@ def _found(source: Any, numbers: Iterator[int], top: bool = False) -> Iterator[P
 
 def _of_path(path: Path, top: bool) -> Iterator[Picture]:
     if path.is_dir():
-        names = sorted(Tree.walk(path).images())
-        if not names:
-            raise DatasetError(f"{path} holds no image. Expected files that end in .{', .'.join(IMAGE_SUFFIXES)}.")
-        for name in names:
-            yield from _pages(path / name)
+        for image in images_below(path):
+            yield from _pages(image)
     elif path.exists():
         yield from _listed(path) if path.suffix.lower() == LIST else _pages(path)
     elif glob.has_magic(str(path)):

@@ -102,6 +102,14 @@ class Tree:
         return Tree(self.root.parent, {f"{name}/{folder}".rstrip("/"): names for folder, names in self.folders.items()})
 
 
+def images_below(root: Path) -> list[Path]:
+    """The images of a folder and its subfolders, by name. Raises DatasetError where there is none."""
+    names = sorted(Tree.walk(root).images())
+    if not names:
+        raise DatasetError(f"{root} holds no image. Expected files that end in .{', .'.join(IMAGE_SUFFIXES)}.")
+    return [root / name for name in names]
+
+
 def image_names(names: tuple[str, ...]) -> list[str]:
     """The names that end like an image file, in upper or lower case."""
     fits = _IMAGE.fullmatch

@@ -6,16 +6,13 @@ from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.types import Sample, category_key
-from cops_lightning.data.readers.tree import IMAGE_SUFFIXES, Tree, nearest_existing
+from cops_lightning.data.readers.tree import images_below, nearest_existing
 
 
 def unlabelled(source: str | Path | Sequence[str | Path]) -> Iterator[Sample]:
     """A sample without a label for every image of a folder and its subfolders, or of a list of files."""
     if isinstance(source, str | Path) and not Path(source).is_file():
-        tree = Tree.walk(Path(source))
-        root, files = tree.root, [tree.root / name for name in sorted(tree.images())]
-        if not files:
-            raise DatasetError(f"{root} holds no image. Expected files that end in .{', .'.join(IMAGE_SUFFIXES)}.")
+        root, files = Path(source), images_below(Path(source))
     else:
         files = [Path(file) for file in ([source] if isinstance(source, str | Path) else source)]
         root = Path(os.path.commonpath([file.absolute().parent for file in files])) if files else Path()

@@ -1,0 +1,100 @@
+"""What predicts on images of any source: a detector, or the file that one was exported to."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from cops_lightning.calibration import Calibration, DriftWatch, Identity
+from cops_lightning.core.errors import ConfigError
+from cops_lightning.data.readers.images import ReadingError
+from cops_lightning.data.readers.pictures import Source
+from cops_lightning.data.stream import Decoded, Unreadable
+from cops_lightning.models.calibrated import watched
+from cops_lightning.models.prediction import Prediction, Rule
+
+Draws = Literal["fixed", "image"]
+
+
+class Predictor(ABC):
+    """Predictions one at a time, and the rule or calibration that makes verdicts of their scores."""
+
+    def predict(self, source: Source, **options: Any) -> Iterator[Prediction]:
+        """Scores and maps of images, one at a time; images are read as they are needed.
+
+        `source` is a file, a folder, a pattern, a list of files, an array, a Pillow image, or several of these; see
+        `data.readers.pictures`. `options` are those of `outcomes`. Raises DatasetError where nothing is found, and at
+        the first image that cannot be read.
+        """
+        return _readable(self.outcomes(source, **options))
+
+    def outcomes(
+        self,
+        source: Source,
+        *,
+        rule: Rule | None = None,
+        calibration: Calibration | str | Path | None = None,
+        draws: Draws = "fixed",
+        batch_size: int | None = None,
+        workers: int = 2,
+        category: str | None = None,
+    ) -> Iterator[Prediction | Unreadable]:
+        """`predict` for streams in which an image that cannot be read is one result among others.
+
+        Args:
+            source: see `predict`.
+            rule: thresholds and p-values; default: no verdict, and regions of pixels above 0.5, or what an exported
+                file holds.
+            calibration: in place of a rule, that of normal images, or a file of cops-calibrate. A stream that moves
+                away from its images is warned of, once, where the detector's features are at hand.
+            draws: what is drawn at random is "fixed", the same for all images, so that two photographs of one part
+                have like scores; or by "image", as in studies.
+            batch_size: images that are scored together, of which the last bits of a score may depend; default: one on
+                a CPU, eight elsewhere.
+            workers: threads that decode images.
+            category: what is seen, for detectors whose prompts name it.
+
+        Raises ConfigError where both a rule and a calibration are given, and CalibrationError for a calibration that is
+        damaged or another detector's.
+        """
+        if calibration is None:
+            return self._outcomes(source, rule or self.own_rule(), draws, batch_size, workers, category)
+        if rule is not None:
+            raise ConfigError("Both a rule and a calibration are given, and either decides. Leave out one of them.")
+        found = Calibration.given(calibration)
+        found.require(self.identity(draws, category), "The calibration" if found is calibration else str(calibration))
+        outcomes = self._outcomes(source, Rule.of(found), draws, batch_size, workers, category)
+        return outcomes if found.features is None else watched(outcomes, DriftWatch(found.features))
+
+    def own_rule(self) -> Rule:
+        """What makes a verdict where neither a rule nor a calibration is given: nothing."""
+        return Rule()
+
+    @abstractmethod
+    def identity(self, draws: Draws = "fixed", category: str | None = None) -> Identity:
+        """All that decides what `predict` scores with these options: what a calibration is for."""
+
+    @abstractmethod
+    def _outcomes(
+        self, source: Source, rule: Rule, draws: Draws, batch_size: int | None, workers: int, category: str | None
+    ) -> Iterator[Prediction | Unreadable]:
+        """`outcomes` under one rule."""
+
+
+def in_batches(
+    found: Iterator[Decoded | Unreadable], size: int, predicted: Callable[[list[Decoded]], list[Prediction]]
+) -> Iterator[Prediction | Unreadable]:
+    """What is predicted of images, at most `size` at a time, in their order; those that cannot be read keep theirs."""
+    while batch := list(islice(found, size)):
+        read = [one for one in batch if isinstance(one, Decoded)]
+        of_read = iter(predicted(read) if read else [])
+        yield from (next(of_read) if isinstance(one, Decoded) else one for one in batch)
+
+
+def _readable(outcomes: Iterator[Prediction | Unreadable]) -> Iterator[Prediction]:
+    """Outcomes up to the first image that cannot be read, for which it raises ReadingError."""
+    for outcome in outcomes:
+        if isinstance(outcome, Unreadable):
+            raise ReadingError(outcome.reason)
+        yield outcome
