@@ -63,7 +63,7 @@ class RunRecord:
             "key": key,
             "status": RUNNING,
             "attempts": attempts + 1,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "duration_seconds": None,
             "git": _git_state(),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
