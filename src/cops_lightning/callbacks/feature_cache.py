@@ -375,10 +375,13 @@ class FeatureCaching(Callback):
             with suppress(OSError):  # which the cache says itself, and goes without
                 self._leases.enter_context(cache.store.in_use())
         for index in lacking:
-            try:
-                data.cached[index.name] = cache.dataset(index, data.mask_threshold, pl_module.count)
-            except CacheError as error:
-                _warn(f"The features of {index.name} are not cached: {error}")
+            for is_last in (False, True):  # a disk that fails once changes no number
+                try:
+                    data.cached[index.name] = cache.dataset(index, data.mask_threshold, pl_module.count)
+                    break
+                except CacheError as error:
+                    if is_last:
+                        _warn(f"The features of {index.name} are not cached: {error}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """A run that failed reads nothing any more."""
