@@ -48,3 +48,17 @@ def test_what_is_printed_after_its_reader_has_gone_is_lost_and_nothing_else(gone
         if not gone:
             assert reader.readline() == b"a line\n"
         sys.stdout.close()
+
+
+def test_what_is_printed_without_a_buffer_comes_at_once_after_that_too(monkeypatch):
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    raw = os.fdopen(writing, "wb", buffering=0)
+    with os.fdopen(reading, "rb", buffering=0) as reader, io.TextIOWrapper(raw, write_through=True) as unbuffered:
+        monkeypatch.setattr(sys, "stderr", unbuffered)  # as PYTHONUNBUFFERED has it
+        outlive_readers()
+        lasting = sys.stderr
+        outlive_readers()
+        assert sys.stderr is lasting
+        print("Epoch 1/2: 3/10", file=sys.stderr)
+        assert reader.read() == b"Epoch 1/2: 3/10\n"

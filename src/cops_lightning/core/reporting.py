@@ -56,8 +56,18 @@ def outlive_readers() -> None:
     """From now on what is printed is lost, and nothing else is, once whoever reads it is gone, or its disk is full."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and not isinstance(getattr(stream.buffer, "raw", None), _Lasting):
-            stream.flush()
-            buffer = io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False))
-            lasting = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
-            setattr(sys, name, lasting)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        at_once = stream.write_through  # PYTHONUNBUFFERED, which would otherwise keep back every line of progress
+        if isinstance(stream.buffer if at_once else getattr(stream.buffer, "raw", None), _Lasting):
+            continue
+        stream.flush()
+        raw = _Lasting(stream.fileno(), "w", closefd=False)
+        lasting = io.TextIOWrapper(
+            raw if at_once else io.BufferedWriter(raw),
+            stream.encoding,
+            stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=at_once,
+        )
+        setattr(sys, name, lasting)
