@@ -9,7 +9,7 @@ from sklearn.metrics import precision_recall_curve
 
 from calibration.made import calibration_of
 from cops_lightning.calibration import needed, select
-from cops_lightning.calibration.conformal import false_alarms, p_values, proportion_interval, threshold
+from cops_lightning.calibration.conformal import false_alarms, p_values, proportion_interval, q_values, threshold
 from cops_lightning.calibration.labelled import Labelled, Weighing, below
 
 # Eighths, so that ties are common.
@@ -92,6 +92,15 @@ def test_a_folder_is_judged_as_the_procedure_of_benjamini_and_hochberg_says():
         assert chosen.sum() > 5 or cut < 0
     assert np.mean(shares) <= 0.1 + 2.58 * np.std(shares) / np.sqrt(len(shares))
     assert select(np.array([]), 0.1).tolist() == []
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 12).map(lambda twelfths: twelfths / 12), min_size=1, max_size=40), LEVELS)
+def test_q_values_are_the_adjusted_p_values_of_scipy_and_need_no_more_than_how_often_each_p_value_came(p, level):
+    distinct, place, counts = np.unique(p, return_inverse=True, return_counts=True)
+    adjusted = stats.false_discovery_control(p, method="bh")
+    assert q_values(distinct, counts)[place] == pytest.approx(adjusted, rel=1e-12)
+    assert (select(p, level) == (adjusted <= level * (1 + 1e-12))).all()
 
 
 def labelled(seed: int, normal: int = 60, anomalous: int = 40, **weighing) -> Labelled:

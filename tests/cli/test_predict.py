@@ -76,6 +76,27 @@ def test_python_and_the_command_say_the_same(run_command, checkpoint, photos, tm
     assert [row["score"] for row in said] == [getattr(one, "score", None) for one in found]
 
 
+def test_what_is_found_in_a_whole_folder_is_a_file_that_another_rate_writes_anew(
+    run_command, checkpoint, photos, tmp_path
+):
+    detector = cl.load(checkpoint)
+    normal = np.random.default_rng(1).integers(0, 255, (12, 30, 40, 3), dtype=np.uint8)
+    cl.Calibration.of(detector.identity(), detector.predict(list(normal))).write(tmp_path / "c.json")
+    words = [str(photos), f"checkpoint={checkpoint}", "device=cpu", "calibration=c.json", "regions=false", "out=out"]
+    said = run_command("cops-predict", *words, "fdr=0.05", cwd=tmp_path)
+    assert "none of them found at a false-discovery rate of 5 %: out/discoveries.csv" in said.stdout
+    assert "One anomalous image among 39 is found with 779 normal images; 12 calibrated." in said.stdout, "39/0.05 - 1"
+    rows = files(tmp_path / "out")["predictions.jsonl"]
+    said = run_command("cops-predict", *words, "fdr=0.999", cwd=tmp_path)
+    with (tmp_path / "out" / "discoveries.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert f"{len(found)} of them found at a false-discovery rate of 99.9 %" in said.stdout
+    assert len(found) > 0
+    assert files(tmp_path / "out")["predictions.jsonl"] == rows
+    run_command("cops-predict", *words, cwd=tmp_path)
+    assert not (tmp_path / "out" / "discoveries.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -87,6 +108,9 @@ def test_python_and_the_command_say_the_same(run_command, checkpoint, photos, tm
         (["one.png", "out=run/found"], "the folder of a run. Nothing was written."),
         (["one.png", "out=out", "calibration=gone.json"], "gone.json"),
         (["one.png", "out=out", "calibration=gone.json", "threshold=0.5"], "Both calibration and threshold are given"),
+        (["one.png", "out=out", "fdr=0.1"], "fdr chooses by p-values, which come from a calibration. Add calibration="),
+        (["one.png", "out=out", "fdr=0.1", "threshold=0.5"], "Both fdr and threshold are given, and either decides."),
+        (["one.png", "out=out", "fdr=1"], "fdr is '1'; expected number above 0 and below 1"),
         (["one.png", "out=out", "device=abacus"], "The device abacus cannot be used here"),
         (["one.png"], "out has no value, and cops-predict needs it"),
     ],

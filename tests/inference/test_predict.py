@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
+from cops_lightning.calibration import Calibration
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CopsError
 from cops_lightning.data.readers.pictures import pictures
-from cops_lightning.inference.folder import COCO, ROWS, STATE, TABLE, Tally, opened
+from cops_lightning.inference.folder import COCO, DISCOVERIES, ROWS, STATE, TABLE, Tally, opened
 from cops_lightning.inference.predict import Sources, Wanted, predict_into
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.baselines.pixel_statistics import Brightness
@@ -136,6 +138,54 @@ def test_files_do_not_depend_on_how_many_threads_decode(detector, photos, tmp_pa
     predict(tmp_path / "one", photos, detector, workers=2)
     predict(tmp_path / "other", photos, detector, **options)
     assert content(tmp_path / "one") == content(tmp_path / "other")
+
+
+# ---- a whole folder
+
+
+@pytest.fixture(scope="module")
+def calibration(detector) -> Calibration:
+    """That of 60 dark images."""
+    rng = np.random.default_rng(5)
+    dark = [rng.integers(40, 90 + shade, (20, 30, 3), dtype=np.uint8) for shade in range(60)]
+    return Calibration.of(detector.identity(), detector.predict(dark))
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """30 dark images of which some are repeated, 10 bright ones, and a file that is none."""
+    rng, root = np.random.default_rng(6), tmp_path / "mixed"
+    root.mkdir()
+    for place in range(40):
+        pixels = rng.integers(40, 90 + 2 * place, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels + 100 if place % 4 == 0 else pixels).save(root / f"{place:02}.png")
+    shutil.copy(root / "05.png", root / "06.png")
+    (root / "broken.png").write_bytes(b"no image")
+    return root
+
+
+def discovered(root: Path) -> dict[str, float]:
+    with (root / DISCOVERIES).open(newline="") as file:
+        return {row["name"]: float(row["q_value"]) for row in csv.DictReader(file)}
+
+
+def test_what_is_found_in_a_folder_is_what_scipys_false_discovery_control_finds(detector, mixed, calibration, tmp_path):
+    root = tmp_path / "out"
+    with opened(root, {}) as folder:
+        predict_into(folder, detector, Sources([str(mixed)]), Wanted(), shown=False, calibration=calibration)
+        rows = [row for row in json_rows(root) if row["error"] is None]
+        q = stats.false_discovery_control([row["p_value"] for row in rows], method="bh")
+        for rate in (0.001, 0.05, 0.3):
+            expected = {row["name"]: value for row, value in zip(rows, q, strict=True) if value <= rate}
+            assert folder.write_discoveries(rate) == len(expected)
+            assert discovered(root) == pytest.approx(expected)
+            assert (len(expected) > 0) == (rate > 0.001), "a p-value is at least 1/61"
+        with (root / DISCOVERIES).open(newline="") as file:
+            for row in csv.DictReader(file):
+                assert row.pop("q_value")
+                assert row in table_rows(root)
+        assert folder.write_discoveries(None) == 0
+        assert not (root / DISCOVERIES).exists()
 
 
 # ---- going on

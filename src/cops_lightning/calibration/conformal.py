@@ -6,10 +6,11 @@ Random World, 2005; for outliers Bates et al., Annals of Statistics 51, 2023).
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy import stats
 
 CONFIDENCE = 0.95  # of all intervals
@@ -67,14 +68,27 @@ def proportion_interval(hits: int, of: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def select(p_values: Float[np.ndarray, " n"], level: float) -> Bool[np.ndarray, " n"]:
+def q_values(distinct: Float[np.ndarray, " k"], counts: Int[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """The smallest rate at which `select` chooses an image, by its p-value: adjusted p-values, in (0, 1].
+
+    `distinct` p-values ascend; `counts` says how many of the images have each. A calibration of n images gives at most
+    n + 1 of them, so of any number of images no more than these need to be held.
+    """
+    scaled = distinct * counts.sum() / counts.cumsum()
+    return np.asarray(np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1))
+
+
+def select(p_values: Float[np.ndarray, " n"] | Sequence[float], level: float) -> Bool[np.ndarray, " n"]:
     """Which of many images to call anomalous, so that in expectation at most `level` of these calls are false.
 
     It is the procedure of Benjamini and Hochberg, which keeps its level for p-values that share one calibration (Bates
     et al. 2023). Of m images none is selected where fewer than m / level - 1 normal images were calibrated with, unless
     several are anomalous.
     """
-    if len(p_values) == 0:
-        return np.zeros(0, bool)
-    adjusted = stats.false_discovery_control(p_values, method="bh")
-    return np.asarray(adjusted <= level * (1 + 1e-12))  # p * m / k is rounded twice
+    distinct, place, counts = np.unique(np.asarray(p_values, float), return_inverse=True, return_counts=True)
+    return np.asarray(chosen(q_values(distinct, counts), level)[place])
+
+
+def chosen(q_values: Float[np.ndarray, " n"], level: float) -> Bool[np.ndarray, " n"]:
+    """Which images are selected at this rate, by their q-values."""
+    return np.asarray(q_values <= level * (1 + 1e-12))  # p * m / k is rounded twice

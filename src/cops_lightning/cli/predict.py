@@ -23,6 +23,7 @@ EXAMPLES = """\
 examples:
   cops-predict photos checkpoint=last.ckpt out=found
   cops-predict "line3/*.png" extra.tif list.txt checkpoint=last.ckpt out=found heatmaps=true masks=true
+  cops-predict photos checkpoint=last.ckpt calibration=calibration.json fdr=0.1 out=found
   cops-predict photos checkpoint=exported.onnx out=found
   cops-predict photos checkpoint=released_visa.pth auxiliary=visa backbone=vit_l14_336 out=found threshold=0.6
 
@@ -40,6 +41,8 @@ class PredictSettings(DetectorSettings):
         out: folder of the predictions.
         calibration: a file of cops-calibrate, which gives thresholds and p-values.
         threshold: without a calibration, a score above it is anomalous; default: no verdicts.
+        fdr: with a calibration, write the images of the whole folder of which in expectation at most this share are
+            normal into OUT/discoveries.csv at the end (Benjamini and Hochberg); default: no such file.
         map_threshold: without a calibration, pixels whose anomaly is above it belong to regions.
         regions: write boxes of what is anomalous; without them large images are done sooner.
         heatmaps: write each image with its anomaly map laid over it, into OUT/heatmaps.
@@ -56,6 +59,7 @@ class PredictSettings(DetectorSettings):
     out: Path
     calibration: Path | None = None
     threshold: float | None = None
+    fdr: Annotated[float, Interval(gt=0, lt=1)] | None = None
     map_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None
     regions: bool = True
     heatmaps: bool = False
@@ -86,6 +90,11 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     first = next(iter(Sources(sources)))  # a source that is not there is said before weights are read
     exported = exported_of(settings, precision="fp32" if settings.precision == "auto" else settings.precision)
     verdicts = _verdicts(settings, exported)
+    calibration = verdicts.get("calibration") or (
+        exported.description.calibration if exported and not verdicts else None
+    )
+    if settings.fdr is not None and calibration is None:
+        raise ConfigError("fdr chooses by p-values, which come from a calibration. Add calibration=FILE.")
     detector: Detector | ExportedDetector = exported or detector_of(settings)
     batch, workers, chosen = _suited(settings, detector, first, verdicts.get("calibration"))
     options = {"draws": settings.draws, "category": settings.category, **verdicts}
@@ -95,8 +104,11 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
         if chosen:
             print(chosen, file=sys.stderr)
         tally: Tally = predict_into(folder, detector, Sources(sources), wanted, **options)
+        found = folder.write_discoveries(settings.fdr)
     anomalous = "" if tally.anomalous is None else f", {tally.anomalous} of them anomalous"
     print(f"{tally.images - tally.unreadable} images scored{anomalous}: {settings.out / TABLE}")
+    if settings.fdr is not None and calibration is not None:
+        print(_of_folder(settings.fdr, found, tally.images - tally.unreadable, calibration, settings.out))
     if tally.unreadable:
         were = f"{tally.unreadable} of {tally.images} could not be read"
         print(f"warning: {were}; the column error says why.", file=sys.stderr)
@@ -108,6 +120,8 @@ def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") ->
     from cops_lightning.calibration import Calibration
     from cops_lightning.models.prediction import Rule
 
+    if settings.fdr is not None and settings.threshold is not None:
+        raise ConfigError("Both fdr and threshold are given, and either decides. Leave out one of them.")
     given = (settings.calibration, settings.threshold, settings.map_threshold)
     if exported and all(value is None for value in given):
         return {}
@@ -118,6 +132,19 @@ def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") ->
         if getattr(settings, key) is not None:
             raise ConfigError(f"Both calibration and {key} are given, and either decides. Leave out one of them.")
     return {"calibration": Calibration.given(settings.calibration)}
+
+
+def _of_folder(rate: float, found: int, images: int, calibration: "Calibration", out: Path) -> str:
+    """What was found in the folder as a whole; where that is nothing, how many normal images a single find takes."""
+    from cops_lightning.calibration import needed
+    from cops_lightning.inference.folder import DISCOVERIES
+
+    said = f"{found or 'none'} of them found at a false-discovery rate of {100 * rate:g} %: {out / DISCOVERIES}"
+    if found or not images or calibration.n >= (least := needed(rate / images)):
+        return said
+    return (
+        f"{said}\nOne anomalous image among {images} is found with {least} normal images; {calibration.n} calibrated."
+    )
 
 
 def _suited(

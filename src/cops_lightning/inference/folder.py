@@ -2,18 +2,23 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
+from cops_lightning.calibration.conformal import chosen, q_values
 from cops_lightning.core.errors import CopsError, quoted, told
 from cops_lightning.core.files import claimed, growing, writing
 from cops_lightning.core.names import file_name
 from cops_lightning.inference.rows import COLUMNS, Row, cells, json_line, rows_of
 
 STATE, ROWS, TABLE, COCO = "predict.json", "predictions.jsonl", "predictions.csv", "regions.coco.json"
+DISCOVERIES = "discoveries.csv"
 HEATMAPS, MASKS = "heatmaps", "masks"
 CATEGORY = {"id": 1, "name": "anomaly"}
 
@@ -38,7 +43,7 @@ class Tally:
 class PredictionFolder:
     """What was predicted so far, in `root`; `opened` gives one.
 
-    predictions.jsonl is what counts: predictions.csv and regions.coco.json are made of it.
+    predictions.jsonl is what counts: predictions.csv, regions.coco.json and discoveries.csv are made of it.
     """
 
     root: Path
@@ -68,6 +73,26 @@ class PredictionFolder:
             file.write('],\n"annotations": [')
             _write_list(file, self._annotations())
             file.write("]}\n")
+
+    def write_discoveries(self, rate: float | None) -> int:
+        """The rows of the images that `select` chooses at a false-discovery rate, each with its q-value; how many.
+
+        All images count, so it is written at the end, of what is read back: in memory is a number for each p-value that
+        the calibration can give. Without a rate the file of an earlier one is removed.
+        """
+        path = self.root / DISCOVERIES
+        if rate is None:
+            path.unlink(missing_ok=True)
+            return 0
+        found = Counter(p for row in self.done() if (p := row["p_value"]) is not None)
+        distinct = np.array(sorted(found), dtype=float)
+        q = q_values(distinct, np.array([found[p] for p in distinct.tolist()], dtype=int))
+        of = {p: value for p, value, out in zip(distinct.tolist(), q.tolist(), chosen(q, rate), strict=True) if out}
+        with writing(path) as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow([*COLUMNS, "q_value"])
+            table.writerows([*cells(row), of[row["p_value"]]] for row in self.done() if row["p_value"] in of)
+        return sum(found[p] for p in of)
 
     def _images(self) -> Iterator[Row]:
         for number, row in enumerate(self.done(), 1):
@@ -117,7 +142,7 @@ def opened(root: Path, decides: Mapping[str, Any]) -> Iterator[PredictionFolder]
 
 
 def _begin(root: Path, decides: Mapping[str, Any]) -> None:
-    found = next((name for name in (ROWS, TABLE, COCO, HEATMAPS, MASKS) if (root / name).exists()), None)
+    found = next((name for name in (ROWS, TABLE, COCO, DISCOVERIES, HEATMAPS, MASKS) if (root / name).exists()), None)
     if found is not None:
         raise CopsError(f"{root} holds {found} of something else. Name another folder by out=.")
     _write_state(root, decides)
