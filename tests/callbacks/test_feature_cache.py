@@ -12,12 +12,14 @@ from PIL import Image
 
 from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
 from cops_lightning.clip.request import DEFAULT, FeatureRequest
+from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CacheError, DatasetError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import Sample
 from cops_lightning.data.datamodules import CopsDataModule, Folder
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.features import FOLDER, GB, FeatureStore, prune
+from cops_lightning.models.baselines.winclip import WinClip
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.module import CopsModule, EncoderCount
 from released import released_cops
@@ -131,6 +133,23 @@ def test_a_sweep_over_seeds_and_presets_encodes_each_image_once(model_of, tmp_pa
         for preset in ("visa", "mvtec")
     ]
     assert counts == [EncoderCount(12, 0)] + 3 * [EncoderCount(0, 12)]
+
+
+def test_windows_are_encoded_once_for_all_seeds_and_score_as_those_of_the_images(
+    wordy_clip_state, index, options, tmp_path
+):
+    def tested(*callbacks: Callback) -> CopsModule:
+        module = CopsModule(WinClip(clip_from_state(wordy_clip_state), 48))
+        data = CopsDataModule(None, [Folder(index)], eval_batch_size=2)
+        quiet_trainer(tmp_path, callbacks=list(callbacks)).test(module, data, verbose=False)
+        return module
+
+    plain, first, second = tested(), tested(caching(options)), tested(caching(options))
+    assert [one.count for one in (plain, first, second)] == [EncoderCount(6, 0), EncoderCount(6, 0), EncoderCount(0, 6)]
+    for of_images, *of_features in zip(plain.scored[0], first.scored[0], second.scored[0], strict=True):
+        for one in of_features:
+            assert one.score == of_images.score
+            assert torch.equal(one.patches, of_images.patches)
 
 
 def test_a_second_run_opens_no_image(tiny_model, index, options, monkeypatch):

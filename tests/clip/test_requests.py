@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cops_lightning.clip.image_encoder import patch_tokens, split_heads
-from cops_lightning.clip.request import DEFAULT, FeatureRequest
+from cops_lightning.clip.request import DEFAULT, FeatureRequest, WindowRequest
 from cops_lightning.clip.weights import clip_from_state
+from cops_lightning.clip.windows import encode_windows, square_windows
 from cops_lightning.core.errors import ConfigError
 
 BLOCKS = 4
@@ -19,6 +20,7 @@ REQUESTS = [
     FeatureRequest((3,), values_from=0, positions="bicubic antialias"),
     FeatureRequest((BLOCKS,), values_from=None),
 ]
+WINDOWS = WindowRequest((2, 3))
 
 
 @pytest.fixture
@@ -61,9 +63,18 @@ def test_features_are_those_of_the_definition(request_, backbone, images):
     assert got.patches.shape[1:] == request_.patch_shape(tower)
 
 
+def test_windows_are_those_of_each_side_in_turn_beside_clips_own_feature_of_the_image(backbone, images):
+    got, visual = backbone.encode_image(images, WINDOWS), backbone.clip.visual
+    whole, *windows = (torch.arange(36)[None], square_windows(6, 2), square_windows(6, 3))
+    assert torch.equal(got.image, encode_windows(visual, images, whole)[:, 0])
+    assert torch.equal(got.patches, torch.cat([encode_windows(visual, images, one) for one in windows], dim=1))
+    # A grid of 6 x 6 has 5 x 5 windows of 2 x 2 and 4 x 4 of 3 x 3.
+    assert got.patches.shape[1:] == WINDOWS.patch_shape(backbone.tower(images.shape[-1])) == (25 + 16, backbone.width)
+
+
 def test_in_company_a_request_gets_the_very_bits_that_it_gets_alone(backbone, images):
-    together = backbone.encode_images(images, [DEFAULT, *REQUESTS])
-    for request, got in zip([DEFAULT, *REQUESTS], together, strict=True):
+    asked = [DEFAULT, *REQUESTS, WINDOWS]
+    for request, got in zip(asked, backbone.encode_images(images, asked), strict=True):
         alone = backbone.encode_image(images, request)
         assert torch.equal(got.image, alone.image)
         assert torch.equal(got.patches, alone.patches)
@@ -86,11 +97,15 @@ choices = st.fixed_dictionaries(
     }
 )
 
+sides = st.lists(st.integers(1, 4), min_size=1, max_size=3)
+
 
 @settings(max_examples=200)
-@given(one=choices, other=choices)
+@given(one=choices | sides, other=choices | sides)
 def test_two_requests_have_one_name_only_if_they_are_equal(one, other):
-    first, second = FeatureRequest(**one), FeatureRequest(**other)
+    first, second = (
+        FeatureRequest(**asked) if isinstance(asked, dict) else WindowRequest(tuple(asked)) for asked in (one, other)
+    )
     assert (first == second) == (first.words() == second.words())
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.clip.request import DEFAULT, FeatureRequest
+from cops_lightning.clip.request import DEFAULT, Request
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.distributed import from_all, from_first, rank, world_size
 from cops_lightning.core.errors import CacheError, CopsError
@@ -119,7 +119,7 @@ class FeatureCache:
         backbone: FrozenClip,
         image_size: int,
         encoding: Encoding,
-        requests: Sequence[FeatureRequest] = (DEFAULT,),
+        requests: Sequence[Request] = (DEFAULT,),
     ) -> None:
         self.options, self.backbone, self.encoding = options, backbone, encoding
         tower = backbone.tower(image_size)

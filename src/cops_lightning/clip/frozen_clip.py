@@ -10,9 +10,10 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from cops_lightning.clip.image_encoder import ENCODER_VERSION, ImageEncoder
-from cops_lightning.clip.request import DEFAULT, FeatureRequest, TowerActivation, TowerSizes
+from cops_lightning.clip.request import DEFAULT, FeatureRequest, Request, TowerActivation, TowerSizes, WindowRequest
 from cops_lightning.clip.text_encoder import encode_prompts
 from cops_lightning.clip.weight_files import RANDOM
+from cops_lightning.clip.windows import window_features
 from cops_lightning.core.choices import Precision, require_choice
 from cops_lightning.core.errors import ConfigError, WeightsError
 from cops_lightning.core.types import Features, Images, StateDict
@@ -125,22 +126,25 @@ class FrozenClip(nn.Module):
         patches = (image_size // self.patch_size) ** 2
         return TowerSizes(len(visual.transformer.resblocks), patches, width, self.width)
 
-    def image_encoder(self, request: FeatureRequest = DEFAULT) -> str:
+    def image_encoder(self, request: Request = DEFAULT) -> str:
         """What is computed with the weights, in words: two encodings that differ here give different features."""
         block = self.clip.visual.transformer.resblocks[0]
         activation = type(block.mlp.gelu).__name__
         own = f"version {ENCODER_VERSION}, {activation}, {block.attn.num_heads} heads, patch {self.patch_size}"
         return own + request.words()
 
-    def encode_image(self, images: Images, request: FeatureRequest = DEFAULT) -> Features:
-        """Global and patch features in fp32, without gradient; see `clip.image_encoder`."""
+    def encode_image(self, images: Images, request: Request = DEFAULT) -> Features:
+        """Global and patch features in fp32, without gradient; see `clip.image_encoder` and `clip.windows`."""
         return self.encode_images(images, [request])[0]
 
-    def encode_images(self, images: Images, requests: Sequence[FeatureRequest]) -> list[Features]:
+    def encode_images(self, images: Images, requests: Sequence[Request]) -> list[Features]:
         """The same for several requests, by one pass through the tower for all that agree about what it computes."""
-        found: dict[FeatureRequest, Features] = {}
+        found: dict[Request, Features] = {}
         passes: dict[tuple[TowerActivation, str, bool], list[FeatureRequest]] = {}
         for request in dict.fromkeys(requests):
+            if isinstance(request, WindowRequest):
+                found[request] = window_features(self.clip.visual, images, request.sides)
+                continue
             # Alone or in company, a request gets the same bits: who needs the whole last block is served apart.
             whole = request.reads_original(len(self.clip.visual.transformer.resblocks))
             passes.setdefault((request.activation, request.positions, whole), []).append(request)

@@ -1,5 +1,6 @@
 """What a detector reads of the frozen image tower, said once: encoder, stored features and detector agree by it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
@@ -87,4 +88,28 @@ class FeatureRequest:
                 yield field.name, list(value) if isinstance(value, tuple) else value
 
 
+@dataclass(frozen=True)
+class WindowRequest:
+    """CLIP's own feature of an image, and of every square window of its patches, as `clip.windows` has them.
+
+    In `Features.patches` windows take the place of patches: in the order of `sides`, those of a side in the order of
+    `clip.windows.square_windows`.
+
+    Args:
+        sides: of the windows, in patches.
+    """
+
+    sides: tuple[int, ...]
+
+    def patch_shape(self, tower: TowerSizes) -> tuple[int, ...]:
+        """The shape of an image's windows: (windows, width of joint space)."""
+        grid = math.isqrt(tower.patches)
+        return (sum((grid - side + 1) ** 2 for side in self.sides), tower.joint)
+
+    def words(self) -> str:
+        """What is read, for the key of stored features."""
+        return f", windows {list(self.sides)}"
+
+
+Request = FeatureRequest | WindowRequest
 DEFAULT = FeatureRequest()

@@ -1,12 +1,14 @@
 """Parts of an image through CLIP's image tower: only the tokens of some patches, at their places (WinCLIP)."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from cops_lightning.clip.image_encoder import patch_tokens
-from cops_lightning.core.types import Images
+from cops_lightning.core.types import Features, Images
 
 # Tokens per pass through the tower: bounds memory whatever the number of windows.
 TOKENS = 16384
@@ -38,3 +40,14 @@ def encode_windows(visual: VisionTransformer, images: Images, windows: Int[Tenso
         x = visual.transformer(tokens[:, seen].flatten(0, 1))
         encoded.append((visual.ln_post(x[:, 0]) @ visual.proj).view(b, len(part), -1))
     return torch.cat(encoded, dim=1)
+
+
+def window_features(visual: VisionTransformer, images: Images, sides: Sequence[int]) -> Features:
+    """What a `WindowRequest` of these sides reads: CLIP's own feature of images, and of their windows, in fp32."""
+    grid = images.shape[-1] // visual.patch_size[0]
+    with torch.autocast(images.device.type, enabled=False):
+        whole, *parts = (
+            encode_windows(visual, images.float(), windows)
+            for windows in (torch.arange(grid * grid)[None], *(square_windows(grid, side) for side in sides))
+        )
+    return Features(whole[:, 0], torch.cat(parts, dim=1))

@@ -65,7 +65,7 @@ class Features:
     """What the frozen image encoder computes: `image` is the global feature g, `patches` the features f of patches.
 
     Patches have an axis of layers where the detector's `FeatureRequest` lists layers, and width w where it reads them
-    in the tower.
+    in the tower. With a `WindowRequest` they are windows.
     """
 
     image: Float[Tensor, "b d"]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from cops_lightning.clip.image_encoder import ImageEncoder
+from cops_lightning.clip.request import FeatureRequest
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import FIXED
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Features
@@ -45,15 +46,17 @@ class ExportedGraph(nn.Module):
         self.image_size = model.image_size
         for name, values in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
             self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1))
-        encoder = ImageEncoder(model.backbone.clip.visual, activation=model.request.activation, fused=False)
+        request = model.request
+        assert isinstance(request, FeatureRequest)
+        encoder = ImageEncoder(model.backbone.clip.visual, activation=request.activation, fused=False)
         # In a tuple, so that torch does not take all weights of the detector for weights of the graph.
-        self._parts = (model, encoder, _scoring(model))
+        self._parts = (model, encoder, request, _scoring(model))
 
     def forward(self, pixels: UInt8[Tensor, "b s s 3"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b s s"]]:
         """Score and map of RGB images of the detector's size, both in [0, 1]."""
-        model, encoder, score = self._parts
+        model, encoder, request, score = self._parts
         images = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        scores = score(model.prepared(encoder.encode_whole(images, [model.request])[0]))
+        scores = score(model.prepared(encoder.encode_whole(images, [request])[0]))
         return scores.image, scores.map
 
     @torch.no_grad()

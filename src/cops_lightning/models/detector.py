@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cops_lightning.calibration import Identity
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.clip.request import DEFAULT, FeatureRequest
+from cops_lightning.clip.request import DEFAULT, Request
 from cops_lightning.clip.weights import clip_from_state, fingerprint
 from cops_lightning.core.errors import CheckpointError
 from cops_lightning.core.seeding import FIXED, content_names
@@ -114,7 +114,7 @@ class FeatureDetector(Detector):
     enters the encoder itself, features are not `cacheable`: `encode` then gives what comes before.
     """
 
-    request: FeatureRequest = DEFAULT
+    request: Request = DEFAULT
     cacheable: ClassVar[bool] = True
 
     def encode(self, images: Images) -> Features:

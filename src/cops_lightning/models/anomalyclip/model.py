@@ -63,6 +63,7 @@ class AnomalyCLIP(TrainableDetector):
         seed: decides the fresh weights.
     """
 
+    request: FeatureRequest
     upsampling: Tensor
 
     def __init__(

@@ -7,13 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.clip.windows import encode_windows, square_windows
+from cops_lightning.clip.request import WindowRequest
+from cops_lightning.clip.windows import square_windows
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.core.types import Images
+from cops_lightning.core.types import Features
 from cops_lightning.models.alignment import image_logits, patch_probabilities
 from cops_lightning.models.anomaly_map import Scores, Upsampling
 from cops_lightning.models.baselines.wording import ENSEMBLE, OBJECT, StatePrompts
-from cops_lightning.models.detector import Detector
+from cops_lightning.models.detector import FeatureDetector
 
 # Sides of the windows in patches, as in the paper; the third scale is the whole image.
 SIDES = (2, 3)
@@ -30,7 +31,7 @@ def spread_windows(scores: Float[Tensor, "b n"], windows: Int[Tensor, "n t"], pa
     return covers.sum(dim=0) / ((1 / scores) @ covers)
 
 
-class WinClip(Detector):
+class WinClip(FeatureDetector):
     """WinCLIP without reference images, over any CLIP that carries CoPS.
 
     Image score: probability of the anomalous state for CLIP's own global feature. Patch scores: the harmonic mean, over
@@ -48,6 +49,8 @@ class WinClip(Detector):
         category_names: what to call categories in sentences; for others it is their own name in words.
     """
 
+    request = WindowRequest(SIDES)
+
     def __init__(
         self,
         backbone: FrozenClip,
@@ -64,17 +67,16 @@ class WinClip(Detector):
         self.prompts = StatePrompts(backbone, ENSEMBLE, category_names or {})
 
     @torch.no_grad()
-    def score(
-        self, images: Images, *, names: Sequence[str] | None = None, categories: Sequence[str] | None = None
+    def score_features(
+        self, features: Features, *, names: Sequence[str], categories: Sequence[str] | None = None
     ) -> Scores:
-        """Anomaly scores of images; those without a category are of an "object"."""
-        text = self.prompts(categories or [OBJECT] * len(images))
-        grid, visual = self.expand.grid, self.backbone.clip.visual
-        whole = encode_windows(visual, images, torch.arange(grid * grid)[None])[:, 0]
-        image = image_logits(whole, text).softmax(dim=-1)[:, 1]
+        """Anomaly scores from features of images and their windows; images without a category are of an "object"."""
+        text, grid = self.prompts(categories or [OBJECT] * len(features.image)), self.expand.grid
+        image = image_logits(features.image, text).softmax(dim=-1)[:, 1]
         scales = [image[:, None].expand(-1, grid * grid)]
-        for side in SIDES:
-            windows = square_windows(grid, side)
-            anomalous = patch_probabilities(encode_windows(visual, images, windows), text)[..., 1]
-            scales.append(spread_windows(anomalous, windows, grid * grid))
+        windows = [square_windows(grid, side) for side in SIDES]
+        parts = torch.split(features.patches, [len(of_side) for of_side in windows], dim=1)
+        for of_side, seen in zip(windows, parts, strict=True):
+            anomalous = patch_probabilities(seen, text)[..., 1]
+            scales.append(spread_windows(anomalous, of_side, grid * grid))
         return Scores(image=image, patch=harmonic_mean(scales), expand=self.expand)

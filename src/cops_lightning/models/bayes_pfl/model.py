@@ -73,6 +73,8 @@ class BayesPFL(TrainableDetector):
         seed: decides the fresh weights and all draws.
     """
 
+    request: FeatureRequest
+
     def __init__(
         self,
         backbone: FrozenClip,
