@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cops_lightning.core.distributed import from_all, from_first
 from cops_lightning.core.types import Features
 from cops_lightning.data.samplers import EpochShuffle, SharedBatches
+from cops_lightning.models.bayes_pfl import BayesPFL, Sizes
 from cops_lightning.models.cops import Readings
 from cops_lightning.models.sharing import mean_over_processes, share_of
 from released import released_cops
@@ -22,7 +23,9 @@ from released import released_cops
 PROCESSES = 2
 # With batches of 4, 9 images end in a batch of 1: the second process has no image of its own.
 IMAGES, BATCH = 9, 4
-CASES = [(recon, masked) for recon in ("released", "matched") for masked in (True, False)]
+# A method, its reconstruction loss or stage of training, and whether there are masks.
+CASES = [("cops", recon, masked) for recon in ("released", "matched") for masked in (True, False)]
+CASES += [("bayes_pfl", 1, True), ("bayes_pfl", 1, False), ("bayes_pfl", 2, True)]
 
 
 def share(images: int, batch: int, rank: int, processes: int) -> SharedBatches:
@@ -43,17 +46,20 @@ def test_every_image_is_trained_on_once_in_the_batches_of_one_process(images, ba
         assert {one.whole(at) for one in shares} == {len(whole)}
 
 
-def problem(state, recon: str, masked: bool):
-    # As released, gradients of deep tokens are rounded to half precision, which a last bit can turn either way.
-    model = released_cops(state, None, "mvtec", 48, readings=Readings(recon=recon, deep="exact"))
-    generator = torch.Generator().manual_seed(4)
+def problem(states, method: str, what: str | int, masked: bool):
+    if method == "cops":
+        # As released, gradients of deep tokens are rounded to half precision, which a last bit can turn either way.
+        model = released_cops(states[method], None, "mvtec", 48, readings=Readings(recon=what, deep="exact"))
+    else:
+        model = BayesPFL.from_released(states[method], None, 48, sizes=Sizes(2, 2, 3, 2))
+        model.training_stage = what
+    tower, generator = model.backbone.tower(48), torch.Generator().manual_seed(4)
     images = torch.randn(IMAGES, 48, generator=generator)
-    patches = torch.randn(IMAGES, 36, 48, generator=generator)
+    patches = torch.randn(IMAGES, *(model.request.patch_shape(tower) or (36, 48)), generator=generator)
     masks = torch.zeros(IMAGES, 48, 48)
     for number in (2, 6):
         masks[number, : 5 * number, 10:40] = 1
-    noise = torch.randn(IMAGES, 48, generator=generator)
-    return model, Features(images, patches), masks if masked else None, (torch.arange(IMAGES) + 1) % 2, noise
+    return model, Features(images, patches), masks if masked else None, (torch.arange(IMAGES) + 1) % 2
 
 
 class Losses(nn.Module):
@@ -63,11 +69,11 @@ class Losses(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, features, masks, labels, noise, share):
-        return self.model.losses(features, masks, labels, {"noise": noise}, share)
+    def forward(self, features, masks, labels, draws, share):
+        return self.model.losses(features, masks, labels, draws, share)
 
 
-def steps(model, features, masks, labels, noise):
+def steps(model, features, masks, labels):
     """Losses of every batch of an epoch, and the gradients after each: None of what no loss of the batch trains."""
     batches = SharedBatches(EpochShuffle(IMAGES, seed=0), BATCH)
     step = Losses(model)
@@ -78,7 +84,8 @@ def steps(model, features, masks, labels, noise):
         part = Features(features.image[places], features.patches[places])
         own_masks = None if masks is None else masks[places]
         whole = share_of(batches, at, part, own_masks, 8)
-        found = step(part, own_masks, labels[places], noise[places], whole)
+        draws = model.training_draws([f"image {place}" for place in places], epoch=0, step=at)
+        found = step(part, own_masks, labels[places], draws, whole)
         model.zero_grad()
         found["total"].backward()
         losses.append(mean_over_processes({name: value.detach() for name, value in found.items()}))
@@ -86,7 +93,7 @@ def steps(model, features, masks, labels, noise):
     return losses, gradients
 
 
-def work(rank: int, port: int, state, out: str) -> None:
+def work(rank: int, port: int, states, out: str) -> None:
     dist.init_process_group(
         "gloo",
         init_method=f"tcp://127.0.0.1:{port}",
@@ -95,7 +102,7 @@ def work(rank: int, port: int, state, out: str) -> None:
         timeout=timedelta(seconds=120),
     )
     found = {
-        "cases": [steps(*problem(state, *case)) for case in CASES],
+        "cases": [steps(*problem(states, *case)) for case in CASES],
         "first": from_first(f"process {rank}"),
         "all": from_all(rank),
     }
@@ -104,19 +111,25 @@ def work(rank: int, port: int, state, out: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(tiny_clip_state, tmp_path_factory):
+def states(tiny_clip_state, wordy_clip_state):
+    """The weights of each method's CLIP."""
+    return {"cops": tiny_clip_state, "bayes_pfl": wordy_clip_state}
+
+
+@pytest.fixture(scope="module")
+def shared(states, tmp_path_factory):
     """What each process found."""
     out = tmp_path_factory.mktemp("shared")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.start_processes(work, (port, tiny_clip_state, str(out)), nprocs=PROCESSES, start_method="forkserver")
+    mp.start_processes(work, (port, states, str(out)), nprocs=PROCESSES, start_method="forkserver")
     return [torch.load(out / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=["-".join(map(str, case)) for case in CASES])
-def test_two_processes_have_the_losses_and_gradients_of_one(case, shared, tiny_clip_state):
-    losses, gradients = steps(*problem(tiny_clip_state, *case))
+def test_two_processes_have_the_losses_and_gradients_of_one(case, shared, states):
+    losses, gradients = steps(*problem(states, *case))
     for found in shared:
         shared_losses, shared_gradients = found["cases"][CASES.index(case)]
         for one, other in zip(losses, shared_losses, strict=True):
@@ -130,9 +143,9 @@ def test_two_processes_have_the_losses_and_gradients_of_one(case, shared, tiny_c
                     torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_without_an_anomalous_pixel_leaves_the_anomalous_queries_without_a_gradient(shared, tiny_clip_state):
-    case = ("released", True)
-    trains = [gradients["t_a"] is not None for gradients in steps(*problem(tiny_clip_state, *case))[1]]
+def test_a_batch_without_an_anomalous_pixel_leaves_the_anomalous_queries_without_a_gradient(shared, states):
+    case = ("cops", "released", True)
+    trains = [gradients["t_a"] is not None for gradients in steps(*problem(states, *case))[1]]
     assert set(trains) == {True, False}, "the epoch has batches of both kinds"
     for found in shared:
         gradients = found["cases"][CASES.index(case)][1]

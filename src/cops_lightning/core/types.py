@@ -118,11 +118,13 @@ class Share:
     """What the losses need to know where a process has only part of a batch.
 
     `weights`, by name of a loss: the losses of the parts, so weighted and averaged over processes, are those of the
-    whole batch. `images` holds the global features g of the whole batch.
+    whole batch. `images` holds the global features g of the whole batch. `total` makes sums over a part those over the
+    whole batch, for losses that are no mean over images; their gradients, averaged over processes, are of the whole.
     """
 
     weights: Mapping[str, float | Tensor]
     images: Float[Tensor, "n d"]
+    total: Callable[[Tensor], Tensor]
 
 
 StateDict = Mapping[str, Tensor]

@@ -32,7 +32,14 @@ def share_of(
         dist.all_reduce(there)
         ratio = world_size() * (own > 0) * here.clamp(min=1) / there.clamp(min=1)
         weights |= {"gather": ratio[0], "scatter": ratio[1]}
-    return Share(weights, _all_images(features.image, batches, batch_idx))
+    # A process without an image of its own has one that does not count.
+    return Share(weights, _all_images(features.image, batches, batch_idx), lambda sums: _total(sums * (own > 0)))
+
+
+def _total(sums: Tensor) -> Tensor:
+    whole = sums.detach().clone()
+    dist.all_reduce(whole)
+    return whole + world_size() * (sums - sums.detach())
 
 
 def _all_images(image: Tensor, batches: SharedBatches, batch_idx: int) -> Tensor:

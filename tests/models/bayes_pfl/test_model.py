@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 import cops_lightning as cl
 from cops_lightning.clip.weights import clip_from_state
-from cops_lightning.core.errors import CheckpointError, ConfigError
+from cops_lightning.core.errors import CheckpointError
 from cops_lightning.data.datamodules import Folder
 from cops_lightning.models.bayes_pfl import BayesPFL, Preset, Sizes
 from cops_lightning.models.module import CopsModule
@@ -92,12 +92,6 @@ def test_a_file_of_another_clip_is_refused_by_the_fingerprint_it_was_saved_with(
         CheckpointError, match=r"own\.pth was trained over another CLIP, with weights [0-9a-f]{12}; those"
     ):
         cl.BayesPFL.from_released(other, tmp_path / "own.pth", 48, sample_num=2)
-
-
-def test_several_processes_are_refused(make, images, masks, labels, monkeypatch):
-    monkeypatch.setattr("cops_lightning.models.bayes_pfl.model.world_size", lambda: 2)
-    with pytest.raises(ConfigError, match="trainer.devices=1"):
-        make().losses(images, masks, labels)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cops_lightning.core.types import Masks
+from cops_lightning.core.types import Masks, Share
 from cops_lightning.models.bayes_pfl.flows import Latents
 
 EPSILON = 1e-8
@@ -21,16 +21,23 @@ class SegmentationLosses(NamedTuple):
     dice: Float[Tensor, ""]
 
 
-def segmentation_losses(logits: Float[Tensor, "b l s s"], masks: Masks) -> SegmentationLosses:
-    """Focal loss as the mean over anomalous pixels plus that over normal ones, and Dice, over the whole batch."""
+def segmentation_losses(
+    logits: Float[Tensor, "b l s s"], masks: Masks, share: Share | None = None
+) -> SegmentationLosses:
+    """Focal loss as the mean over anomalous pixels plus that over normal ones, and Dice, over the whole batch, of
+    which these images may be a share.
+    """
     anomalous, normal, marked = logits.sigmoid(), (-logits).sigmoid(), masks[:, None]
     over = (0, 2, 3)
-    hit = (normal.square() * -(anomalous + EPSILON).log() * marked).sum(over) / (masks.sum() + EPSILON)
+    hit = (normal.square() * -(anomalous + EPSILON).log() * marked).sum(over)
     clear = (anomalous.square() * -(normal + EPSILON).log() * (1 - marked)).sum(over)
-    clear = clear / ((1 - masks).sum() + EPSILON)
-    overlap, sizes = (anomalous * marked).sum(over), anomalous.sum(over) + masks.sum()
-    dice = 1 - (2 * overlap + DICE_SMOOTH) / (sizes + DICE_SMOOTH)
-    return SegmentationLosses((hit + clear).sum(), dice.sum())
+    overlap, found = (anomalous * marked).sum(over), anomalous.sum(over)
+    counts = (masks.sum().expand_as(hit), (1 - masks).sum().expand_as(hit))
+    sums = torch.stack([hit, clear, overlap, found, *counts])
+    hit, clear, overlap, found, hits, clears = sums if share is None else share.total(sums)
+    focal = hit / (hits + EPSILON) + clear / (clears + EPSILON)
+    dice = 1 - (2 * overlap + DICE_SMOOTH) / (found + hits + DICE_SMOOTH)
+    return SegmentationLosses(focal.sum(), dice.sum())
 
 
 def divergence(found: Latents, shared_by: int = 1) -> Float[Tensor, ""]:

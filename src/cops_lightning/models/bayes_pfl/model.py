@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.request import FeatureRequest
 from cops_lightning.clip.tokenizer import tokenizer_of
-from cops_lightning.core.distributed import world_size
-from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import image_latents, named_generator
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.models.alignment import unit
@@ -266,30 +264,30 @@ class BayesPFL(TrainableDetector):
         """Training losses: total = image + seg + dist_reg + orthogonal, and the parts of seg and dist_reg.
 
         In the second stage total = image. Without masks seg and its parts are absent. See `TrainableDetector.losses`.
-        Raises ConfigError with several processes: Dice of a whole batch is no mean over its parts.
         """
-        if share is not None or world_size() > 1:
-            raise ConfigError("BayesPFL trains in one process: its losses are of whole batches. Use trainer.devices=1.")
         features, draws = self.features_of(given), self.drawn_for(given, draws)
         device, stage = features.image.device, self.training_stage
+        weight, images = (1.0, len(labels)) if share is None else (share.weights["image"], len(share.images))
         context, normal, abnormal = (draws[name].to(device) for name in (CONTEXT, NORMAL, ABNORMAL))
         called = [ANY] * len(labels) if categories is None else categories
         with torch.set_grad_enabled(torch.is_grad_enabled() and stage == 1):
             text = self.text_features(features.image, called, context[:, None], normal[None], abnormal[None])
         index = int(draws[PROMPT])
         pair = text.features[:, :, index : index + 1]
-        parts = {"image": F.cross_entropy(self.image_logits(features, pair, stage)[..., 0], labels)}
+        parts = {"image": weight * F.cross_entropy(self.image_logits(features, pair, stage)[..., 0], labels)}
         if stage == 2:
             return {"total": parts["image"], **parts}
         if masks is not None:
-            found = segmentation_losses(self.pairs.logits(self.evidence(features, pair)[:, :, 0]), masks.float())
+            logits = self.pairs.logits(self.evidence(features, pair)[:, :, 0])
+            found = segmentation_losses(logits, masks.float(), share)
             parts |= {"seg": found.focal + found.dice, **found._asdict()}
         kl = {
-            "kl_context": divergence(text.context),
-            "kl_normal": divergence(text.normal, len(labels)),
-            "kl_abnormal": divergence(text.abnormal, len(labels)),
+            "kl_context": weight * divergence(text.context),
+            "kl_normal": divergence(text.normal, images),
+            "kl_abnormal": divergence(text.abnormal, images),
         }
-        parts |= {"dist_reg": torch.stack(list(kl.values())).sum(), "orthogonal": orthogonality(text.features), **kl}
+        orthogonal = weight * orthogonality(text.features)
+        parts |= {"dist_reg": torch.stack(list(kl.values())).sum(), "orthogonal": orthogonal, **kl}
         summed = [parts[name] for name in ("image", "seg", "dist_reg", "orthogonal") if name in parts]
         return {"total": torch.stack(summed).sum(), **parts}
 
