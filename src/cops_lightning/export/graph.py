@@ -10,21 +10,14 @@ from torch.export import Dim, ExportedProgram
 from cops_lightning.clip.image_encoder import ImageEncoder
 from cops_lightning.clip.request import FeatureRequest
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.core.seeding import FIXED
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Features
 from cops_lightning.models.anomaly_map import Scores
-from cops_lightning.models.anomalyclip import AnomalyCLIP
-from cops_lightning.models.baselines.clip import PlainClip
-from cops_lightning.models.baselines.wording import OBJECT
-from cops_lightning.models.cops import CoPS
 from cops_lightning.models.detector import Detector, FeatureDetector
 
 # Names of the graph's input and outputs, in every format that has names.
 PIXELS, SCORE, MAP = "pixels", "score", "map"
 # Of the example that is traced. With 1 a tracer would take the number of images for a constant.
 TRACED = 2
-
-Scoring = Callable[[Features], Scores]
 
 
 class ExportedGraph(nn.Module):
@@ -42,15 +35,13 @@ class ExportedGraph(nn.Module):
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        model = _exportable(detector)
+        model, request, score = _exportable(detector)
         self.image_size = model.image_size
         for name, values in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
             self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1))
-        request = model.request
-        assert isinstance(request, FeatureRequest)
         encoder = ImageEncoder(model.backbone.clip.visual, activation=request.activation, fused=False)
         # In a tuple, so that torch does not take all weights of the detector for weights of the graph.
-        self._parts = (model, encoder, request, _scoring(model))
+        self._parts = (model, encoder, request, score)
 
     def forward(self, pixels: UInt8[Tensor, "b s s 3"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b s s"]]:
         """Score and map of RGB images of the detector's size, both in [0, 1]."""
@@ -66,40 +57,19 @@ class ExportedGraph(nn.Module):
         return torch.export.export(self.eval(), (example,), dynamic_shapes={PIXELS: {0: Dim("batch", min=1)}})
 
 
-def _exportable(detector: Detector) -> FeatureDetector:
-    """The detector, if it is one of those that can be exported, with settings that can."""
-    if not isinstance(detector, CoPS | AnomalyCLIP | PlainClip):
+def _exportable(detector: Detector) -> tuple[FeatureDetector, FeatureRequest, Callable[[Features], Scores]]:
+    """The detector, what it reads and how it scores that, if it can be exported with the settings that it has."""
+    request = detector.request if isinstance(detector, FeatureDetector) else None
+    score = detector.graph_scores() if isinstance(detector, FeatureDetector) else None
+    if score is None or not isinstance(request, FeatureRequest):
         raise ConfigError(
             f"{type(detector).__name__} cannot be exported: what it computes is not one graph of an image's pixels. "
-            "CoPS (with it model=static_prompts and its ablations), AnomalyCLIP and clip can."
+            "docs/export.md names the detectors that can."
         )
     if detector.backbone.precision != "fp32":
         raise ConfigError(
             f"The image encoder runs in {detector.backbone.precision}; a file is exported from fp32. Load the detector "
             "with backbone.precision=fp32; who runs the file chooses its precision."
         )
-    if isinstance(detector, CoPS) and detector.readings.distance_range == "batch":
-        raise ConfigError(
-            "With readings.distance_range=batch a score depends on the other images of its batch, so a file would "
-            "score an image differently in every batch. Export with readings.distance_range=image."
-        )
-    return detector
-
-
-@torch.no_grad()
-def _scoring(model: FeatureDetector) -> Scoring:
-    """Scores from features, with all that depends on no image computed ahead."""
-    if isinstance(model, PlainClip):
-        sentences = model.prompts([OBJECT])
-        return lambda features: model.scores_with(features, sentences.expand(features.image.shape[0], -1, -1))
-    if not isinstance(model, CoPS):
-        assert isinstance(model, AnomalyCLIP)
-        model.text_once()  # before tracing, so that the prompts are a constant of the graph
-        return lambda features: model.score_features(features, names=[FIXED])
-    latents = None if model.classes is None else model.draw_latents([FIXED])
-    if model.states is None and latents is None:
-        text = model.text_features(None, None)
-        return lambda features: model.score_drawn(features, None, text)
-    if latents is None:
-        return lambda features: model.score_drawn(features, None)
-    return lambda features: model.score_drawn(features, latents.expand(features.image.shape[0], -1, -1))
+    assert isinstance(detector, FeatureDetector)
+    return detector, request, score

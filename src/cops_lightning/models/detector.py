@@ -131,6 +131,14 @@ class FeatureDetector(Detector):
     ) -> Scores:
         """Anomaly scores from features, as `encode` gives them; see `Detector.score`."""
 
+    def graph_scores(self) -> Callable[[Features], Scores] | None:
+        """`score_features` as a graph can hold it, for images of no known category, with the fixed draws, and all that
+        depends on no image computed now; None where it is no graph.
+
+        Raises ConfigError for settings with which it is none.
+        """
+        return None
+
     @torch.no_grad()
     def score(
         self,

@@ -1,6 +1,6 @@
 """The method as one module: a frozen CLIP, two learnt prompts, scores and losses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.request import FeatureRequest
 from cops_lightning.clip.tokenizer import tokenizer_of
 from cops_lightning.core.errors import CheckpointError, ConfigError
-from cops_lightning.core.seeding import named_generator
+from cops_lightning.core.seeding import FIXED, named_generator
 from cops_lightning.core.types import Features, Images, Labels, Masks, Share, StateDict
 from cops_lightning.models.alignment import image_logits, unit
 from cops_lightning.models.anomaly_map import Scores, upsampling_matrix
@@ -179,6 +179,12 @@ class AnomalyCLIP(TrainableDetector):
         found = self(features, self.text_once())
         patch = evidence(found.patch_probabilities)
         return Scores(image=found.image_logits.softmax(dim=-1)[:, 1], patch=patch, expand=self.expand)
+
+    @torch.no_grad()
+    def graph_scores(self) -> Callable[[Features], Scores]:
+        """See `FeatureDetector.graph_scores`."""
+        self.text_once()  # before tracing, so that the prompts are a constant of the graph
+        return lambda features: self.score_features(features, names=[FIXED])
 
     def text_once(self) -> Float[Tensor, "2 d"]:
         """`text_features`, computed anew only where a weight has changed or moved."""

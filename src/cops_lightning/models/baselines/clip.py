@@ -1,6 +1,6 @@
 """CLIP with two plain sentences, on the features that CoPS sees: what learning prompts has to beat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -44,6 +44,12 @@ class PlainClip(FeatureDetector):
     ) -> Scores:
         """Anomaly scores from features; images without a category are of an "object"."""
         return self.scores_with(features, self.prompts(categories or [OBJECT] * len(features.image)))
+
+    @torch.no_grad()
+    def graph_scores(self) -> Callable[[Features], Scores]:
+        """Scores of images of an "object"; see `FeatureDetector.graph_scores`."""
+        sentences = self.prompts([OBJECT])
+        return lambda features: self.scores_with(features, sentences.expand(features.image.shape[0], -1, -1))
 
     def scores_with(self, features: Features, text: Float[Tensor, "b 2 d"]) -> Scores:
         """Anomaly scores from features and unit features of both sentences of every image."""

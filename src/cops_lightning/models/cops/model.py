@@ -1,6 +1,6 @@
 """The method as one module: a frozen CLIP, prompts synthesised from each image, scores and losses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cops_lightning.clip.frozen_clip import FrozenClip
-from cops_lightning.core.errors import CheckpointError
+from cops_lightning.core.errors import CheckpointError, ConfigError
 from cops_lightning.core.seeding import FIXED, image_latents, named_generator, quasi_random_latents
 from cops_lightning.core.types import Features, Images, Labels, Latents, Masks, Share, StateDict
 from cops_lightning.models.alignment import image_logits, patch_probabilities, prompt_features
@@ -257,6 +257,20 @@ class CoPS(TrainableDetector):
         beta = self.image_share
         image = beta * found.image + (1 - beta) * found.patch.amax(dim=1)
         return Scores(image=image, patch=found.patch, expand=self.expand)
+
+    @torch.no_grad()
+    def graph_scores(self) -> Callable[[Features], Scores]:
+        """See `FeatureDetector.graph_scores`. Raises ConfigError where a score depends on the images beside it."""
+        if self.readings.distance_range == "batch":
+            raise ConfigError(
+                "With readings.distance_range=batch a score depends on the other images of its batch, so a file would "
+                "score an image differently in every batch. Export with readings.distance_range=image."
+            )
+        latents = None if self.classes is None else self.draw_latents([FIXED])
+        text = self.text_features(None, None) if self.states is None and latents is None else None
+        if latents is None:
+            return lambda features: self.score_drawn(features, None, text)
+        return lambda features: self.score_drawn(features, latents.expand(features.image.shape[0], -1, -1))
 
     @property
     def image_share(self) -> float:
