@@ -102,6 +102,9 @@ def test_what_is_found_in_a_whole_folder_is_a_file_that_another_rate_writes_anew
     [
         (["nowhere", "out=out"], "nowhere does not exist"),
         (["empty", "out=out"], "empty holds no image"),
+        (["memory://empty/", "out=out"], "memory://empty/ holds no image"),
+        (["memry://empty/", "out=out"], "fsspec knows no memry://. Did you mean 'memory'?"),
+        (["file://{here}", "out=deep/out"], "out=deep/out lies in {here}, whose images are read"),
         (["one.png", "out=out", "checkpoint=one.png"], "one.png"),
         ([".", "out=deep/out"], "out=deep/out lies in ., whose images are read"),
         (["one.png", "out=one.png"], "one.png: "),
@@ -122,6 +125,7 @@ def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(run_command, che
     (tmp_path / "run" / "run.json").write_text("{}")
     if not any(word.startswith("checkpoint=") for word in words):
         words = [*words, f"checkpoint={checkpoint}"]
+    words, sentence = [word.format(here=tmp_path) for word in words], sentence.format(here=tmp_path)
     before = files(tmp_path)
     assert sentence in only_error(run_command("cops-predict", *words, cwd=tmp_path))
     assert files(tmp_path) == before

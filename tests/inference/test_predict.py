@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -262,6 +263,34 @@ def test_two_commands_do_not_write_into_one_folder(detector, photos, tmp_path):
     with opened(tmp_path / "out", {"decides": "x"}):
         said = refused(tmp_path / "out", lambda: predict(tmp_path / "out", photos, detector))
     assert "Another command writes predictions into" in said
+
+
+# ---- stores
+
+
+def test_rows_of_a_store_are_those_of_the_files_and_its_names_decide_no_place(detector, photos, tmp_path):
+    store, names = fsspec.filesystem("memory"), sorted(path.name for path in (photos / "b").iterdir())
+    for name in names:
+        store.pipe(f"/b/{name}", (photos / "b" / name).read_bytes())
+    for name in ("../../up.png", "C:\\x.png", "-rf ~.png", "con.png", "%2e%2e%2fup.png"):
+        store.store[f"/b/z/{name}"] = store.store[f"/b/{names[0]}"]
+    predict(tmp_path / "stored", "memory://b/", detector)
+    predict(tmp_path / "files", photos / "b", detector)
+    stored, files = json_rows(tmp_path / "stored"), json_rows(tmp_path / "files")
+    odd = ["%2e%2e%2fup.png", "-rf ~.png", "C:\\x.png", "con.png"]
+    assert [row["name"] for row in stored] == sorted(
+        f"memory://b/{name}" for name in [*names, *(f"z/{o}" for o in odd)]
+    )
+    rows = {row["name"].removeprefix("memory://b/"): row for row in stored}
+    for of_file in files:
+        row = rows[Path(of_file["name"]).name]
+        assert row["path"] == row["name"]
+        row["heatmap"], row["mask"] = of_file["heatmap"], of_file["mask"]
+        assert row == json.loads(json.dumps(of_file).replace(str(photos / "b"), "memory://b"))
+    written = {path.relative_to(tmp_path / "stored").parts[0] for path in (tmp_path / "stored").rglob("*")}
+    assert written == {"heatmaps", "masks", ROWS, TABLE, STATE, COCO, ".lock"}
+    assert len(list((tmp_path / "stored" / "heatmaps").iterdir())) == len(stored) - 1
+    store.store.clear()
 
 
 # ---- many

@@ -64,7 +64,7 @@ class Shown:
     def path(self) -> Path:
         """The upload."""
         path = self.predictions[0].picture.path
-        assert path is not None
+        assert isinstance(path, Path)
         return path
 
     @property

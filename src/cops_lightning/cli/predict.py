@@ -1,5 +1,6 @@
 """`cops-predict`: score images with a trained detector, into files that grow as it goes."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,9 +26,11 @@ examples:
   cops-predict "line3/*.png" extra.tif list.txt checkpoint=last.ckpt out=found heatmaps=true masks=true
   cops-predict photos checkpoint=last.ckpt calibration=calibration.json fdr=0.1 out=found
   cops-predict photos checkpoint=exported.onnx out=found
+  cops-predict s3://bucket/line3/ checkpoint=last.ckpt out=found
   cops-predict photos checkpoint=released_visa.pth auxiliary=visa backbone=vit_l14_336 out=found threshold=0.6
 
-A SOURCE is an image, a TIFF of several pages, a folder, a pattern in quotes, or a .txt that names an image in a line.
+A SOURCE is an image, a TIFF of several pages, a folder, a pattern in quotes, a .txt that names an image in a line, or a
+URL of a store that fsspec knows: an image, a prefix that ends in a slash, or a pattern with *.
 OUT gets predictions.csv and predictions.jsonl, a row for each image as it is done, and at the end regions.coco.json.
 The same command goes on where it was interrupted; an image that cannot be read is a row that says why.
 Exit code: 0 where every image was read, else 1."""
@@ -71,6 +74,7 @@ class PredictSettings(DetectorSettings):
     workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
 
 
+_LOCAL = re.compile("^(file|local)://")
 COMMAND = WordsCommand("cops-predict", PredictSettings, "SOURCE ...", EXAMPLES)
 
 
@@ -197,7 +201,7 @@ def _decides(sources: list[str], settings: PredictSettings, detector: "Detector 
 
 def _require_apart(sources: list[str], out: Path) -> None:
     """Raise ConfigError where heat maps would be read as images."""
-    for source in map(Path, sources):
+    for source in (Path(_LOCAL.sub("", source)) for source in sources):
         if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
             raise ConfigError(f"out={out} lies in {source}, whose images are read. Name a folder elsewhere.")
 

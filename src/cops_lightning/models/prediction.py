@@ -17,6 +17,7 @@ from torch import Tensor
 from cops_lightning.calibration import Calibration
 from cops_lightning.core.files import replacing
 from cops_lightning.data.readers.pictures import Picture
+from cops_lightning.data.readers.remote import Remote
 
 Label = Literal["normal", "anomalous"]
 
@@ -97,8 +98,8 @@ class Prediction:
         return f"Prediction({self.name}, score {self.score:.4f}{verdict})"
 
     @property
-    def path(self) -> Path | None:
-        """The image's file; None where it came as pixels."""
+    def path(self) -> Path | Remote | None:
+        """The image's file, or its place in a store; None where it came as pixels."""
         return self.picture.path
 
     @property

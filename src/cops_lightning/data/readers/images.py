@@ -3,17 +3,19 @@
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from cops_lightning.core.errors import DatasetError, reason
+from cops_lightning.core.errors import CopsError, DatasetError, reason
 from cops_lightning.core.types import Sample
+from cops_lightning.data.readers.remote import Remote
 from cops_lightning.data.readers.tree import image_names
 
 Pixels = NDArray[np.uint8]
@@ -47,7 +49,7 @@ class ReadingError(DatasetError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
-def read_image(path: Path, orientation: Orientation = "viewer", page: int = 0) -> Image.Image:
+def read_image(path: Path | Remote, orientation: Orientation = "viewer", page: int = 0) -> Image.Image:
     """The image in RGB. Alpha is dropped, palettes are looked up, values of 16 bits are scaled to 8.
 
     Of a file of several images it is the one at `page`, counted from 0.
@@ -187,20 +189,30 @@ def _eight_bit(values: NDArray[np.generic]) -> Pixels:
     return (values.astype(np.uint16) >> (0 if most <= 255 else 4 if most <= 4095 else 8)).astype(np.uint8)
 
 
-def _decode(path: Path, orientation: Orientation, page: int = 0, load: bool = True) -> Image.Image:
+@contextmanager
+def opened(path: Path | Remote) -> Iterator[ImageFile.ImageFile]:
+    """A file as Pillow opens it: what its header says, and no pixels yet."""
+    with ExitStack() as stack:
+        source = path if isinstance(path, Path) else stack.enter_context(path.open())
+        yield stack.enter_context(Image.open(source))
+
+
+def _decode(path: Path | Remote, orientation: Orientation, page: int = 0, load: bool = True) -> Image.Image:
+    # A store's package may raise anything.
+    failures = _DECODING_ERRORS if isinstance(path, Path) else Exception
     try:
-        if not path.is_file():
+        if isinstance(path, Path) and not path.is_file():
             raise FileNotFoundError("it does not exist" if not path.exists() else "it is no regular file")
         if (allowed := os.environ.get(MEGAPIXELS)) and allowed.isdigit():
             Image.MAX_IMAGE_PIXELS = int(allowed) * 10**6
-        with Image.open(path) as opened:
+        with opened(path) as file:
             if page:
-                opened.seek(page)
+                file.seek(page)
             if not load:
-                return opened
-            deep = opened.mode.startswith("RGB") and any(";16" in str(tile[3]) for tile in opened.tile)
-            opened.load()
-        image: Image.Image = opened
+                return file
+            deep = file.mode.startswith("RGB") and any(";16" in str(tile[3]) for tile in file.tile)
+            file.load()
+        image: Image.Image = file
     except UnidentifiedImageError as error:
         if not _is_tiff(path):
             raise _unreadable(path, error) from error
@@ -211,7 +223,9 @@ def _decode(path: Path, orientation: Orientation, page: int = 0, load: bool = Tr
             f"{path} has more than {limit} megapixels, which a small file can claim too. If it is meant to be as "
             f"large, allow it: set the environment variable {MEGAPIXELS} to a number of megapixels above its own."
         ) from error
-    except _DECODING_ERRORS as error:
+    except CopsError:
+        raise
+    except failures as error:
         raise _unreadable(path, error) from error
     if deep and np.asarray(image)[..., :3].max() < 16:
         image = _low_bits(path) or image
@@ -230,20 +244,21 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _low_bits(path: Path) -> Image.Image | None:
+def _low_bits(path: Path | Remote) -> Image.Image | None:
     """Colours of 16 bits of which Pillow keeps the upper byte, where the lower 12 bits are enough for all."""
     import cv2
 
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
         return None
     return Image.fromarray(np.ascontiguousarray(_eight_bit(values[..., 2::-1])))
 
 
-def _decode_tiff(path: Path) -> Image.Image:
+def _decode_tiff(path: Path | Remote) -> Image.Image:
     """A TIFF that Pillow refuses, such as CVC-ClinicDB's: three samples per pixel tagged as greyscale."""
     try:
-        pixels = np.asarray(tifffile.imread(path))
+        with path.open("rb") as file:
+            pixels = np.asarray(tifffile.imread(file))
     except Exception as error:  # tifffile raises many kinds, struct.error and its own among them
         raise _unreadable(path, error) from error
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] not in (3, 4):
@@ -258,16 +273,25 @@ def _decode_tiff(path: Path) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _is_tiff(path: Path) -> bool:
+def _is_tiff(path: Path | Remote) -> bool:
     with path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _unreadable(path: Path, error: Exception) -> ReadingError:
-    if path.is_file() and path.stat().st_size == 0:
+def _unreadable(path: Path | Remote, error: Exception) -> ReadingError:
+    if _is_empty(path, error):
         said = "it is empty"
     elif isinstance(error, UnidentifiedImageError):
         said = "its content is no image of a known format"
     else:
         said = reason(error)
     return ReadingError(f"{path} cannot be read: {said}. Replace the file.")
+
+
+def _is_empty(path: Path | Remote, error: Exception) -> bool:
+    if isinstance(path, Path):
+        return path.is_file() and path.stat().st_size == 0
+    if not isinstance(error, UnidentifiedImageError):
+        return False
+    with path.open() as file:
+        return not file.read(1)

@@ -120,7 +120,7 @@ def subfolders(folder: Path) -> list[str]:
     """The names of the folders directly in a folder, sorted. Raises DatasetError where it cannot be read."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not _is_stray(entry.name))
+            return sorted(entry.name for entry in entries if entry.is_dir() and not is_stray(entry.name))
     except OSError as error:
         raise _unreadable(folder, error) from error
 
@@ -135,7 +135,7 @@ def nearest_existing(path: Path) -> str:
     return "Give the folder of the dataset."
 
 
-def _is_stray(name: str) -> bool:
+def is_stray(name: str) -> bool:
     """Whether a file or folder is left behind by a system rather than part of a dataset."""
     return name[0] == "." or name.lower() in STRAY_NAMES
 
@@ -147,7 +147,7 @@ def _walk(
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if _is_stray(entry.name):
+                if is_stray(entry.name):
                     continue
                 if entry.is_dir():
                     inner.append((entry.name, entry.path, entry.is_symlink()))
