@@ -6,6 +6,7 @@ use, such as maps of attention, is left out, so that ratios to ours are rather t
 """
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,9 @@ Found = tuple[Float[Tensor, " b"], Float[Tensor, "b s s"]]
 
 class PlainAnomalyCLIP:
     """The plain implementation over the weights of `model`."""
+
+    unfrozen: ClassVar[bool] = True
+    """Whether training computes gradients of the text tower's weights, which it never uses."""
 
     def __init__(self, model: AnomalyCLIP) -> None:
         self.model, self.clip = model, model.backbone.clip
@@ -66,7 +70,7 @@ class PlainAnomalyCLIP:
         return {"total": image + seg, "image": image, "seg": seg}
 
     @torch.no_grad()
-    def score(self, images: Images, _draws: Draws, _categories: Sequence[str]) -> Found:
+    def score(self, images: Images, _names: Sequence[str], _categories: Sequence[str]) -> Found:
         """Image scores and smoothed maps, one image at a time; the prompts are encoded at the first call alone."""
         if self._text is None:
             self._text = self.text_features()
@@ -81,6 +85,8 @@ class PlainAnomalyCLIP:
 
 class PlainBayesPFL:
     """The plain implementation over the weights of `model`; flows, whose formulas do not differ, are its own."""
+
+    unfrozen: ClassVar[bool] = False
 
     def __init__(self, model: BayesPFL) -> None:
         self.model, self.clip, self.learner = model, model.backbone.clip, model.prompt_learner
@@ -162,8 +168,9 @@ class PlainBayesPFL:
         return {"total": total, "image": image, **parts, **kl}
 
     @torch.no_grad()
-    def score(self, images: Images, draws: Draws, categories: Sequence[str]) -> Found:
+    def score(self, images: Images, names: Sequence[str], categories: Sequence[str]) -> Found:
         """Image scores and smoothed maps, one image at a time, of categories whose score reads many pixels."""
+        draws = {name: value.to(images.device) for name, value in self.model._draws(names).items()}
         scores, maps = [], []
         for image, context, category in zip(
             torch.split(images, 1), torch.split(draws[CONTEXT], 1), categories, strict=True

@@ -142,7 +142,7 @@ def _step(model: TrainableDetector, losses: Callable[[], dict[str, Tensor]]) -> 
 
 
 def _unfrozen(clip: nn.Module, step: Way) -> Way:
-    """With gradients of the text tower's weights too, which CoPS and AnomalyCLIP as released compute and never use."""
+    """With gradients of the text tower's weights too, which CoPS as released, and some peers, compute and never use."""
 
     def run() -> Outputs:
         clip.requires_grad_(True)
@@ -168,7 +168,7 @@ def peer_training(name: str, setting: Setting, batch: int) -> Ways:
     plain_step = _step(plain, lambda: plainly.losses(images, masks, labels, draws, categories))
     return {
         f"{name}-train": _step(ours, lambda: ours.losses(features, masks, labels, draws, categories=categories)),
-        BASELINE: _unfrozen(setting.backbone.clip, plain_step) if build is AnomalyCLIP else plain_step,
+        BASELINE: _unfrozen(setting.backbone.clip, plain_step) if program.unfrozen else plain_step,
     }
 
 
@@ -178,14 +178,12 @@ def peer_scoring(name: str, setting: Setting, batch: int) -> Ways:
     images, categories, names = setting.images(batch), [CATEGORY] * batch, [str(number) for number in range(batch)]
     model = build(setting.backbone, image_size=setting.image_size).to(setting.device)
     features, plainly = model.encode(images), program(model)
-    draws = model._draws(names) if isinstance(model, BayesPFL) else {}
-    draws = {key: value.to(setting.device) for key, value in draws.items()}
 
     def ours() -> Outputs:
         scores = model.score_features(features, names=names, categories=categories)
         return scores.image, scores.map
 
-    return {f"{name}-score": ours, BASELINE: lambda: plainly.score(images, draws, categories)}
+    return {f"{name}-score": ours, BASELINE: lambda: plainly.score(images, names, categories)}
 
 
 def evaluate(setting: Setting, batch: int) -> Ways:
@@ -250,7 +248,7 @@ class Work(NamedTuple):
 
 
 # Detectors and their plain implementations.
-PEERS: dict[str, tuple[type[AnomalyCLIP] | type[BayesPFL], Any]] = {
+PEERS: dict[str, tuple[Callable[..., TrainableDetector], Any]] = {
     "anomalyclip": (AnomalyCLIP, PlainAnomalyCLIP),
     "bayes-pfl": (BayesPFL, PlainBayesPFL),
 }

@@ -38,7 +38,7 @@ def export(
     """Write a detector to `path`, whose suffix must be the format's, and a report of parity beside it.
 
     Args:
-        detector: CoPS, AnomalyCLIP or clip, on the CPU.
+        detector: one that has `graph_scores`, on the CPU.
         path: the file.
         format: of the file.
         number: of large products; int8 is for onnx.

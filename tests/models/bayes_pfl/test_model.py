@@ -1,16 +1,12 @@
-"""Bayes-PFL over a CLIP small enough for milliseconds: what it draws, refuses and is trained by."""
+"""Bayes-PFL over a CLIP small enough for milliseconds: what it reads, draws and refuses."""
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 import cops_lightning as cl
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CheckpointError
-from cops_lightning.data.datamodules import Folder
-from cops_lightning.models.bayes_pfl import BayesPFL, Preset, Sizes
-from cops_lightning.models.module import CopsModule
-from tiny import quiet_trainer
+from cops_lightning.models.bayes_pfl import BayesPFL, Sizes
 
 SMALL = Sizes(prompts=2, context=2, states=3, flows=2)
 
@@ -92,25 +88,3 @@ def test_a_file_of_another_clip_is_refused_by_the_fingerprint_it_was_saved_with(
         CheckpointError, match=r"own\.pth was trained over another CLIP, with weights [0-9a-f]{12}; those"
     ):
         cl.BayesPFL.from_released(other, tmp_path / "own.pth", 48, sample_num=2)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers",
-    "ignore:.*LeafSpec",
-    "ignore:Found .* in eval mode",
-    "ignore:Be aware that when using `ckpt_path`",
-)
-def test_a_training_resumed_in_either_stage_ends_with_the_weights_of_an_uninterrupted_one(make, tiles, tmp_path):
-    def fit(checkpoint=None, **options) -> BayesPFL:
-        module = CopsModule(make(preset=Preset(epochs=3)))
-        trainer = quiet_trainer(tmp_path, max_epochs=3, **options)
-        trainer.fit(module, datamodule=Folder(tiles, batch_size=8), ckpt_path=checkpoint)
-        return module.model
-
-    every_epoch = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
-    whole = fit(callbacks=[every_epoch], enable_checkpointing=True)
-    assert whole.stage == 2
-    for epochs in (1, 2):  # 2 is where the second stage begins
-        resumed = fit(tmp_path / f"epoch={epochs - 1}.ckpt").state_dict()
-        assert all(torch.equal(resumed[name], value) for name, value in whole.state_dict().items()), epochs
