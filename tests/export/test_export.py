@@ -200,6 +200,14 @@ def test_openvinos_own_format_agrees_and_is_two_files(
     assert opened.identity() == detector.identity()
     with pytest.raises(ConfigError, match="draws=image"):
         next(opened.predict(trial.pixels[0], draws="image"))
+    for name in ("detector.bin", "detector.xml"):
+        content = (tmp_path / name).read_bytes()
+        other = bytearray(content)
+        other[len(content) // 2] ^= 64
+        (tmp_path / name).write_bytes(other)
+        with pytest.raises(ExportError, match=r"detector\.xml is not what cops-export wrote"):
+            ExportedDetector(tmp_path / "detector.xml")
+        (tmp_path / name).write_bytes(content)
     (tmp_path / "detector.bin").unlink()
     with pytest.raises(ExportError, match=r"There is no file .*detector\.bin"):
         ExportedDetector(tmp_path / "detector.xml")
@@ -232,7 +240,7 @@ def test_a_calibration_in_a_file_gives_its_predictions_thresholds_and_p_values(
     model = onnx.load(exported[0])
     entry = next(one for one in model.metadata_props if one.key == KEY)
     entry.value = described(detector).calibrated(calibration).text()
-    onnx.save(model, tmp_path / "calibrated.onnx")
+    save(model, tmp_path / "calibrated.onnx")
     opened = ExportedDetector(tmp_path / "calibrated.onnx")
     (found,) = opened.predict(trial.pixels[0])
     assert found.threshold == calibration.threshold
@@ -244,7 +252,7 @@ def test_a_calibration_in_a_file_gives_its_predictions_thresholds_and_p_values(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda model: model.metadata_props[:] and model.metadata_props.pop(), "does not say what detector it is"),
+        (lambda model: model.ClearField("metadata_props"), "does not say what detector it is"),
         (lambda model: _describe(model, image_size=-3), "has -3 as its image_size"),
         (lambda model: _describe(model, image_size=56), "expected pixels of uint8"),
         (lambda model: _describe(model, threshold=float("nan")), "not finite|NaN|threshold"),
@@ -256,7 +264,7 @@ def test_a_file_that_is_not_what_it_should_be_is_refused(
 ) -> None:
     model = onnx.load(exported[0])
     change(model)
-    onnx.save(model, tmp_path / "other.onnx")
+    save(model, tmp_path / "other.onnx")
     for library in ("onnxruntime", "openvino"):
         with pytest.raises(ExportError, match=reason):
             open_exported(tmp_path / "other.onnx", library=library)
@@ -264,17 +272,59 @@ def test_a_file_that_is_not_what_it_should_be_is_refused(
 
 def test_an_onnx_file_gets_no_file_beside_it(exported: tuple[Path, Parity], tmp_path: Path) -> None:
     model = onnx.load(exported[0])
-    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    save(model, tmp_path / "split.onnx", save_as_external_data=True, location="weights", size_threshold=0)
     for library, said in (("onnxruntime", "cannot be opened"), ("openvino", "has weights in other files")):
         with pytest.raises(ExportError, match=said):
             open_exported(tmp_path / "split.onnx", library=library)
 
 
 def test_an_onnx_file_that_is_cut_short_is_refused(exported: tuple[Path, Parity], tmp_path: Path) -> None:
-    (tmp_path / "cut.onnx").write_bytes(exported[0].read_bytes()[:-5000])
-    for library in ("onnxruntime", "openvino"):
-        with pytest.raises(ExportError, match="cannot be opened"):
-            open_exported(tmp_path / "cut.onnx", library=library)
+    cut = tmp_path / "cut.onnx"
+    for sealed, said in ((False, "is not what cops-export wrote"), (True, "cannot be opened")):
+        cut.write_bytes(exported[0].read_bytes()[:-5000])
+        if sealed:
+            formats.seal(cut)
+        for library in ("onnxruntime", "openvino"):
+            with pytest.raises(ExportError, match=said):
+                open_exported(cut, library=library)
+
+
+def test_an_onnx_function_gets_no_file_beside_it_either(exported: tuple[Path, Parity], tmp_path: Path) -> None:
+    model = onnx.load(exported[0])
+    value = onnx.numpy_helper.from_array(np.zeros(4, np.float32), "secret")
+    value.ClearField("raw_data")
+    value.data_location = onnx.TensorProto.EXTERNAL
+    value.external_data.add(key="location", value="../secret")
+    node = onnx.helper.make_node("Constant", [], ["y"], value=value)
+    opset = [onnx.helper.make_opsetid("", formats.OPSET)]
+    model.functions.append(onnx.helper.make_function("own", "f", [], ["y"], [node], opset))
+    save(model, tmp_path / "function.onnx")
+    with pytest.raises(ExportError, match="has weights in other files"):
+        open_exported(tmp_path / "function.onnx", library="openvino")
+
+
+def test_no_flipped_bit_of_an_onnx_file_goes_unnoticed(exported: tuple[Path, Parity], tmp_path: Path) -> None:
+    content, rng = exported[0].read_bytes(), np.random.default_rng(0)
+    onnx.checker.check_model(onnx.load(exported[0]))
+    for place in (*rng.integers(len(content), size=40), *range(len(content) - 60, len(content))):
+        other = bytearray(content)
+        other[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / "flipped.onnx").write_bytes(other)
+        with pytest.raises(ExportError, match="is not what cops-export wrote"):
+            open_exported(tmp_path / "flipped.onnx")
+    for short in (b"", content[:30], content[-60:]):
+        (tmp_path / "short.onnx").write_bytes(short)
+        with pytest.raises(ExportError, match="is not what cops-export wrote"):
+            open_exported(tmp_path / "short.onnx")
+
+
+def save(model: onnx.ModelProto, path: Path, **options: Any) -> None:
+    """Write a model that was changed, as if it had been exported so."""
+    seals = [entry for entry in model.metadata_props if entry.key == formats.SEAL]
+    for entry in seals:
+        model.metadata_props.remove(entry)
+    onnx.save(model, path, **options)
+    formats.seal(path)
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -24,6 +25,7 @@ from cops_lightning.core.errors import CopsError
 from cops_lightning.data.readers.pictures import pictures
 from cops_lightning.inference.folder import COCO, DISCOVERIES, ROWS, STATE, TABLE, Tally, opened
 from cops_lightning.inference.predict import Sources, Wanted, predict_into
+from cops_lightning.inference.rows import rows_of
 from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.baselines.pixel_statistics import Brightness
 from cops_lightning.models.detector import Detector
@@ -240,6 +242,35 @@ def test_a_folder_of_other_settings_or_other_images_is_refused(detector, photos,
     assert "the images have changed" in refused(root, lambda: predict(root, photos, detector))
 
 
+def test_an_image_that_was_replaced_or_can_be_read_now_is_not_taken_for_the_one_that_is_done(
+    detector, photos, tmp_path
+):
+    root = tmp_path / "out"
+    predict(root, photos, detector)
+    for name in ("a1.png", "b/broken.png"):
+        before = (photos / name).read_bytes()
+        (photos / name).write_bytes((photos / "A1.png").read_bytes())
+        said = refused(root, lambda: predict(root, photos, detector))
+        assert f"holds a prediction of {photos / name}, which is another file now. Restore it" in said
+        (photos / name).write_bytes(before)
+    predict(root, photos, detector)
+
+
+def test_no_changed_byte_of_a_row_goes_unnoticed(detector, photos, tmp_path):
+    root = tmp_path / "out"
+    predict(root, photos, detector)
+    rows, rng = (root / ROWS).read_bytes(), np.random.default_rng(0)
+    whole = list(rows_of(root / ROWS))
+    for place in rng.integers(len(rows) - 1, size=200):
+        changed = bytearray(rows)
+        changed[place] ^= 1 << int(rng.integers(8))
+        (root / ROWS).write_bytes(changed)
+        with suppress(CopsError):
+            assert list(rows_of(root / ROWS)) == whole
+    (root / ROWS).write_bytes(rows.replace(b'"score": 0.', b'"score": 0.1', 1))
+    assert "it is not what was written" in refused(root, lambda: predict(root, photos, detector))
+
+
 @pytest.mark.parametrize("name", [TABLE, ROWS, "heatmaps"])
 def test_files_of_something_else_are_left_alone(detector, photos, tmp_path, name):
     root = tmp_path / "out"
@@ -286,6 +317,8 @@ def test_rows_of_a_store_are_those_of_the_files_and_its_names_decide_no_place(de
         row = rows[Path(of_file["name"]).name]
         assert row["path"] == row["name"]
         row["heatmap"], row["mask"] = of_file["heatmap"], of_file["mask"]
+        assert row["content"] is None, "a store is not read twice"
+        row |= {key: of_file[key] for key in ("content", "check")}
         assert row == json.loads(json.dumps(of_file).replace(str(photos / "b"), "memory://b"))
     written = {path.relative_to(tmp_path / "stored").parts[0] for path in (tmp_path / "stored").rglob("*")}
     assert written == {"heatmaps", "masks", ROWS, TABLE, STATE, COCO, ".lock"}

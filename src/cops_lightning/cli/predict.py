@@ -3,9 +3,9 @@
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 from annotated_types import Ge, Interval
 
@@ -91,6 +91,7 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
 
     _require_apart(sources, settings.out)
     require_no_run("out", settings.out)
+    settings = _as_begun(settings)
     first = next(iter(Sources(sources)))  # a source that is not there is said before weights are read
     exported = exported_of(settings, precision="fp32" if settings.precision == "auto" else settings.precision)
     verdicts = _verdicts(settings, exported)
@@ -117,6 +118,19 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
         were = f"{tally.unreadable} of {tally.images} could not be read"
         print(f"warning: {were}; the column error says why.", file=sys.stderr)
     return int(tally.unreadable > 0)
+
+
+def _as_begun(settings: PredictSettings) -> PredictSettings:
+    """With what was measured when the folder was begun in place of auto: another measurement may choose otherwise."""
+    from cops_lightning.inference.folder import decided
+
+    before = decided(settings.out)
+    precision, batch = before.get("precision"), before.get("batch_size")
+    if settings.precision == "auto" and precision in get_args(Precision):
+        settings = replace(settings, precision=cast(Precision, precision))
+    if settings.batch_size == "auto" and isinstance(batch, int) and batch >= 1:
+        settings = replace(settings, batch_size=batch)
+    return settings
 
 
 def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") -> dict[str, Any]:
@@ -185,15 +199,16 @@ def _decides(sources: list[str], settings: PredictSettings, detector: "Detector 
     from cops_lightning.core.errors import CalibrationError
     from cops_lightning.core.hashes import sha256_of
     from cops_lightning.export.description import ExportError
+    from cops_lightning.export.formats import parts_of
     from cops_lightning.export.runtime import ExportedDetector
 
     own = ("threshold", "map_threshold", "regions", "heatmaps", "masks")
-    calibration = settings.calibration
+    calibration, exported = settings.calibration, isinstance(detector, ExportedDetector)
     return {
         "sources": sources,
         **asdict(detector.identity(settings.draws, settings.category)),
         "device": detector.device.type,
-        "file": sha256_of(settings.checkpoint, ExportError) if isinstance(detector, ExportedDetector) else None,
+        "file": [sha256_of(part, ExportError) for part in parts_of(settings.checkpoint)] if exported else None,
         "calibration": None if calibration is None else sha256_of(calibration, CalibrationError),
         **{key: getattr(settings, key) for key in own},
     }

@@ -1,5 +1,6 @@
 """The content of files as hashes, remembered so that a second run need not read the bytes again."""
 
+import errno
 import hashlib
 import json
 import os
@@ -8,7 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,9 @@ class FileHashes:
 
     def _stamp(self, path: Path) -> Stamp:
         try:
-            status = path.stat()
+            return _stamp(path)
         except OSError as error:
             raise self._unreadable(path, error.strerror) from error
-        if not stat.S_ISREG(status.st_mode):
-            raise self._unreadable(path, "it is no regular file")
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
     def _hash(self, path: Path) -> tuple[Stamp, str, bool]:
         """A file's hash, the stamp it had meanwhile, and whether any later change will show in the stamp."""
@@ -123,14 +121,47 @@ class FileHashes:
         return before, found, began - before[2] > SETTLED_NS
 
     def _content(self, path: Path) -> str:
-        state = self.new()
-        with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                state.update(block)
-        return str(state.hexdigest())
+        return _hashed(path, self.new)
 
     def _unreadable(self, path: Path, reason: str | None) -> CopsError:
         return self.error(f"{path} cannot be read: {reason}. Restore the file.")
+
+
+def content_of(path: Path) -> str | None:
+    """What `hashes_of` gives of a file, read anew; None where it is no regular file that can be read."""
+    try:
+        return _read_anew(path, _stamp(path))
+    except OSError:
+        return None
+
+
+def contents_of(paths: Sequence[Path]) -> list[str | None]:
+    """`content_of` each file, remembered where all can be read."""
+    try:
+        return [*hashes_of(paths)]
+    except DatasetError:
+        return [content_of(path) for path in paths]
+
+
+@lru_cache(maxsize=1)  # the pages of a file come one after the other
+def _read_anew(path: Path, _stamp: Stamp) -> str:
+    return _hashed(path, xxhash.xxh3_128)
+
+
+def _stamp(path: Path) -> Stamp:
+    """What tells of a file that it was changed. Raises OSError where it is no regular file."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _hashed(path: Path, new: Callable[[], Any]) -> str:
+    state = new()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            state.update(block)
+    return str(state.hexdigest())
 
 
 def settings_hash(content: Any) -> str:

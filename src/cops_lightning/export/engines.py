@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from cops_lightning.core.choices import require_choice
 from cops_lightning.core.errors import ConfigError, excerpt, told
 from cops_lightning.export.description import KEY, Description, ExportError
-from cops_lightning.export.formats import SUFFIXES, parts_of, require_libraries
+from cops_lightning.export.formats import SUFFIXES, parts_of, require_libraries, require_whole
 from cops_lightning.export.graph import MAP, PIXELS, SCORE
 
 Pixels = UInt8[np.ndarray, "b s s 3"]
@@ -66,6 +66,7 @@ def open_exported(
         raise ExportError(
             f"{path} ends in {suffix or 'nothing'}; .onnx and .xml can be run here. A .pt2 is for torch.export.load."
         )
+    require_whole(path)
     if suffix == SUFFIXES["openvino"]:
         if library == "onnxruntime":
             raise ConfigError(
@@ -87,7 +88,7 @@ def _said_by_onnx(path: Path) -> Description:
 
     with told(ExportError, f"{path} cannot be opened", WAY_OUT):
         model = onnx.load_model(path, load_external_data=False)
-        if any(weight.data_location == onnx.TensorProto.EXTERNAL for weight in _weights(model.graph)):
+        if any(weight.data_location == onnx.TensorProto.EXTERNAL for weight in _tensors(model)):
             raise ExportError(f"{path} has weights in other files, which are not read. {WAY_OUT}")
         return Description.read(next((e.value for e in model.metadata_props if e.key == KEY), None), str(path))
 
@@ -149,15 +150,15 @@ def _open_openvino(path: Path, said: Description | None, precision: Products, th
     return Engine(said, "bf16" if half else said.precision, "openvino", run)
 
 
-def _weights(graph: Any) -> Iterator[Any]:
-    """All tensors that an ONNX graph holds, those of graphs within it included."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node or inner.initializer:
-                    yield from _weights(inner)
+def _tensors(message: Any) -> Iterator[Any]:
+    """All tensors that an ONNX model holds: of its graph, of graphs within it, and of functions."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for one in (value,) if hasattr(value, "ListFields") else value:
+                if field.message_type.name == "TensorProto":
+                    yield one
+                else:
+                    yield from _tensors(one)
 
 
 def _require(path: Path, inputs: list[Any], kind: str, side: int, ranks: dict[str, int]) -> None:

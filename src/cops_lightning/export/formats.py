@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import xxhash
 from torch.export import ExportedProgram
 
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.core.files import replacing
+from cops_lightning.core.files import BLOCK, replacing
 from cops_lightning.export.description import KEY, Description, ExportError
 from cops_lightning.export.graph import MAP, PIXELS, SCORE
 
 Format = Literal["onnx", "torch_export", "openvino"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2", "openvino": ".xml"}
 WEIGHTS = ".bin"  # an OpenVINO model is two files: the graph, and beside it its weights
+SEAL = "cops_lightning_seal"
 OPSET = 20
 BATCH = "batch"
 LARGEST = 2_000_000_000  # bytes of weights that one ONNX file, a protobuf message, can hold
@@ -119,6 +121,60 @@ def write(format: Format, program: ExportedProgram, path: Path, description: Des
     """Write a file of a format. Raises ConfigError where a library for it is not installed."""
     require_libraries(*_WRITTEN_BY[format])
     _WRITERS[format](program, path, description)
+    seal(path)
+
+
+def seal(path: Path) -> None:
+    """End an ONNX file, or the .xml of an OpenVINO model, with a hash of all that the model consists of.
+
+    Neither format has a checksum of its own, and one bit of a weight changes every score. An ONNX file may be joined
+    with another one by its bytes: the end is one that adds an entry of metadata. That of an .xml is a comment.
+    """
+    if path.suffix in _ENDS:
+        end = _end(path.suffix, _hashed(path, path.stat().st_size))
+        with path.open("ab") as file:
+            file.write(end)
+
+
+def require_whole(path: Path) -> None:
+    """Raise ExportError where a file that can be run here is not, to the bit, what was sealed."""
+    length = len(_end(path.suffix, "0" * 32))
+    left = path.stat().st_size - length
+    with path.open("rb") as file:
+        file.seek(max(0, left))
+        end = file.read()
+    if left < 0 or end != _end(path.suffix, _hashed(path, left)):
+        raise ExportError(f"{path} is not what cops-export wrote. Restore it, or export the checkpoint anew.")
+
+
+def _hashed(path: Path, length: int) -> str:
+    """The hash of a model's files, of the last one up to a length."""
+    state = xxhash.xxh3_128()
+    for part in parts_of(path):
+        left = length if part == path else part.stat().st_size
+        state.update(f"{left}:".encode())
+        with part.open("rb") as file:
+            while block := file.read(min(BLOCK, left)):
+                state.update(block)
+                left -= len(block)
+    return state.hexdigest()
+
+
+def _onnx_end(digest: str) -> bytes:
+    key, value = SEAL.encode(), digest.encode()
+    entry = bytes([0x0A, len(key)]) + key + bytes([0x12, len(value)]) + value  # StringStringEntryProto
+    return bytes([14 << 3 | 2, len(entry)]) + entry  # ModelProto.metadata_props, of which there may be several
+
+
+def _xml_end(digest: str) -> bytes:
+    return f"<!-- {SEAL} {digest} -->\n".encode()
+
+
+_ENDS: dict[str, Callable[[str], bytes]] = {".onnx": _onnx_end, ".xml": _xml_end}
+
+
+def _end(suffix: str, digest: str) -> bytes:
+    return _ENDS[suffix.lower()](digest)
 
 
 def parts_of(path: Path) -> list[Path]:

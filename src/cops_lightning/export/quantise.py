@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cops_lightning.export.description import KEY, Description
-from cops_lightning.export.formats import require_libraries
+from cops_lightning.export.formats import require_libraries, seal
 from cops_lightning.export.graph import PIXELS
 from cops_lightning.export.parity import Trial
 
@@ -55,6 +55,7 @@ def quantise(plain: Path, made: Path, calibration: Trial, description: Descripti
     del model.metadata_props[:]
     model.metadata_props.add(key=KEY, value=replace(description, precision="int8").text())
     onnx.save(model, made)
+    seal(made)
 
 
 def _batches(trial: Trial) -> Iterator[dict[str, Any]]:

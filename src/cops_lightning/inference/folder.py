@@ -141,6 +141,15 @@ def opened(root: Path, decides: Mapping[str, Any]) -> Iterator[PredictionFolder]
         yield PredictionFolder(root, rows, stack.enter_context(growing(root / TABLE)), tally)
 
 
+def decided(root: Path) -> Mapping[str, Any]:
+    """What decided the predictions in a folder; nothing where there are none, or that cannot be read."""
+    try:
+        found = json.loads((root / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # of which the last two are said when the folder is opened
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _begin(root: Path, decides: Mapping[str, Any]) -> None:
     found = next((name for name in (ROWS, TABLE, COCO, DISCOVERIES, HEATMAPS, MASKS) if (root / name).exists()), None)
     if found is not None:

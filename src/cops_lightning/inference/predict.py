@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from cops_lightning.core.progress import counted_progress
 from cops_lightning.data.readers.pictures import Picture, pictures
 from cops_lightning.data.stream import Unreadable
 from cops_lightning.inference.folder import HEATMAPS, MASKS, PredictionFolder, Tally
-from cops_lightning.inference.rows import Row, row_of
+from cops_lightning.inference.rows import Row, contents_in, row_of
 from cops_lightning.models.prediction import Prediction
 from cops_lightning.models.predictor import Predictor
+
+AT_ONCE = 500  # images that are done and are looked at together
 
 
 @dataclass(frozen=True)
@@ -84,18 +86,29 @@ def write_rows(
 
 
 def left_of(folder: PredictionFolder, found: Iterator[Picture]) -> Iterator[Picture]:
-    """The images that follow those that are done. Raises CopsError where the first ones are not those."""
-    for number, row in enumerate(folder.done(), 1):
-        picture = next(found, None)
-        if picture is None or picture.name != row["name"]:
-            now = "nothing" if picture is None else picture.name
-            raise CopsError(
-                f"{folder.root} holds a prediction of {row['name']} as number {number}, where {now} comes now: the "
-                "images have changed. Name another folder by out=."
-            )
-        if number == folder.tally.images:
-            break
+    """The images that follow those that are done. Raises CopsError where the first ones are not those, by name and by
+    content.
+    """
+    rows = enumerate(islice(folder.done(), folder.tally.images), 1)
+    while some := list(islice(rows, AT_ONCE)):
+        pictures = [_require_next(folder, number, row, next(found, None)) for number, row in some]
+        for (_, row), content in zip(some, contents_in(pictures), strict=True):
+            if row["content"] != content:
+                raise CopsError(
+                    f"{folder.root} holds a prediction of {row['name']}, which is another file now. Restore it, or "
+                    "name another folder by out=."
+                )
     return found
+
+
+def _require_next(folder: PredictionFolder, number: int, row: Row, picture: Picture | None) -> Picture:
+    if picture is None or picture.name != row["name"]:
+        now = "nothing" if picture is None else picture.name
+        raise CopsError(
+            f"{folder.root} holds a prediction of {row['name']} as number {number}, where {now} comes now: the "
+            "images have changed. Name another folder by out=."
+        )
+    return picture
 
 
 def outcome_rows(
