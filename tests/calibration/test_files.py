@@ -1,7 +1,9 @@
 """A calibration on disk: read as it was written, or refused in a sentence."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +117,13 @@ def test_a_file_that_is_something_else_is_a_sentence(tmp_path, content):
         Calibration.read(path)
     with pytest.raises(CalibrationError, match="cannot be read .No such file"):
         Calibration.read(tmp_path / "absent.json")
+
+
+def test_what_never_ends_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo.json")
+    for path in (tmp_path / "fifo.json", Path("/dev/zero")):
+        with pytest.raises(CalibrationError, match="cannot be read .it is no regular file"):
+            Calibration.read(path)
 
 
 def test_another_detector_is_refused_by_what_is_other():

@@ -96,6 +96,7 @@ def test_a_file_whose_name_reads_like_a_setting_is_a_word_if_no_setting_is_calle
         (["rye", "checkpint=a"], "checkpint is no setting of oven. Did you mean 'checkpoint'?"),
         (["rye", "zzz=1"], "zzz is no setting of oven. It takes checkpoint, backbone, "),
         (["rye", "checkpoint=a", "fan=1", "fan=0"], "fan is given twice. Give it once."),
+        (["rye", "", "checkpoint=a"], "oven got an empty word, as of a variable that is not set."),
         (["rye", "--fan"], "oven has no option '--fan'; its settings are given as KEY=VALUE."),
         (["rye", "level=0"], "level is '0'; expected whole number at least 1 or auto."),
         (["rye", "level=atuo"], "level is 'atuo'; expected whole number at least 1 or auto. Did you mean 'auto'?"),

@@ -1,6 +1,7 @@
 """A file is replaced whole or not at all."""
 
 import errno
+import os
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from commands import FORKS
 from cops_lightning.core import files
 from cops_lightning.core.errors import of_system
-from cops_lightning.core.files import new_folder, replacing, writing
+from cops_lightning.core.files import digest, growing, new_folder, read_whole, replacing, writing
 from failing_disk import FailingDisk, failing
 
 
@@ -107,6 +108,22 @@ def test_a_full_disk_is_an_error_with_the_path_and_the_file_stays(save, what, tm
     assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(path))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_a_regular_file_is_read_and_no_more_of_it_than_is_asked_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "text").write_text("12345")
+    assert read_whole(tmp_path / "text", 5) == b"12345"
+    assert digest(tmp_path / "fifo") is None
+    for path, said in (
+        (tmp_path / "fifo", "no regular"),
+        (Path("/dev/zero"), "no regular"),
+        (tmp_path / "text", "has more"),
+    ):
+        with pytest.raises(OSError, match=said):
+            read_whole(path, 4)
+    with pytest.raises(OSError, match="no regular"), growing(tmp_path / "fifo"):
+        pass
 
 
 def test_an_error_about_another_file_names_that_file(tmp_path):

@@ -55,6 +55,15 @@ def test_a_tiff_that_pillow_refuses_keeps_its_colours(tmp_path: Path):
     assert np.array_equal(read_image(path), RAMP)
 
 
+def test_a_tiff_that_pillow_refuses_may_not_unfold_without_bounds_either(tmp_path: Path, monkeypatch):
+    tifffile.imwrite(
+        tmp_path / "1.tif", np.zeros((40, 40, 3), np.uint8), photometric="minisblack", planarconfig="contig"
+    )
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(DatasetError, match=r"1\.tif has more than .* megapixels, .* set the environment variable"):
+        read_image(tmp_path / "1.tif")
+
+
 def test_a_tiff_with_planes_of_colour_is_turned_round(tmp_path: Path):
     planes = np.moveaxis(np.repeat(RAMP, 2, axis=1), 2, 0)
     tifffile.imwrite(tmp_path / "x.tif", planes, photometric="minisblack", planarconfig="separate")

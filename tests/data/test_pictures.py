@@ -1,5 +1,8 @@
 """What counts as a source of images to predict on, and in which order they come."""
 
+import glob
+import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,65 @@ def test_a_folder_gives_its_images_by_name_and_a_pattern_those_that_match(folder
     assert names(folder, folder) == ["a/10.png", "a/2.jpg", "b.png"]
     assert names(str(folder / "**/*.png"), folder) == ["a/10.png", "b.png"]
     assert names(folder / "b.png", folder) == ["b.png"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.png", "**", "a/**/*.png", "**/a/*", "**/*a*/*.???"])
+def test_a_pattern_matches_what_glob_matches_also_where_links_lead_round_in_circles(folder, pattern, monkeypatch):
+    monkeypatch.chdir(folder)
+    expected = sorted({os.path.normpath(p) for p in glob.glob(pattern, recursive=True) if p.endswith(("png", "jpg"))})
+    for name in "cdefg":
+        os.symlink(".", name)
+    found = {os.path.normpath(name) for name in names(pattern, folder)}
+    assert sorted(name for name in found if name[0] not in "cdefg") == expected != []
+
+
+def test_what_is_no_regular_file_never_holds_up_a_list_a_pattern_or_a_tiff(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("list.txt", "scan.tif"):
+        os.mkfifo(name)
+    os.symlink("/dev/zero", "zero.txt")
+    for name in ("list.txt", "zero.txt"):
+        with pytest.raises(DatasetError, match=f"{name} cannot be read .it is no regular file"):
+            list(pictures(name))
+    for source in ("scan.tif", "*.tif", ["scan.tif"]):
+        (found,) = decoded(pictures(source), 8, 0)
+        assert "scan.tif cannot be read: it is no regular file" in found.reason
+    Path("long.txt").write_text("a.png\n" + "x" * 20_000)
+    with pytest.raises(DatasetError, match=r"Line 2 of long\.txt is longer than any path"):
+        list(pictures("long.txt"))
+
+
+def test_a_list_of_a_windows_editor_and_the_users_folder_are_read(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "bom.txt").write_bytes("\ufeffb.png\r\n~/a/2.jpg\r\n".encode())
+    assert names("~/bom.txt", folder) == ["b.png", "a/2.jpg"]
+    with pytest.raises(DatasetError, match="an empty text"):
+        list(pictures(""))
+
+
+def test_an_image_in_memory_is_read_as_its_file_is(tmp_path):
+    deep = np.arange(48, dtype=np.uint16).reshape(6, 8) * 80
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(tmp_path / "turned.png", exif=exif)
+    for name, size in (("deep.png", (8, 6)), ("turned.png", (6, 8))):
+        (of_file,), (in_memory,) = pictures(tmp_path / name), pictures(Image.open(tmp_path / name))
+        assert of_file.open().size == size
+        assert np.array_equal(of_file.open(), in_memory.open())
+    whole = BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(whole, "PNG")
+    with pytest.raises(DatasetError, match="image 1 cannot be read"):
+        next(pictures(Image.open(BytesIO(whole.getvalue()[:2000])))).open()
+
+
+def test_what_lies_too_deep_to_be_looked_into_is_said(tmp_path, capsys):
+    deep = tmp_path.joinpath(*"abcdefghijklm")
+    deep.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
+    Image.new("RGB", (4, 4)).save(deep / "1.png")
+    assert names(tmp_path, tmp_path) == ["0.png"]
+    assert "more than 10 levels deep was not looked into" in capsys.readouterr().err
 
 
 def test_a_list_of_files_keeps_its_order_and_the_place_of_what_is_missing(folder):

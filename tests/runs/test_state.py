@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,14 +87,14 @@ def test_a_run_goes_on_from_a_whole_checkpoint_and_not_from_a_broken_one(tmp_pat
 @pytest.mark.parametrize("name", ["run.json", "results.csv", "checkpoints/last.ckpt"])
 def test_what_cannot_be_read_at_the_moment_is_an_error_that_names_it(finished, name, monkeypatch):
     saved(finished)
-    opened = Path.open
+    opened = os.open
 
-    def refused(path, *mode):
+    def refused(path, *mode, **more):
         if path == finished / name:
             raise PermissionError(13, "Permission denied", str(path))
-        return opened(path, *mode)
+        return opened(path, *mode, **more)
 
-    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(os, "open", refused)
     with pytest.raises(CopsError, match=rf"{name} is there, but cannot be read \(Permission denied\). Nothing was"):
         read_entry(finished)
 

@@ -18,10 +18,9 @@ from cops_lightning.calibration.drift import FeatureReference
 from cops_lightning.calibration.identity import Identity, Scored, distinct
 from cops_lightning.calibration.labelled import Aim, Labelled, Weighing
 from cops_lightning.core.errors import CalibrationError, excerpt, quoted, told
-from cops_lightning.core.files import writing
+from cops_lightning.core.files import read_whole, writing
 
 FORMAT = "cops-calibration 1"
-LARGEST = 2**28  # bytes of a file that is read
 
 
 @dataclass(frozen=True)
@@ -196,10 +195,7 @@ class Calibration:
         """What `write` wrote. Raises CalibrationError for anything else, in a sentence that says what is wrong."""
         way_out = "Make it anew by cops-calibrate."
         with told(CalibrationError, f"{path} cannot be read", way_out):
-            if (size := path.stat().st_size) > LARGEST:
-                raise CalibrationError(f"{path} has {size} bytes; a calibration has at most {LARGEST}. {way_out}")
-            text = path.read_bytes().decode()
-            content = json.loads(text, parse_constant=_no_number)
+            content = json.loads(read_whole(path).decode(), parse_constant=_no_number)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             named = quoted(content.get("format") if isinstance(content, dict) else content)
             raise CalibrationError(f"{path} is no calibration: its format is {named}; expected {FORMAT!r}. {way_out}")

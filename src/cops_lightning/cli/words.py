@@ -161,6 +161,8 @@ class WordsCommand(Generic[S]):
         return typing.get_type_hints(self.settings, include_extras=True)
 
     def _word(self, word: str) -> str:
+        if not word:
+            raise ConfigError(f"{self.name} got an empty word, as of a variable that is not set. Leave it out.")
         if word.startswith("-"):
             raise ConfigError(
                 f"{self.name} has no option {word!r}; its settings are given as KEY=VALUE. A file of this name is "
@@ -186,7 +188,7 @@ class WordsCommand(Generic[S]):
             value = text if Path(text).exists() else os.path.expanduser(text)
         adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
         try:
-            if text == "" and str not in parts:
+            if text == "":
                 raise ValueError
             return adapter.validate_python(value)
         except ValueError:  # which pydantic's ValidationError is

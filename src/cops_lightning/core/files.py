@@ -3,13 +3,16 @@
 A file that grows by lines is the exception: what is in it stays whole, however its writer ends.
 """
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import uuid4
@@ -19,6 +22,7 @@ from filelock import FileLock, Timeout
 PACKAGED = Path(__file__).parents[1] / "conf"
 PARTIAL = ".partial"
 BLOCK = 2**20
+LARGEST = 2**28  # bytes of a text that is read whole
 LOCK = ".lock"
 CHECKOUT = Path(__file__).parents[3] / "conf"
 # What every run leaves in its folder.
@@ -30,10 +34,34 @@ def conf_folder() -> Path:
     return PACKAGED if PACKAGED.is_dir() else CHECKOUT
 
 
+@contextmanager
+def regular(path: Path) -> Iterator[BufferedReader]:
+    """A regular file to read; OSError for anything else, such as a FIFO or a device, which would never end."""
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # of a FIFO at once, without its writer
+    with open(opened, "rb") as file:
+        require_regular(os.fstat(opened), path)
+        yield file
+
+
+def require_regular(status: os.stat_result, path: Path) -> None:
+    """Raise OSError unless a status is that of a regular file."""
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def read_whole(path: Path, most: int = LARGEST) -> bytes:
+    """The content of a regular file. Raises OSError for anything else, and for more than `most` bytes."""
+    with regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+    return content
+
+
 def digest(path: Path) -> str | None:
-    """SHA-256 of a file's content, None where there is no file that can be read."""
+    """SHA-256 of a file's content, None where there is no regular file that can be read."""
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
@@ -94,6 +122,8 @@ def growing(path: Path) -> Iterator[TextIO]:
     UTF-8, in which what is not Unicode is an escape. Each line that ends is handed to the system at once.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        require_regular(path.stat(), path)
     with path.open("ab") as file:
         file.truncate(_whole_lines(path))
     with path.open("a", newline="", encoding="utf-8", errors="backslashreplace", buffering=1) as file:

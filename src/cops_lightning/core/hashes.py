@@ -1,11 +1,9 @@
 """The content of files as hashes, remembered so that a second run need not read the bytes again."""
 
-import errno
 import hashlib
 import json
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -16,7 +14,7 @@ from typing import Any
 import xxhash
 
 from cops_lightning.core.errors import CacheError, CopsError, DatasetError
-from cops_lightning.core.files import cache_folder
+from cops_lightning.core.files import cache_folder, require_regular
 from cops_lightning.core.reporting import warn
 
 MEMORY = "hashes.sqlite"  # in the cache folder
@@ -151,8 +149,7 @@ def _read_anew(path: Path, _stamp: Stamp) -> str:
 def _stamp(path: Path) -> Stamp:
     """What tells of a file that it was changed. Raises OSError where it is no regular file."""
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+    require_regular(status, path)
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from cops_lightning.core.errors import CopsError, quoted, told
+from cops_lightning.core.files import read_whole
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -57,7 +58,7 @@ def read_model(path: Path, model: type[Model], way_out: str) -> tuple[dict[str, 
     Raises CopsError where it is none, naming what is wrong, and `way_out`.
     """
     with told(CopsError, f"{path} is no JSON", way_out):
-        text = path.read_bytes().decode()
+        text = read_whole(path).decode()
         content: dict[str, Any] = json.loads(text)
     try:
         return content, model.model_validate_json(text, strict=True)

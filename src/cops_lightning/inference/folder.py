@@ -13,7 +13,7 @@ import numpy as np
 
 from cops_lightning.calibration.conformal import chosen, q_values
 from cops_lightning.core.errors import CopsError, quoted, told
-from cops_lightning.core.files import claimed, growing, writing
+from cops_lightning.core.files import claimed, growing, read_whole, writing
 from cops_lightning.core.names import file_name
 from cops_lightning.inference.rows import COLUMNS, Row, cells, json_line, rows_of
 
@@ -144,7 +144,7 @@ def opened(root: Path, decides: Mapping[str, Any]) -> Iterator[PredictionFolder]
 def decided(root: Path) -> Mapping[str, Any]:
     """What decided the predictions in a folder; nothing where there are none, or that cannot be read."""
     try:
-        found = json.loads((root / STATE).read_text(encoding="utf-8"))
+        found = json.loads(read_whole(root / STATE))
     except (OSError, ValueError, RecursionError):  # of which the last two are said when the folder is opened
         return {}
     return found if isinstance(found, dict) else {}
@@ -167,7 +167,7 @@ def _go_on(root: Path, decides: Mapping[str, Any]) -> None:
         _write_state(root, decides)
         return
     with told(CopsError, f"{root / STATE} cannot be read", f"Remove {root}, or name another folder by out=."):
-        before = dict(json.loads((root / STATE).read_text(encoding="utf-8")))
+        before = dict(json.loads(read_whole(root / STATE)))
     _refuse_others(root, before, decides)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from cops_lightning.clip.request import DEFAULT
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import reason
-from cops_lightning.core.files import cache_folder, writing
+from cops_lightning.core.files import cache_folder, read_whole, writing
 from cops_lightning.core.hashes import settings_hash
 from cops_lightning.core.reporting import warn
 from cops_lightning.core.seeding import FIXED, named_generator
@@ -177,7 +177,7 @@ def _batch(detector: Detector, images: Images, timer: Tick) -> int:
 def _read(path: Path) -> dict[str, Any]:
     """What is remembered; nothing where that cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_whole(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from cops_lightning.core.files import RECORD
+from cops_lightning.core.files import RECORD, read_whole
 from cops_lightning.report.tables import Run
 
 # What is only known when a run has ended; trackers keep it as results, not as settings.
@@ -67,7 +67,7 @@ class RunInfo:
     def provenance(self) -> dict[str, Any]:
         """What run.json says of where the run comes from (git, versions, weights, data); nothing without that file."""
         try:
-            content = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+            content = json.loads(read_whole(self.folder / RECORD))
         except (OSError, ValueError):
             return {}
         return {key: value for key, value in content.items() if key not in ("config", "method_settings", *ENDING)}

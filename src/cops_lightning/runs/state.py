@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.files import RECORD, RESULTS
+from cops_lightning.core.files import RECORD, RESULTS, regular
 
 TRACEBACK, LOG = "traceback.txt", "run.log"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -97,7 +97,7 @@ def leave_traceback(folder: Path, error: BaseException) -> None:
 def _content(path: Path, size: int = -1) -> bytes | None:
     """A file's first bytes, or all of them; None where there is no such file."""
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             return file.read(size)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -24,6 +24,7 @@ Pixels = NDArray[np.uint8]
 Orientation = Literal["viewer", "released"]
 MEGAPIXELS = "COPS_MAX_MEGAPIXELS"  # the environment variable that allows larger images
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, MemoryError)
+MOST_BYTES = 8  # of a pixel that is read: four values of 16 bits
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,7 +58,19 @@ def read_image(path: Path | Remote, orientation: Orientation = "viewer", page: i
     A file of 16 bits whose values need no more than 8, or 12, is read as one of these. Raises ReadingError, naming the
     file and the reason, where it cannot be decoded in full.
     """
-    image = _decode(path, orientation, page)
+    return _rgb(_decode(path, orientation, page), path)
+
+
+def as_rgb(image: Image.Image, name: str) -> Image.Image:
+    """The same of an image in memory, which is turned as a viewer does. Raises ReadingError, naming it."""
+    try:
+        image.load()
+    except _DECODING_ERRORS as error:
+        raise ReadingError(f"{name} cannot be read: {reason(error)}. Replace it.") from error
+    return _rgb(_turned(image), name)
+
+
+def _rgb(image: Image.Image, path: Path | Remote | str) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode == "P" and "transparency" in image.info:
@@ -218,18 +231,18 @@ def _decode(path: Path | Remote, orientation: Orientation, page: int = 0, load: 
             raise _unreadable(path, error) from error
         image, deep = _decode_tiff(path), False
     except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise ReadingError(
-            f"{path} has more than {limit} megapixels, which a small file can claim too. If it is meant to be as "
-            f"large, allow it: set the environment variable {MEGAPIXELS} to a number of megapixels above its own."
-        ) from error
+        raise _too_large(path) from error
     except CopsError:
         raise
     except failures as error:
         raise _unreadable(path, error) from error
     if deep and np.asarray(image)[..., :3].max() < 16:
         image = _low_bits(path) or image
-    turn = _TURNS.get(_orientation(image)) if orientation == "viewer" else None
+    return _turned(image) if orientation == "viewer" else image
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
     if turn is None:
         return image
     turned = image.transpose(turn)
@@ -257,8 +270,13 @@ def _low_bits(path: Path | Remote) -> Image.Image | None:
 def _decode_tiff(path: Path | Remote) -> Image.Image:
     """A TIFF that Pillow refuses, such as CVC-ClinicDB's: three samples per pixel tagged as greyscale."""
     try:
-        with path.open("rb") as file:
-            pixels = np.asarray(tifffile.imread(file))
+        with path.open("rb") as file, tifffile.TiffFile(file) as tiff:
+            found = tiff.series[0]
+            if Image.MAX_IMAGE_PIXELS and found.nbytes > 2 * Image.MAX_IMAGE_PIXELS * MOST_BYTES:
+                raise _too_large(path)
+            pixels = np.asarray(found.asarray())
+    except CopsError:
+        raise
     except Exception as error:  # tifffile raises many kinds, struct.error and its own among them
         raise _unreadable(path, error) from error
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] not in (3, 4):
@@ -276,6 +294,14 @@ def _decode_tiff(path: Path | Remote) -> Image.Image:
 def _is_tiff(path: Path | Remote) -> bool:
     with path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _too_large(path: Path | Remote) -> ReadingError:
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+    return ReadingError(
+        f"{path} has more than {limit} megapixels, which a small file can claim too. If it is meant to be as "
+        f"large, allow it: set the environment variable {MEGAPIXELS} to a number of megapixels above its own."
+    )
 
 
 def _unreadable(path: Path | Remote, error: Exception) -> ReadingError:

@@ -2,8 +2,10 @@
 
 import glob
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,12 +13,14 @@ import numpy as np
 from PIL import Image
 
 from cops_lightning.core.errors import DatasetError, told
-from cops_lightning.data.readers.images import ReadingError, opened, read_image
+from cops_lightning.core.files import regular
+from cops_lightning.data.readers.images import ReadingError, as_rgb, opened, read_image
 from cops_lightning.data.readers.remote import Remote, files_at, is_url
-from cops_lightning.data.readers.tree import image_names, images_below, nearest_existing
+from cops_lightning.data.readers.tree import Tree, image_names, images_below, nearest_existing
 
 Source: TypeAlias = "str | Path | np.ndarray | Image.Image | Picture | Iterable[Any]"
 LIST = ".txt"  # a file of this suffix names images, one in a line
+LONGEST_LINE = 10_000  # bytes of a line of it: more than a path may have
 _PAGED = (".tif", ".tiff")
 
 
@@ -39,7 +43,7 @@ class Picture:
             assert self.path is not None
             return read_image(self.path, page=self.page)
         if isinstance(self.pixels, Image.Image):
-            return self.pixels.convert("RGB")
+            return as_rgb(self.pixels, self.name)
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
             raise ReadingError(
                 f"{self.name} came as an array of {self.pixels.dtype} {self.pixels.shape}; expected uint8 (height, "
@@ -67,7 +71,9 @@ def _found(source: Any, numbers: Iterator[int], top: bool = False) -> Iterator[P
     elif isinstance(source, str) and is_url(source):
         yield from _of_url(source, top)
     elif isinstance(source, str | Path):
-        yield from _of_path(Path(source), top)
+        if source == "":  # which a path takes for the folder that one is in
+            raise DatasetError("A source of images is an empty text; expected a path, a pattern or a URL.")
+        yield from _of_path(_local(source), top)
     elif isinstance(source, Iterable):
         for one in source:
             yield from _found(one, numbers)
@@ -85,16 +91,48 @@ def _of_path(path: Path, top: bool) -> Iterator[Picture]:
     elif path.exists():
         yield from _listed(path) if path.suffix.lower() == LIST else _pages(path)
     elif glob.has_magic(str(path)):
-        matched = (file for file in sorted(glob.iglob(str(path), recursive=True)) if image_names((file,)))
-        first = next(matched, None)
-        if first is None:
+        matched = [file for file in _matching(path) if image_names((str(file),))]
+        if not matched:
             raise DatasetError(f"No image matches {path}. {nearest_existing(path)}")
-        for file in itertools.chain([first], matched):
-            yield from _pages(Path(file))
+        for file in matched:
+            yield from _pages(file)
     elif top:
         raise DatasetError(f"{path} does not exist. {nearest_existing(path)}")
     else:  # one of many, whose place is kept
         yield Picture(str(path), path)
+
+
+def _local(path: str | Path) -> Path:
+    """A path, in which "~" is the user's folder, as a shell leaves it within quotes and behind "="."""
+    return Path(path) if os.path.lexists(path) else Path(os.path.expanduser(path))
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """The files that match a pattern, by name. Links that lead round in circles are followed once, unlike by glob."""
+    parts = pattern.parts
+    if "**" not in parts:
+        return sorted(map(Path, glob.glob(str(pattern))), key=str)
+    first = parts.index("**")
+    above = glob.glob(os.path.join(*parts[:first])) if first else ["."]
+    return sorted(
+        (
+            Path(folder) / file
+            for folder in above
+            if os.path.isdir(folder)
+            for file in Tree.walk(Path(folder)).files()
+            if _fits(tuple(file.split("/")), parts[first:])
+        ),
+        key=str,
+    )
+
+
+def _fits(names: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Whether the parts of a path match those of a pattern, in which ** is any number of folders."""
+    if not wanted or not names:
+        return not names and set(wanted) <= {"**"}
+    if wanted[0] == "**":
+        return _fits(names, wanted[1:]) or _fits(names[1:], wanted)
+    return fnmatchcase(names[0], wanted[0]) and _fits(names[1:], wanted[1:])
 
 
 def _of_url(url: str, top: bool) -> Iterator[Picture]:
@@ -106,16 +144,26 @@ def _of_url(url: str, top: bool) -> Iterator[Picture]:
 
 
 def _listed(path: Path) -> Iterator[Picture]:
-    with told(DatasetError, f"{path} cannot be read", "Expected a text file with the path of an image in every line."):
-        file = path.open(encoding="utf-8")
-    with file, told(DatasetError, f"{path} cannot be read", "Write it in UTF-8."):
-        named = False
-        for line in file:
-            if text := line.strip():
-                named = True
-                yield from _pages(Remote(text) if is_url(text) else path.parent / text)
+    named = False
+    for text in _lines(path):
+        named = True
+        yield from _pages(Remote(text) if is_url(text) else path.parent / _local(text))
     if not named:
         raise DatasetError(f"{path} names no image. Expected the path of an image in every line.")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text that are not empty; a mark of UTF-8 at its start is no part of the first."""
+    way_out = "Expected a text file in UTF-8 with the path of an image in every line."
+    with told(DatasetError, f"{path} cannot be read", way_out), regular(path) as file:
+        number = 0
+        while line := file.readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE:
+                raise DatasetError(f"Line {number} of {path} is longer than any path. {way_out}")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            if text:
+                yield text
 
 
 def _pages(path: Path | Remote) -> Iterator[Picture]:
@@ -125,6 +173,8 @@ def _pages(path: Path | Remote) -> Iterator[Picture]:
 
 
 def _page_count(path: Path | Remote) -> int:
+    if isinstance(path, Path) and not path.is_file():  # a FIFO would never open
+        return 1
     try:
         with opened(path) as image:
             return int(getattr(image, "n_frames", 1))

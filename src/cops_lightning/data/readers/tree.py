@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.reporting import warn
 
 _SUFFIXES = "bmp dib gif j2k jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp"
 IMAGE_SUFFIXES = tuple(_SUFFIXES.split())
@@ -104,7 +105,10 @@ class Tree:
 
 def images_below(root: Path) -> list[Path]:
     """The images of a folder and its subfolders, by name. Raises DatasetError where there is none."""
-    names = sorted(Tree.walk(root).images())
+    tree = Tree.walk(root)
+    names = sorted(tree.images())
+    if tree.deeper:
+        warn(f"{root}: {tree.too_deep()}")
     if not names:
         raise DatasetError(f"{root} holds no image. Expected files that end in .{', .'.join(IMAGE_SUFFIXES)}.")
     return [root / name for name in names]
