@@ -32,6 +32,17 @@ def everything(run_command, tmp_path_factory):
     return result, {row["work"]: row for row in json.loads(file.read_text())}
 
 
+def test_rows_take_no_place_but_that_of_rows(everything, run_command, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    for place in ("notes.txt", "run/bench.json", "run"):
+        result = run_command("cops-bench", "metrics", *TINY, "--json", place, cwd=tmp_path)
+        assert result.returncode == 1
+        assert result.stderr.endswith("Nothing was written. Name another.\n"), place
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_every_work_has_a_row_and_training_one_with_and_one_without_stored_features(everything):
     of_cops = ["encode", "prompts", "train-epoch", "train-epoch-cached", "evaluate", "metrics"]
     assert list(everything[1]) == [*of_cops, *PEERS]

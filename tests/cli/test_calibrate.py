@@ -1,5 +1,7 @@
 """`cops-calibrate`: what it writes, prints and refuses."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,6 +96,52 @@ def test_what_cannot_be_calibrated_is_one_sentence_and_nothing_is_written(comman
     assert command(*settings) == 1
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            ["normal=good", "out=last.ckpt"],
+            "out is last.ckpt, which is there and is no calibration. Nothing was written.",
+        ),
+        (["normal=list.txt", "out=good/0.png"], "out is good/0.png, which is there and is no calibration"),
+        (["normal=good", "out=logo.json"], "the histogram beside out is logo.svg, which is there and is no histogram"),
+        (["normal=good", "out=folder"], "out is folder, which is there"),
+        (["normal=good", "out=good/c.json"], "out is good/c.json, which lies in good, whose images are read"),
+        (["normal=*/**/*.png", "out=good/c.json"], "which lies in good, whose images are read"),
+        (["normal=bad", "anomalous=good", "out=good/c.json"], "which lies in good, whose images are read"),
+        (["dataset=good", "out=good/deep/c.json"], "which lies in good, whose images are read"),
+        (["normal=good", "out=run/c.json"], "the folder of a run. Nothing was written."),
+    ],
+)
+def test_nothing_else_is_replaced_and_nothing_is_written_among_what_is_read(
+    photos, tmp_path, monkeypatch, capsys, settings, said
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "list.txt").write_text("good/1.png")
+    for name in ("last.ckpt", "logo.svg", "run/run.json"):
+        (tmp_path / name).write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert calibrate.main(["checkpoint=last.ckpt", *settings]) == 1
+    assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+
+
+def test_a_histogram_that_cannot_be_drawn_costs_no_calibration(command, tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cops_lightning.report.plots.score_histograms", fails)
+    assert command("normal=good", "level=0.2") == 0
+    assert Calibration.read(tmp_path / "c.json").n == 25
+    said = capsys.readouterr()
+    assert "c.svg is not drawn (" in said.err
+    assert "No space left on device); the calibration is whole." in said.err
+    assert "c.svg" not in said.out
 
 
 def test_the_histogram_does_not_take_the_place_of_the_calibration(photos, monkeypatch, capsys):

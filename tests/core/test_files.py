@@ -60,6 +60,16 @@ def test_what_a_killed_process_left_goes_with_the_next_writer_and_what_a_living_
     assert list(tmp_path.iterdir()) == [tmp_path / "other.txt"]
 
 
+def test_what_other_programs_call_partial_is_theirs(tmp_path):
+    names = (".film.mp4.partial", ".partial", f".x.{'0' * 31}.partial", f"x.{'0' * 32}.partial")
+    for name in names:
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".x.{'0' * 32}.partial").write_text("left by a writer of ours")
+    with writing(tmp_path / "file.txt") as file:
+        file.write("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "file.txt"])
+
+
 def test_a_name_as_long_as_names_may_be_can_be_replaced(tmp_path):
     with replacing(tmp_path / ("n" * 255)) as partial:
         partial.write_text("whole")

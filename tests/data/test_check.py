@@ -255,6 +255,35 @@ def test_what_is_written_replaces_nothing_else_and_lies_in_no_run(root: Path, tm
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
+@pytest.mark.parametrize(
+    ("image", "destination"),
+    [
+        ("parts/good/0.png", "parts/new"),
+        ("parts/bolt/test/crack/0.png", "parts/bolt/new/deep"),
+        ("parts/bolt/train/0.png", "parts/bolt"),
+        ("photos/0.png", "photos"),
+        ("set/cops_index.jsonl", "set/a/b"),
+    ],
+)
+def test_nothing_is_made_or_unpacked_in_the_folder_of_a_dataset(image, destination, tmp_path, capsys):
+    (tmp_path / image).parent.mkdir(parents=True)
+    (tmp_path / image).touch()
+    for command in (["make", "procedural"], ["make", "elpv"], ["prepare", "btad", "btad.zip"]):
+        assert main([*command, str(tmp_path / destination)]) == 1
+        assert "the folder of a dataset, whose images it would add to. Nothing" in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / image]
+
+
+def test_beside_datasets_images_may_be_made_and_missing_ones_added(tmp_path, capsys):
+    for name in ("mvtec/bottle/test/good/0.png", "headct/0.png", "test/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    few = ["--train", "0", "--normal", "1", "--anomalous", "0"]
+    for _ in range(2):
+        assert main(["make", "procedural", str(tmp_path / "procedural"), *few]) == 0
+    assert "was there already" in capsys.readouterr().out
+
+
 def test_errors_are_one_sentence_without_a_traceback(capsys: Console):
     assert main(["index", "mvtek", "/nowhere"]) == 1
     err = capsys.readouterr().err

@@ -373,8 +373,33 @@ def test_the_command_writes_a_file_and_says_how_well_it_agrees(
     assert str(out) in said.replace("\n", "")
     assert "image AUROC" in said
     assert json.loads(report_of(out).read_text())["threshold"] == 0.4
+    assert cli.main(given) == 0, "its own files are replaced"
+    capsys.readouterr()
     assert cli.main([*given, "number=int8", "format=openvino"]) == 1
     assert "files end in .xml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "said"),
+    [
+        ("run/run.json", ["out=run/a.onnx"], "the folder of a run"),
+        ("mine.onnx", ["out=mine.onnx"], "mine.onnx is there and is not of cops-export"),
+        ("m.bin", ["out=m.xml", "format=openvino"], "m.bin is there and is not of cops-export"),
+        ("m.onnx.parity.json", ["out=m.onnx"], "m.onnx.parity.json is there"),
+        ("m.pt2", ["out=m.pt2", "format=torch_export"], "m.pt2 is there"),
+        ("folder.onnx/x", ["out=folder.onnx"], "folder.onnx is there"),
+        ("photos/0.png", ["out=photos/x.onnx", "images=photos"], "lies in photos, whose images are read"),
+    ],
+)
+def test_nothing_else_is_replaced_and_nothing_is_written_among_what_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, there: str, given: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(there).parent.mkdir(exist_ok=True)
+    Path(there).write_text("mine")
+    assert cli.main(["checkpoint=last.ckpt", *given]) == 1
+    assert said in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["mine"]
 
 
 def test_cops_predict_takes_an_exported_file_with_the_rule_that_is_in_it(

@@ -233,6 +233,11 @@ class Calibration:
         return {"image": self.threshold, "region": self.map_threshold}
 
 
+def looks_like_calibration(start: bytes) -> bool:
+    """Whether a file that begins so is a calibration, of whatever version, whole or damaged."""
+    return b'"format": "cops-calibration' in start
+
+
 def _no_number(name: str) -> float:
     raise ValueError(f"it holds {name}")
 

@@ -9,6 +9,7 @@ from typing import get_args
 from cops_lightning.benchmark import WORK_NAMES
 from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.choices import Precision
+from cops_lightning.core.places import require_no_run, require_own
 from cops_lightning.core.reporting import console
 
 EPILOG = """\
@@ -69,6 +70,9 @@ def _bench(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and --help needs none of them.
     from cops_lightning.benchmark.run import bench
 
+    if arguments.json is not None:
+        require_no_run("--json", arguments.json)
+        require_own("--json", arguments.json, "file of cops-bench", lambda start: b'"work": ' in start)
     console().print(bench(arguments))
     return 0
 

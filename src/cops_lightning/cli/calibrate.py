@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
-from cops_lightning.cli.console import require_no_run
 from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of, exported_of
 from cops_lightning.core.choices import Precision
-from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.errors import ConfigError, described
 from cops_lightning.core.files import replacing
+from cops_lightning.core.places import require_apart, require_no_run, require_own
 from cops_lightning.core.progress import counted_progress
-from cops_lightning.core.reporting import warn
+from cops_lightning.core.reporting import say, warn
 
 if TYPE_CHECKING:
+    from cops_lightning.calibration import Calibration
     from cops_lightning.data.readers.pictures import Picture
     from cops_lightning.models.prediction import Prediction
     from cops_lightning.models.predictor import Predictor
@@ -83,13 +84,9 @@ def _calibrate(_words: list[str], settings: CalibrateSettings) -> int:
     # Imported where used: they take seconds, and --help needs none of them.
     from cops_lightning.calibration import Calibration, Weighing
     from cops_lightning.calibration.summary import summary
-    from cops_lightning.report.plots import score_histograms
 
     picture = settings.out.with_suffix(".svg")
-    for path in (settings.out, picture):
-        require_no_run("out", path)
-    if settings.out.suffix == picture.suffix:
-        raise ConfigError(f"out is {settings.out}, whose histogram would have the same name. End it in .json.")
+    _require_place(settings, picture)
     normal, anomalous = _pictures(settings)
     if settings.threshold != "level" and not anomalous:
         raise ConfigError(f"threshold={settings.threshold} needs anomalous images. Add anomalous=FOLDER.")
@@ -102,18 +99,48 @@ def _calibrate(_words: list[str], settings: CalibrateSettings) -> int:
         use=settings.threshold,
         weighing=Weighing(settings.recall, settings.false_alarm_cost, settings.miss_cost, settings.anomalous_share),
     )
+    calibration.write(settings.out)
+    for line in summary(calibration):
+        say(line)
+    say(f"{settings.out} is written.")
+    try:  # decoration, which costs no number
+        _draw(calibration, picture)
+        say(f"{picture} is written.")
+    except Exception as error:
+        warn(f"{picture} is not drawn ({described(error)}); the calibration is whole.", error)
+    return 0
+
+
+def _draw(calibration: "Calibration", path: Path) -> None:
+    """The histograms of scores and of highest values, with thresholds."""
+    from cops_lightning.report.plots import score_histograms
+
     drawn = score_histograms(
         [
             ("score of an image", calibration.scores, calibration.anomalous, calibration.threshold),
             ("highest value of its map", calibration.peaks, (), calibration.map_threshold),
         ]
     )
-    with replacing(picture) as partial:
+    with replacing(path) as partial:
         partial.write_bytes(drawn)
-    calibration.write(settings.out)
-    print("\n".join(summary(calibration)))
-    print(f"{settings.out} and {picture} are written.")
-    return 0
+
+
+def _require_place(settings: CalibrateSettings, picture: Path) -> None:
+    """Raise CopsError where the file, or the histogram beside it, may not be written."""
+    from cops_lightning.calibration.calibration import looks_like_calibration
+    from cops_lightning.data.readers.pictures import folders_read
+    from cops_lightning.data.readers.resolve import places_of
+
+    out = settings.out
+    if out.suffix == picture.suffix:
+        raise ConfigError(f"out is {out}, whose histogram would have the same name. End it in .json.")
+    require_no_run("out", out)
+    given = [source for source in (settings.normal, settings.anomalous) if source is not None]
+    places = [] if settings.dataset is None else places_of(settings.dataset)
+    require_apart("out", out, [*(folder for source in given for folder in folders_read(source)), *places])
+    require_own("out", out, "calibration", looks_like_calibration)
+    # A histogram is written after its calibration: without one it is somebody else's drawing.
+    require_own("the histogram beside out", picture, "histogram of a calibration", lambda _: out.exists())
 
 
 def _detector(settings: CalibrateSettings) -> "Predictor":

@@ -4,10 +4,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from cops_lightning.core.errors import CopsError, of_system
-from cops_lightning.core.files import RECORD
 from cops_lightning.core.reporting import print_any_name
 
 
@@ -15,15 +13,6 @@ def command(name: str, description: str, more: str) -> argparse.ArgumentParser:
     """The parser of a command, to which arguments can be added; its --help ends with `more` as it stands."""
     as_it_stands = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(prog=name, description=description, epilog=more, formatter_class=as_it_stands)
-
-
-def require_no_run(option: str, path: Path) -> None:
-    """Raise CopsError where a file or folder that is to be written is the folder of a run, or lies in one."""
-    resolved = path.resolve()
-    run = next((folder for folder in (resolved, *resolved.parents) if (folder / RECORD).is_file()), None)
-    if run is not None:
-        where = "is" if run == resolved else f"lies in {run},"
-        raise CopsError(f"{option} is {path}, which {where} the folder of a run. Nothing was written. Name another.")
 
 
 def exit_code(run: Callable[[], int], interrupted: str = "interrupted.") -> int:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from cops_lightning.cli.console import command, exit_code, require_no_run
-from cops_lightning.core.errors import CopsError
+from cops_lightning.cli.console import command, exit_code
+from cops_lightning.core.places import require_no_run, require_own
 from cops_lightning.core.reporting import console, say
 from cops_lightning.data.catalog import BENCHMARK, CATALOG, find_spec
 from cops_lightning.data.readers.spec import INDEX_NAME
@@ -185,7 +185,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from cops_lightning.data.tools.archive import unpack
 
     spec = find_spec(arguments.name)
-    require_no_run("DEST", arguments.destination)
+    _require_apart(arguments.destination)
     count = unpack(arguments.archive, arguments.destination)
     print(f"{count} files unpacked into {arguments.destination}")
     report = _checked(spec.name, arguments.destination, deep=False, quiet=True)
@@ -199,8 +199,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _require_apart(destination: Path) -> None:
+    """Raise CopsError where DEST lies in a run, or in a dataset, whose images it would add to."""
+    from cops_lightning.data.tools.place import require_no_dataset
+
+    require_no_run("DEST", destination)
+    require_no_dataset("DEST", destination)
+
+
 def _make(arguments: argparse.Namespace) -> int:
-    require_no_run("DEST", arguments.destination)
+    _require_apart(arguments.destination)
     if arguments.name == "elpv":
         from cops_lightning.data.tools.elpv import write_elpv
 
@@ -218,15 +226,15 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _index(arguments: argparse.Namespace) -> int:
-    from cops_lightning.data.readers.index_file import is_index, write_index
+    from cops_lightning.data.readers.index_file import looks_like_index, write_index
     from cops_lightning.data.readers.masks import require_marked
     from cops_lightning.data.readers.resolve import load_index
 
     index = require_marked(load_index(arguments.name, arguments.root, walk=True))
     out: Path = arguments.out or index.root / INDEX_NAME
     require_no_run("--out", out)
-    if arguments.out and out.exists() and not is_index(out):
-        raise CopsError(f"--out is {out}, which is there and is no index. Nothing was written. Name another file.")
+    if arguments.out:
+        require_own("--out", out, "index", looks_like_index)
     write_index(index, out)
     say(f"{len(index.train) + len(index.test)} images of {index.name} ({index.layout}) written to {out}")
     return 0

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval
 
 from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
+from cops_lightning.core.errors import CopsError
+from cops_lightning.core.places import NOTHING, require_apart, require_no_run
 from cops_lightning.core.reporting import console
 
 MORE = """\
@@ -49,7 +51,7 @@ class ExportSettings(DetectorSettings):
     loss: Annotated[float, Ge(0)] = 0.5
     calibration: Path | None = None
     threshold: float | None = None
-    map_threshold: float = 0.5
+    map_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
 
 
 COMMAND = WordsCommand("cops-export", ExportSettings, more=MORE)
@@ -63,12 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _export(_words: list[str], settings: ExportSettings) -> int:
     # Imported where used: they take seconds, and --help needs none of them.
     from cops_lightning.calibration import Calibration
-    from cops_lightning.export.formats import SUFFIXES
+    from cops_lightning.data.readers.pictures import folders_read
+    from cops_lightning.export.formats import SUFFIXES, is_ours, parts_of
     from cops_lightning.export.parity import of_images, rendered
-    from cops_lightning.export.run import described, export, table
+    from cops_lightning.export.run import described, export, report_of, table
 
-    detector = detector_of(replace(settings, device="cpu"), precision="fp32")
     path = settings.out or Path(f"{settings.checkpoint.stem}{SUFFIXES[settings.format]}")
+    read = [] if settings.images is None else folders_read(settings.images)
+    for part in (*parts_of(path), report_of(path)):
+        require_no_run("out", part)
+        require_apart("out", part, read)
+        if part.is_dir() or (part.exists() and not is_ours(path)):
+            raise CopsError(f"out is {path}: {part} is there and is not of cops-export. {NOTHING}")
+    detector = detector_of(replace(settings, device="cpu"), precision="fp32")
     trial = (
         rendered(detector.image_size, settings.count)
         if settings.images is None

@@ -4,15 +4,16 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 from annotated_types import Ge, Interval
 
-from cops_lightning.cli.console import require_no_run
 from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of, exported_of
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.places import require_apart, require_no_run
 
 if TYPE_CHECKING:
     from cops_lightning.calibration import Calibration
@@ -89,8 +90,7 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     from cops_lightning.inference.folder import TABLE, Tally, opened
     from cops_lightning.inference.predict import Sources, Wanted, predict_into
 
-    _require_apart(sources, settings.out)
-    require_no_run("out", settings.out)
+    _require_place(sources, settings.out)
     settings = _as_begun(settings)
     first = next(iter(Sources(sources)))  # a source that is not there is said before weights are read
     exported = exported_of(settings, precision="fp32" if settings.precision == "auto" else settings.precision)
@@ -214,11 +214,16 @@ def _decides(sources: list[str], settings: PredictSettings, detector: "Detector 
     }
 
 
-def _require_apart(sources: list[str], out: Path) -> None:
-    """Raise ConfigError where heat maps would be read as images."""
-    for source in (Path(_LOCAL.sub("", source)) for source in sources):
-        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-            raise ConfigError(f"out={out} lies in {source}, whose images are read. Name a folder elsewhere.")
+def _require_place(sources: list[str], out: Path) -> None:
+    """Raise CopsError where heat maps would be read as images, or predictions lie in a run."""
+    from cops_lightning.data.readers.pictures import folders_read
+    from cops_lightning.inference.folder import HEATMAPS, MASKS
+
+    require_no_run("out", out)
+    local = [_LOCAL.sub("", source) for source in sources]
+    require_apart("out", out, (folder for source in local for folder in folders_read(source)))
+    for source, kind in product(filter(None, local), (HEATMAPS, MASKS)):
+        require_apart("a source", Path(source), [out / kind], "which this command writes")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cops_lightning.cli.console import command, exit_code, require_no_run
+from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.errors import CopsError
+from cops_lightning.core.places import require_apart, require_no_run
 from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric
 
 KNOWN = {"/".join(metric): metric for metric in METRICS}
@@ -75,7 +76,8 @@ def report(arguments: argparse.Namespace) -> int:
     metrics: Sequence[Metric] = [_metric(name) for name in arguments.metric] or DEFAULT_METRICS
     asked = Asked(arguments.compare, metrics, arguments.margin, arguments.scope, arguments.looks, arguments.published)
     collection = collect(arguments.runs)
-    _require_apart(arguments.out, [data for job in collection.jobs for _, _, data in job.datasets])
+    datasets = [data for job in collection.jobs for _, _, data in job.datasets]
+    require_apart("--out", arguments.out, _folders(arguments.out, datasets), "a dataset of these runs")
     study = Study.of(collection, asked)
     page = build_page(study, arguments.title)
     write_page(page, arguments.out)
@@ -95,16 +97,11 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _require_apart(out: Path, datasets: Iterable[Mapping[str, Any]]) -> None:
-    """Raise CopsError where `out` is or lies in the folder of a dataset; beside a file that lists one it may lie."""
+def _folders(out: Path, datasets: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
+    """Those of datasets that `out` may not lie in: beside a file that lists one it may."""
     for root, layout in {(str(data["root"]), str(data.get("layout"))) for data in datasets}:
-        is_listed = layout.endswith((".json", ".jsonl", ".csv"))
-        resolved, folder = out.resolve(), Path(root).resolve()
-        if resolved == folder or (resolved.is_relative_to(folder) and not is_listed):
-            raise CopsError(
-                f"--out is {out}, which is or lies in {root}, a dataset of these runs. Nothing was written. Name "
-                "another."
-            )
+        if not layout.endswith((".json", ".jsonl", ".csv")) or out.resolve() == Path(root).resolve():
+            yield Path(root)
 
 
 def _metric(name: str) -> Metric:

@@ -6,6 +6,7 @@ A file that grows by lines is the exception: what is in it stays whole, however 
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -56,6 +57,15 @@ def read_whole(path: Path, most: int = LARGEST) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
     return content
+
+
+def read_start(path: Path, size: int = 1024) -> bytes:
+    """How a file begins; nothing where there is no regular file that can be read."""
+    try:
+        with regular(path) as file:
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def digest(path: Path) -> str | None:
@@ -190,8 +200,11 @@ def _lock(partial: Path, make: Callable[[Path], object]) -> int:
 
 @cache
 def _clear(folder: Path) -> None:
-    """Remove temporary files and folders whose process is gone, killed while it wrote; once for each folder."""
-    for partial in folder.glob(f".*{PARTIAL}"):
+    """Remove temporary files and folders whose process is gone, killed while it wrote; once for each folder.
+
+    Those are ours alone: other programs call theirs so too, without 32 digits before.
+    """
+    for partial in filter(_is_ours, folder.glob(f".*{PARTIAL}")):
         with suppress(OSError):
             opened = os.open(partial, os.O_RDONLY | os.O_NONBLOCK)
             try:
@@ -199,6 +212,10 @@ def _clear(folder: Path) -> None:
                 _remove(partial)
             finally:
                 os.close(opened)
+
+
+def _is_ours(partial: Path) -> bool:
+    return re.fullmatch(rf"\..*\.[0-9a-f]{{32}}{re.escape(PARTIAL)}", partial.name, re.DOTALL) is not None
 
 
 def clear_litter(root: Path) -> None:

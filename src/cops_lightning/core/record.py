@@ -13,6 +13,9 @@ from cops_lightning.core.files import read_whole
 Model = TypeVar("Model", bound=BaseModel)
 
 
+AGAIN = "Remove that run's folder, or do the run again."
+
+
 class _Backbone(BaseModel):
     name: str = ""
     origin: str = ""
@@ -32,6 +35,9 @@ class _MethodSettings(BaseModel):
 
 class _Record(BaseModel):
     run_id: str = ""
+    key: str | None = None
+    attempts: int = 1
+    results_sha256: str | None = None
     method: str = ""
     study: str = ""
     variant: str = ""
@@ -49,7 +55,14 @@ class _Record(BaseModel):
 
 def read_record(path: Path) -> dict[str, Any]:
     """The content of a run.json; any key may be missing. Raises CopsError where it is none, naming what is wrong."""
-    return read_model(path, _Record, "Remove that run's folder, or do the run again.")[0]
+    with told(CopsError, f"{path} cannot be read", AGAIN):
+        text = read_whole(path)
+    return record_in(text, path)
+
+
+def record_in(text: bytes, path: Path) -> dict[str, Any]:
+    """The same of what a file holds that is read already."""
+    return _parsed(text, path, _Record, AGAIN)[0]
 
 
 def read_model(path: Path, model: type[Model], way_out: str) -> tuple[dict[str, Any], Model]:
@@ -57,8 +70,14 @@ def read_model(path: Path, model: type[Model], way_out: str) -> tuple[dict[str, 
 
     Raises CopsError where it is none, naming what is wrong, and `way_out`.
     """
+    with told(CopsError, f"{path} cannot be read", way_out):
+        text = read_whole(path)
+    return _parsed(text, path, model, way_out)
+
+
+def _parsed(encoded: bytes, path: Path, model: type[Model], way_out: str) -> tuple[dict[str, Any], Model]:
     with told(CopsError, f"{path} is no JSON", way_out):
-        text = read_whole(path).decode()
+        text = encoded.decode()
         content: dict[str, Any] = json.loads(text)
     try:
         return content, model.model_validate_json(text, strict=True)

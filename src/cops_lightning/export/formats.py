@@ -1,11 +1,13 @@
 """The formats of exported files: how each is written, with the description inside."""
 
 import logging
+import os
 import shutil
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ import xxhash
 from torch.export import ExportedProgram
 
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.core.files import BLOCK, replacing
+from cops_lightning.core.files import BLOCK, regular, replacing
 from cops_lightning.export.description import KEY, Description, ExportError
 from cops_lightning.export.graph import MAP, PIXELS, SCORE
 
@@ -145,6 +147,20 @@ def require_whole(path: Path) -> None:
         end = file.read()
     if left < 0 or end != _end(path.suffix, _hashed(path, left)):
         raise ExportError(f"{path} is not what cops-export wrote. Restore it, or export the checkpoint anew.")
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is one that `write` wrote, whole or damaged."""
+    if path.suffix == SUFFIXES["torch_export"]:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith(f"{KEY}.json") for name in archive.namelist())
+        except (OSError, zipfile.BadZipFile):
+            return False
+    with suppress(OSError), regular(path) as file:
+        file.seek(-min(path.stat().st_size, 100), os.SEEK_END)
+        return SEAL.encode() in file.read()
+    return False
 
 
 def _hashed(path: Path, length: int) -> str:

@@ -111,8 +111,7 @@ def rendered(size: int, count: int, seed: int = 0, held_out: bool = True) -> Tri
 
 def of_images(source: Path, size: int, count: int) -> Trial:
     """The first images of a file or folder. Raises DatasetError where there is none, or one that cannot be read."""
-    opened = [picture.open() for picture in islice(pictures(source), count)]
-    return Trial(np.stack([resized(image, size) for image in opened]), str(source))
+    return Trial(np.stack([resized(one.open(), size) for one in islice(pictures(source), count)]), str(source))
 
 
 def original(detector: Detector, trial: Trial) -> Found:

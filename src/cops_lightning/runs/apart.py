@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from cops_lightning.config.options import resolved
 from cops_lightning.core.errors import ConfigError, CopsError
 from cops_lightning.core.files import cache_folder
+from cops_lightning.core.places import within
 from cops_lightning.data.datamodules import AnomalyDataModule
 from cops_lightning.runs.build import build_auxiliary, build_targets
 from cops_lightning.runs.identity import alone, learns
@@ -29,8 +30,8 @@ def require_apart(config: DictConfig, key: str) -> None:
         require_cache_apart(cache_folder(cache), places)
     folder = Path(OmegaConf.select(config, key)).absolute()
     for place in places:
-        if _within(folder, place) or _within(place, folder):
-            where = "is" if folder.resolve() == place.resolve() else "lies in" if _within(folder, place) else "holds"
+        if within(folder, place) or within(place, folder):
+            where = "is" if folder.resolve() == place.resolve() else "lies in" if within(folder, place) else "holds"
             raise ConfigError(
                 f"Results would be written into {folder}, which {where} {place}, a dataset that is read. Nothing was "
                 "written. Choose another place by paths.runs or hydra.run.dir (of a sweep: hydra.sweep.dir)."
@@ -40,7 +41,7 @@ def require_apart(config: DictConfig, key: str) -> None:
 def require_cache_apart(cache: Path, places: Iterable[Path]) -> None:
     """Raise ConfigError where the folder of the cache lies in a dataset, which are in `places`."""
     for place in places:
-        if _within(cache, place):
+        if within(cache, place):
             raise ConfigError(
                 f"The cache would be written into {cache}, which lies in {place}, a dataset that is read. Nothing was "
                 "written. Choose another folder by paths.cache or the environment variable COPS_CACHE."
@@ -77,8 +78,3 @@ def _of(data: AnomalyDataModule | None) -> list[Path]:
     with suppress(CopsError):
         return [] if data is None else data.places()
     return []
-
-
-def _within(path: Path, folder: Path) -> bool:
-    """Whether a path is a folder, or lies below it."""
-    return path.resolve().is_relative_to(folder.resolve())

@@ -171,7 +171,8 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
         complete.seed = 0  # until the checkpoint says
     settings = resolved(complete)
     check(settings, schema)
-    require_apart(complete, "paths.output")
+    if HydraConfig.get().mode is RunMode.MULTIRUN:  # of a single run that is asked before its folder is made
+        require_apart(complete, "paths.output")
     try_out(complete)
     if settings["trainer"].get("devices") not in (1, "1") and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise ConfigError(

@@ -6,7 +6,6 @@ run's files are moved aside.
 """
 
 import hashlib
-import json
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal
 
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import RECORD, RESULTS, regular
+from cops_lightning.core.record import record_in
 
 TRACEBACK, LOG = "traceback.txt", "run.log"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -48,17 +48,16 @@ def read_entry(folder: Path) -> Entry:
     """
     results, checkpoint = _content(folder / RESULTS), _content(folder / CHECKPOINT, 1)
     kept = results is not None or checkpoint is not None
+    found = _content(folder / RECORD)
     try:
-        record = json.loads(_content(folder / RECORD) or b"")
-    except ValueError:
-        return Entry(kept=kept)
-    if not isinstance(record, dict):
+        record = {} if found is None else record_in(found, folder / RECORD)
+    except CopsError:  # a broken one
+        record = {}
+    if not record:
         return Entry(kept=kept)
     whole = results is not None and record.get("results_sha256") == hashlib.sha256(results).hexdigest()
-    run_id, key = (name if isinstance(name, str) else None for name in (record.get("run_id"), record.get("key")))
-    attempts = record.get("attempts")
-    started = attempts if isinstance(attempts, int) else 1
-    return Entry(run_id, key, record.get("status") == "done" and whole, started, kept)
+    done = record.get("status") == "done" and whole
+    return Entry(record.get("run_id"), record.get("key"), done, record.get("attempts", 1), kept)
 
 
 def resumable(folder: Path) -> Path | None:

@@ -105,10 +105,9 @@ def read_index(path: Path, root: Path | None = None) -> DatasetIndex:
     )
 
 
-def is_index(path: Path) -> bool:
-    """Whether a file is an index, whole or damaged. Raises OSError where it cannot be read."""
-    with path.open("rb") as file:
-        return HEADER_KEY.encode() in file.readline(LONGEST)
+def looks_like_index(start: bytes) -> bool:
+    """Whether a file that begins so is an index, whole or damaged."""
+    return HEADER_KEY.encode() in start
 
 
 def read_header(path: Path) -> Header | None:

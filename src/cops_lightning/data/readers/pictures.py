@@ -63,6 +63,16 @@ def pictures(source: Source) -> Iterator[Picture]:
     return _found(source, itertools.count(1), top=True)
 
 
+def folders_read(source: str | Path) -> list[Path]:
+    """The folders of which a source is all images, however deep: what is written there would be read too."""
+    path = _local(source)
+    if path.is_dir():
+        return [path]
+    if path.exists() or "**" not in path.parts:
+        return []
+    return [Path(folder) for folder in glob.glob(os.path.join(*path.parts[: path.parts.index("**")] or ["."]))]
+
+
 def _found(source: Any, numbers: Iterator[int], top: bool = False) -> Iterator[Picture]:
     if isinstance(source, Picture):
         yield source
