@@ -4,7 +4,7 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from cops_lightning.cli import predict as predicting
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CalibrationError, ConfigError
+from cops_lightning.core.types import Features
 from cops_lightning.export import formats
 from cops_lightning.export import run as exporting
 from cops_lightning.export.description import KEY, Description, ExportError
@@ -33,11 +34,13 @@ from cops_lightning.export.graph import ExportedGraph
 from cops_lightning.export.parity import Parity, Trial, original, rendered
 from cops_lightning.export.run import described, export, report_of
 from cops_lightning.export.runtime import ExportedDetector
+from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.anomalyclip import AnomalyCLIP
 from cops_lightning.models.baselines.clip import PlainClip
 from cops_lightning.models.baselines.winclip import WinClip
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.cops.settings import Components, Readings, Sizes
+from cops_lightning.models.detector import FeatureDetector
 from released import released_cops
 from tiny import save_image
 
@@ -96,9 +99,20 @@ def test_prompts_that_no_image_changes_are_constants_of_the_graph(tiny_clip_stat
     np.testing.assert_allclose(maps.numpy(), found.map, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [AnomalyCLIP, PlainClip])
-def test_detectors_with_the_same_prompts_for_all_images_are_graphs_too(
-    kind: type[AnomalyCLIP] | type[PlainClip], wordy_clip_state: dict[str, torch.Tensor]
+class Own(FeatureDetector):
+    """A detector of one's own, which scores by the norms of features."""
+
+    def score_features(self, features: Features, **_given: Any) -> Scores:
+        image, patch = (part.norm(dim=-1) for part in (features.image, features.patches))
+        return Scores(image=image / (image + 1), patch=patch / (patch + 1), expand=self.expand)
+
+    def graph_scores(self) -> Callable[[Features], Scores]:
+        return self.score_features
+
+
+@pytest.mark.parametrize("kind", [AnomalyCLIP, PlainClip, Own])
+def test_detectors_that_say_how_a_graph_scores_are_graphs_too(
+    kind: type[AnomalyCLIP] | type[PlainClip] | type[Own], wordy_clip_state: dict[str, torch.Tensor]
 ) -> None:
     model = kind(clip_from_state(wordy_clip_state), image_size=SIDE).eval()
     trial = Trial(rendered(SIDE, 3).pixels, "rendered")
