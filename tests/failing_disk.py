@@ -80,7 +80,9 @@ def failing(disk: FailingDisk) -> Iterator[FailingDisk]:
         if "b" in mode:
             return buffered
         names = dict(zip(("encoding", "errors", "newline"), more, strict=False))
-        return io.TextIOWrapper(buffered, **names, **{k: v for k, v in options.items() if k != "closefd"})
+        text = io.TextIOWrapper(buffered, **names, **{k: v for k, v in options.items() if k != "closefd"})
+        text.mode = mode  # as of `open`
+        return text
 
     def failing_call(what: str) -> Callable[..., Any]:
         real = getattr(os, what)

@@ -73,7 +73,7 @@ def server(start_command, run, tmp_path_factory):
         time.sleep(0.1)
     assert list(temporary.iterdir()) != []
     yield address
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGHUP)  # as of a terminal that is closed; it ends as by SIGTERM
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     assert f"The page is at {address}" in out
@@ -310,6 +310,9 @@ def test_other_hosts_sites_and_tabs_are_refused(server, tab):
     assert ask(f"{server}/page/../server.py")[0] == 404
     assert ask(f"{server}/api/runs/0/images/2.png")[0] == 404  # the link out of the folder
     assert ask(f"{server}/api/runs/7")[0] == 404
+    assert ask(f"{server}/api/runs/{'9' * 5000}")[0] == 404  # more digits than Python converts
+    with urllib.request.urlopen(f"{server}/api/colors.png") as answer:
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 def test_the_map_on_the_page_is_that_of_a_heat_map_at_any_strength(expected):

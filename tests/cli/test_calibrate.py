@@ -90,6 +90,13 @@ def test_a_labelled_dataset_gives_both_kinds(command, tiles, tmp_path):
         (["normal=nowhere"], "nowhere does not exist"),
         (["normal=good/broken.png"], "There are no normal images"),
         (["normal=good", "level=1"], "level is '1'; expected number"),
+        (["normal=good", "level=1e-320"], "level is '1e-320'; expected number at least 1e-09"),
+        (
+            ["normal=good", "anomalous=bad", "threshold=recall", "recall=1e-300"],
+            "recall is '1e-300'; expected number at",
+        ),
+        (["normal=good", "anomalous=bad", "threshold=recall", "recall=0.9999999999999999"], "recall is '0.99"),
+        (["normal=good", "category="], "category is ''; expected text"),
     ],
 )
 def test_what_cannot_be_calibrated_is_one_sentence_and_nothing_is_written(command, settings, said, tmp_path, capsys):

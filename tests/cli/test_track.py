@@ -89,6 +89,25 @@ def test_a_run_is_sent_to_wandb_as_if_it_had_been_tracked(folder, capsys):
     assert [entry.path for entry in artifact.manifest.contents] == ["last.ckpt"]
 
 
+@pytest.mark.parametrize("run_id", ["a' or 1=1", "../up", "\x1b[31mred", "", "x" * 200])
+def test_an_identity_that_no_run_has_is_refused(tmp_path, capsys, run_id):
+    folder = write_run(tmp_path / "one", run_id=run_id)
+    for logger in ("wandb", "mlflow", "tensorboard"):
+        assert main([str(folder), "--logger", logger]) == 1
+        said = capsys.readouterr().err
+        assert "is not what a run writes: its run_id is" in said
+        assert "\x1b" not in said
+
+
+def test_what_a_link_leads_to_outside_of_the_run_is_not_sent(folder, tmp_path, capsys):
+    (tmp_path / "secret").write_text("secret")
+    (folder / "heatmaps" / "inside.png").symlink_to(folder / "heatmaps" / "tiles.png")
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    (folder / "checkpoints" / "last.ckpt").symlink_to(tmp_path / "secret")
+    assert main([str(folder), "--logger", "tensorboard"]) == 1
+    assert "last.ckpt leads out of the folder of its run. Nothing of it was sent." in capsys.readouterr().err
+
+
 def test_a_run_that_is_sent_twice_is_in_wandb_once(folder):
     for _ in range(2):
         assert main([str(folder), "--logger", "wandb"]) == 0

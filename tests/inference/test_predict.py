@@ -1,6 +1,7 @@
 """A folder of predictions: what is in it, how it goes on, and what is refused."""
 
 import csv
+import errno
 import gc
 import itertools
 import json
@@ -21,7 +22,7 @@ from scipy import stats
 
 from cops_lightning.calibration import Calibration
 from cops_lightning.clip.weights import clip_from_state
-from cops_lightning.core.errors import CopsError
+from cops_lightning.core.errors import CopsError, of_system
 from cops_lightning.data.readers.pictures import pictures
 from cops_lightning.inference.folder import COCO, DISCOVERIES, ROWS, STATE, TABLE, Tally, opened
 from cops_lightning.inference.predict import Sources, Wanted, predict_into
@@ -30,6 +31,7 @@ from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.baselines.pixel_statistics import Brightness
 from cops_lightning.models.detector import Detector
 from cops_lightning.models.prediction import Rule
+from failing_disk import FailingDisk, failing
 
 ALL = Wanted(heatmaps=True, masks=True)
 RULE = Rule(0.5, 0.6)
@@ -111,6 +113,18 @@ def test_no_two_images_share_a_heat_map_whatever_the_file_system_thinks_of_case(
     written = [row["heatmap"] for row in json_rows(tmp_path / "out") if row["heatmap"]]
     assert len({name.casefold() for name in written}) == len(written) == 7
     assert sorted(written) == sorted(f"heatmaps/{path.name}" for path in (tmp_path / "out" / "heatmaps").iterdir())
+
+
+def test_no_name_is_a_formula_in_the_table(detector, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos / "a")
+    names = ["+1.png", "-1.png", "1.png", "=HYPERLINK(A1).png", "@sum.png"]
+    for name in names:
+        if name != "1.png":
+            shutil.copy("1.png", name)
+    predict(tmp_path / "out", "*.png", detector)
+    assert [row["name"] for row in json_rows(tmp_path / "out")] == names
+    for row, name in zip(table_rows(tmp_path / "out"), names, strict=True):
+        assert row["name"] == row["path"] == (name if name == "1.png" else f"'{name}")
 
 
 def test_regions_are_cocos_annotations(detector, photos, tmp_path):
@@ -288,6 +302,33 @@ def test_damaged_files_of_predictions_are_a_sentence(detector, photos, tmp_path)
     (root / ROWS).write_bytes(rows)
     (root / STATE).write_text("[1")
     assert f"{root / STATE} cannot be read" in refused(root, lambda: predict(root, photos, detector))
+
+
+def test_a_disk_that_fails_once_anywhere_costs_nothing_and_the_same_command_ends_with_equal_bytes(
+    detector, photos, tmp_path
+):
+    for path in photos.rglob("*.png"):
+        if path.name not in ("a1.png", "broken.png"):
+            path.unlink()
+    with failing(FailingDisk(tmp_path / "whole")) as disk:
+        predict(tmp_path / "whole", photos, detector)
+    whole, sites = content(tmp_path / "whole"), disk.sites
+    assert {site.what for site in sites} >= {"open", "write", "replace"}
+    said = []
+    for number, site in enumerate(sites):
+        root = tmp_path / f"{number}"
+        try:
+            with failing(FailingDisk(root, number, errno.ENOSPC)):
+                predict(root, photos, detector)
+        except OSError as error:
+            said.append(of_system(error))
+        predict(root, photos, detector)
+        assert content(root) == whole, site
+    # Four notice nothing: two writers of nothing, and two folders that are there already.
+    assert len(said) == len(sites) - 4
+    for sentence in said:
+        assert sentence.startswith(f"{tmp_path}/"), sentence
+        assert ": No space left on device. Free some space" in sentence
 
 
 def test_two_commands_do_not_write_into_one_folder(detector, photos, tmp_path):

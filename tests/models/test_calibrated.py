@@ -47,6 +47,25 @@ def test_predictions_have_the_verdict_the_p_value_and_the_regions_of_the_calibra
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
+        ({"batch_size": -1}, "batch_size is -1; expected 1 or more"),
+        ({"workers": -1}, "workers is -1; expected 0 or more"),
+    ],
+)
+def test_options_out_of_range_are_refused_and_no_stream_ends_before_it_began(tiny_model, options, said):
+    with pytest.raises(ConfigError, match=said):
+        list(tiny_model.predict(photos(2), **options))
+
+
+def test_a_threshold_that_is_no_number_would_call_everything_normal():
+    for values in ({"threshold": float("nan")}, {"map_threshold": float("nan")}):
+        with pytest.raises(ConfigError, match="is nan; expected a number"):
+            Rule(**values)
+
+
 def test_a_rule_and_a_calibration_are_not_given_together(tiny_model, calibration):
     with pytest.raises(ConfigError, match="Both a rule and a calibration"):
         tiny_model.predict(photos(1), rule=Rule(0.5), calibration=calibration)

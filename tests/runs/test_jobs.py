@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cops_lightning.core.reporting import outlive_readers
-from cops_lightning.runs.jobs import terminable
+from cops_lightning.core.stopping import terminable
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from cops_lightning.app.visitors import Visitor
-from cops_lightning.core.names import file_names
+from cops_lightning.core.names import file_names, in_spreadsheet
 
 COLUMNS = ("image", "detector", "score", "p_value", "threshold", "label", "reason")
 
@@ -23,10 +23,10 @@ def results_csv(visitor: Visitor) -> str:
         for number, judge in enumerate(visitor.judges):
             found = visitor.prediction(shown, number)
             table.writerow([
-                _plain(shown.name), judge.name, found.score, found.p_value, found.threshold, found.label, None
+                in_spreadsheet(shown.name), judge.name, found.score, found.p_value, found.threshold, found.label, None
             ])  # fmt: skip
     for name, reason in visitor.failures:
-        table.writerow([_plain(name), None, None, None, None, None, _plain(reason)])
+        table.writerow([in_spreadsheet(name), None, None, None, None, None, in_spreadsheet(reason)])
     return written.getvalue()
 
 
@@ -42,7 +42,3 @@ def results_zip(visitor: Visitor, file: Path) -> None:
                 visitor.prediction(shown, number).heat_map().save(buffer, "JPEG", quality=92)
                 folder = "heatmaps" if len(visitor.judges) == 1 else f"heatmaps/detector{number + 1}"
                 archive.writestr(f"{folder}/{names[name]}.jpg", buffer.getvalue())
-
-
-def _plain(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -11,6 +11,7 @@ from cops_lightning.callbacks.heat_maps import heat_map_file
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.files import RESULTS
 from cops_lightning.core.measured import MEAN
+from cops_lightning.core.names import printable
 from cops_lightning.report.collect import Job, find_jobs, read_scores
 from cops_lightning.report.tables import read_columns
 
@@ -43,8 +44,9 @@ class Study:
         return [
             {
                 "number": number,
-                "name": job.folder.name,
-                **{key: job.record.get(key) for key in ("variant", "auxiliary", "seed")},
+                "name": printable(job.folder.name),
+                **{key: printable(job.record.get(key, "")) for key in ("variant", "auxiliary")},
+                "seed": job.record.get("seed"),
                 "status": job.status,
             }
             for number, job in enumerate(self._jobs)
@@ -56,9 +58,9 @@ class Study:
         """
         job = self._job(number)
         try:
-            return {"name": job.folder.name, "status": job.status, "results": _means(job), **_errors(job)}
+            return {"name": printable(job.folder.name), "status": job.status, "results": _means(job), **_errors(job)}
         except CopsError as error:
-            raise CopsError(str(error).replace(f"{job.folder}/", "")) from None
+            raise CopsError(str(error).replace(printable(f"{job.folder}/"), "")) from None
 
     def picture(self, number: int, row: int) -> Path:
         """The heat map of the image in a row of scores.csv."""

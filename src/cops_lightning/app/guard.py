@@ -16,7 +16,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
+LONGEST_PATH = 500  # letters: more than any route has
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +33,8 @@ class Guarded:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         request = Request(scope)
+        if len(scope["path"]) > LONGEST_PATH:  # whose numbers may be longer than Python converts
+            return await JSONResponse({"error": "There is no page of such a long name."}, 404)(scope, receive, send)
         origin = request.headers.get("origin")
         if request.method != "GET" and origin not in (None, f"http://{request.headers.get('host')}"):
             response = JSONResponse({"error": "Another site's page may not change anything here."}, 403)

@@ -1,14 +1,13 @@
 """Prediction by the detector itself and by files that it was exported to, on the same images."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 
 from cops_lightning.benchmark.measure import Outputs, Way
 from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.core.files import temporary_folder
 from cops_lightning.core.seeding import FIXED
 from cops_lightning.data.dataset import normalise
 from cops_lightning.export.engines import Engine, Library, Pixels, Products, open_exported
@@ -57,8 +56,8 @@ def _engines(detector: CoPS) -> Iterator[tuple[str, Engine]]:
     asked: list[tuple[str, Products, Library]] = [("onnxruntime-fp32", "fp32", "onnxruntime")]
     if find_spec("openvino") is not None:
         asked += [("openvino-fp32", "fp32", "openvino"), ("openvino-auto", "auto", "openvino")]
-    with tempfile.TemporaryDirectory() as folder:
-        plain, small = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+    with temporary_folder("cops-bench") as folder:
+        plain, small = folder / "plain.onnx", folder / "int8.onnx"
         write("onnx", ExportedGraph(detector).traced(), plain, said)
         quantise(plain, small, rendered(detector.image_size, CALIBRATION, seed=1, held_out=False), said)
         for name, precision, library in asked:

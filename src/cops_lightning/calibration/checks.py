@@ -9,6 +9,7 @@ from cops_lightning.calibration.drift import FeatureReference
 if TYPE_CHECKING:
     from cops_lightning.calibration.calibration import Calibration
 
+LEAST = 1e-9  # a rate that takes more images than anybody has
 Use = Literal["level", "recall", "f1", "cost"]
 
 
@@ -18,7 +19,7 @@ def fault(given: "Calibration") -> str:
     costs = weighing.false_alarm, weighing.miss
     share = 0.5 if weighing.anomalous_share is None else weighing.anomalous_share
     faults = {
-        f"The level is {given.level}; expected a rate between 0 and 1, such as 0.05.": not 0 < given.level < 1,
+        f"The level is {given.level}; expected a rate between 0 and 1, such as 0.05.": not LEAST <= given.level < 1,
         "There are no normal images.": not given.scores,
         "There are not as many highest map values as scores.": len(given.scores) != len(given.peaks),
         "Scores, or highest values of maps, are not finite.": not all(
@@ -27,9 +28,9 @@ def fault(given: "Calibration") -> str:
         "Scores do not ascend.": any(
             list(of) != sorted(of) for of in (given.scores, given.peaks, given.anomalous) if _finite(of)
         ),
-        f"The recall asked for is {weighing.recall}; expected one between 0 and 1, such as 0.95.": not 0
-        < weighing.recall
-        < 1,
+        f"The recall asked for is {weighing.recall}; expected one between 0 and 1, such as 0.95.": not LEAST
+        <= weighing.recall
+        <= 1 - LEAST,
         f"The costs are {costs[0]} and {costs[1]}; expected numbers above 0.": not (_finite(costs) and min(costs) > 0),
         f"The share of anomalous images is {share}; expected one between 0 and 1.": not 0 < share < 1,
         f"The threshold is for {given.use!r}; expected {' or '.join(get_args(Use))}.": given.use not in get_args(Use),

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Le, Lt
 
 from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
 from cops_lightning.core.errors import ConfigError, reason
+from cops_lightning.core.files import temporary_folder
 
 if TYPE_CHECKING:
     from cops_lightning.app.judge import Judge
@@ -48,7 +48,7 @@ class AppSettings(DetectorSettings):
     checkpoint: Path | None = None  # type: ignore[assignment]
     second: Path | None = None
     calibration: Path | None = None
-    level: Annotated[float, Gt(0), Lt(1)] = 0.05
+    level: Annotated[float, Ge(1e-9), Lt(1)] = 0.05
     runs: Path | None = None
     port: Annotated[int, Ge(0), Le(65535)] = 7860
     max_megabytes: Annotated[int, Ge(1)] = 20
@@ -81,15 +81,17 @@ def serve(settings: AppSettings) -> int:
     limits = Limits(settings.max_megabytes, settings.max_megapixels, settings.max_images)
     shown = examples() if settings.checkpoint is None else ()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed
-    with _bound(settings.port) as bound, TemporaryDirectory(prefix="cops-app-") as folder:
+    with _bound(settings.port) as bound, temporary_folder("cops-app") as folder:
         print("Loading the detector.", flush=True)
-        site = Site(judges(settings), Path(folder), shown, study, limits, settings.level)
+        site = Site(judges(settings), folder, shown, study, limits, settings.level)
         server = uvicorn.Server(
             uvicorn.Config(
                 site.app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3
             )
         )
         print(f"The page is at http://127.0.0.1:{bound.getsockname()[1]} (Ctrl-C ends it).", flush=True)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a terminal that is closed, unless by nohup
+            signal.signal(signal.SIGHUP, lambda *_: server.handle_exit(signal.SIGTERM, None))
         with suppress(KeyboardInterrupt):
             server.run([bound])
     return 0

@@ -60,9 +60,9 @@ class CalibrateSettings(DetectorSettings):
     dataset: str | None = None
     anomalous: str | None = None
     out: Path = Path("calibration.json")
-    level: Annotated[float, Interval(gt=0, lt=1)] = 0.05
+    level: Annotated[float, Interval(ge=1e-9, lt=1)] = 0.05
     threshold: Literal["level", "recall", "f1", "cost"] = "level"
-    recall: Annotated[float, Interval(gt=0, lt=1)] = 0.95
+    recall: Annotated[float, Interval(ge=1e-9, le=1 - 1e-9)] = 0.95
     false_alarm_cost: Annotated[float, Interval(gt=0)] = 1.0
     miss_cost: Annotated[float, Interval(gt=0)] = 10.0
     anomalous_share: Annotated[float, Interval(gt=0, lt=1)] | None = None

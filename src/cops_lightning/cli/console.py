@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from cops_lightning.core.errors import CopsError, of_system
 from cops_lightning.core.reporting import print_any_name
+from cops_lightning.core.stopping import terminable
 
 
 def command(name: str, description: str, more: str) -> argparse.ArgumentParser:
@@ -16,10 +17,23 @@ def command(name: str, description: str, more: str) -> argparse.ArgumentParser:
 
 
 def exit_code(run: Callable[[], int], interrupted: str = "interrupted.") -> int:
-    """What `run` returns, or 1 after one sentence on stderr: what is wrong, or `interrupted` after Ctrl-C."""
+    """What `run` returns, or 1 after one sentence on stderr: what is wrong, or `interrupted` after Ctrl-C.
+
+    After SIGTERM or SIGHUP it is 128 and the signal's number, and what `run` holds, a temporary folder, is let go.
+    """
     print_any_name()
+    came: list[int] = []
     try:
-        return run()
+        with terminable() as came:
+            code = run()
+            if sys.stdout is not None:  # as it is where it was closed
+                sys.stdout.flush()  # else it fails after the end, where nobody says so
+            return code
+    except SystemExit as end:
+        if not came:
+            raise
+        print(f"error: {interrupted}", file=sys.stderr)
+        return int(end.code or 0)
     except CopsError as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:

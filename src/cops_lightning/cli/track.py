@@ -1,15 +1,18 @@
 """`cops-track`: send finished runs to a tracker, long after they ended."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cops_lightning.cli.console import command, exit_code
-from cops_lightning.core.errors import CopsError
+from cops_lightning.core.errors import CopsError, quoted
 from cops_lightning.core.files import RECORD, RESULTS
+from cops_lightning.core.places import within
 from cops_lightning.core.record import read_record
+from cops_lightning.core.reporting import say
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 KEYS = {"run_id", "method", "study", "variant", "seed", "auxiliary", "status", "config"}
 # The tag by which a run of ours is found again in MLflow, which gives runs identities of its own.
+RUN_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
 RUN_TAG = "cops_run_id"
 FILES = (RESULTS, RECORD, "run.log", "traceback.txt", "heatmaps", "checkpoints")
 
@@ -52,7 +56,7 @@ def track(arguments: argparse.Namespace) -> int:
         sent = replay(folder, record, logger)
         lost += not sent
         if sent:
-            print(f"sent {record['run_id']}: {folder}")
+            say(f"sent {record['run_id']}: {folder}")
     return int(lost > 0)
 
 
@@ -63,8 +67,11 @@ def find_runs(below: Path) -> list[tuple[Path, dict[str, Any]]]:
         record = read_record(path)
         if not record.keys() >= KEYS:
             raise CopsError(f"{path} is not what a run writes: expected the keys {', '.join(sorted(KEYS))}.")
+        if not RUN_ID.fullmatch(record["run_id"]):  # which trackers look for, make folders of, and show
+            raise CopsError(f"{path} is not what a run writes: its run_id is {quoted(record['run_id'])}.")
+        _require_inside(path.parent)
         if record["status"] == "running":
-            print(f"not sent: {path.parent} has not ended.")
+            say(f"not sent: {path.parent} has not ended.")
         else:
             found.append((path.parent, record))
     if not found:
@@ -73,6 +80,14 @@ def find_runs(below: Path) -> list[tuple[Path, dict[str, Any]]]:
             "of a run, or one below which runs lie."
         )
     return found
+
+
+def _require_inside(folder: Path) -> None:
+    """Raise CopsError where a run holds a link that leads out of its folder: a tracker would be sent what is there."""
+    sent = [folder / name for name in (*FILES, "metrics.csv")]
+    for path in (*sent, *(inner for one in sent for inner in one.rglob("*"))):
+        if path.is_symlink() and not within(path, folder):
+            raise CopsError(f"{path} leads out of the folder of its run. Nothing of it was sent. Remove the link.")
 
 
 def _wandb(run: "RunInfo", arguments: argparse.Namespace) -> "Logger":

@@ -9,7 +9,7 @@ def find_device(name: str | None) -> torch.device:
     """The device of that name, such as cpu or cuda:1; None is a GPU if there is one. Raises ConfigError if absent."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # which "meta" has none of
     except (RuntimeError, AssertionError) as error:
         said = str(error).splitlines()[0].split(". ")[0]
         raise ConfigError(f"The device {name} cannot be used here ({said}). Try --device cpu.") from error

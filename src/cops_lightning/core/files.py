@@ -15,6 +15,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, TextIO
 from uuid import uuid4
 
@@ -136,8 +137,13 @@ def growing(path: Path) -> Iterator[TextIO]:
         require_regular(path.stat(), path)
     with path.open("ab") as file:
         file.truncate(_whole_lines(path))
-    with path.open("a", newline="", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
-        yield file
+    try:
+        with path.open("a", newline="", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+            yield file
+    except OSError as error:
+        if error.filename is None:  # writing itself names none
+            error.filename = str(path)
+        raise
 
 
 def _whole_lines(path: Path) -> int:
@@ -151,6 +157,15 @@ def _whole_lines(path: Path) -> int:
                 return start + found
             end = start
     return 0
+
+
+@contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """A folder for this user alone among the system's temporary ones. It goes with the block; after a kill, with the
+    next one of any name.
+    """
+    with _beside(Path(gettempdir()) / name, lambda partial: partial.mkdir(mode=0o700, exist_ok=True)) as partial:
+        yield partial
 
 
 @contextmanager

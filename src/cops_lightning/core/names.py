@@ -48,6 +48,13 @@ def printable(text: str) -> str:
     )
 
 
+def in_spreadsheet(text: str) -> str:
+    """The same for a cell of a table that a spreadsheet may open: one that it would take for a formula has an
+    apostrophe before it.
+    """
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def in_markdown(text: str) -> str:
     """The same as Markdown that shows it as it is, in the cell of a table too."""
     return _MARKDOWN.sub(r"\\\1", printable(text))

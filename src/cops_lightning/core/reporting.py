@@ -17,7 +17,7 @@ def warn(sentence: str, error: BaseException | None = None) -> None:
     """Tell the user on the console, and in the log file with the traceback of what is behind it."""
     if log.hasHandlers():  # else logging prints it too
         log.warning("%s", sentence, exc_info=error)
-    print(f"warning: {sentence}", file=sys.stderr)
+    print(f"warning: {printable(sentence)}", file=sys.stderr)
 
 
 class _Console(Console):

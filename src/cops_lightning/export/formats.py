@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import xxhash
 from torch.export import ExportedProgram
 
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.core.files import BLOCK, regular, replacing
+from cops_lightning.core.files import BLOCK, regular, replacing, temporary_folder
 from cops_lightning.export.description import KEY, Description, ExportError
 from cops_lightning.export.graph import MAP, PIXELS, SCORE
 
@@ -98,9 +97,9 @@ def write_openvino(program: ExportedProgram, path: Path, description: Descriptio
     """An OpenVINO model in fp32: `path`, and beside it the weights. It is read from ONNX, as OpenVINO reads it best."""
     import openvino
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_onnx(program, Path(folder) / "graph.onnx", description)
-        model = openvino.Core().read_model(Path(folder) / "graph.onnx")
+    with temporary_folder("cops-openvino") as folder:
+        write_onnx(program, folder / "graph.onnx", description)
+        model = openvino.Core().read_model(folder / "graph.onnx")
     save_openvino(model, path, description)
 
 
@@ -139,7 +138,9 @@ def seal(path: Path) -> None:
 
 
 def require_whole(path: Path) -> None:
-    """Raise ExportError where a file that can be run here is not, to the bit, what was sealed."""
+    """Raise ExportError where a file of a format that is sealed is not, to the bit, what was."""
+    if path.suffix.lower() not in _ENDS:
+        return
     length = len(_end(path.suffix, "0" * 32))
     left = path.stat().st_size - length
     with path.open("rb") as file:

@@ -1,7 +1,6 @@
 """An export from start to end: written, run beside the original, and kept only if both agree."""
 
 import json
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.core.files import writing
+from cops_lightning.core.files import temporary_folder, writing
 from cops_lightning.export.description import Description, Number
 from cops_lightning.export.engines import Found, Pixels, open_exported
 from cops_lightning.export.formats import OPSET, SUFFIXES, Format, parts_of, put_in_place, require_libraries, write
@@ -64,8 +63,8 @@ def export(
     images = trial or rendered(detector.image_size, 32)
     before = original(detector, images)
     said = replace(description or described(detector), precision=number)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / f"made{SUFFIXES[format]}"
+    with temporary_folder("cops-export") as folder:
+        made = folder / f"made{SUFFIXES[format]}"
         tick(f"writing {format}")
         write(format, program, made, replace(said, precision="fp32"))
         if number == "int8":

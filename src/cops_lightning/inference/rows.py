@@ -9,6 +9,7 @@ import xxhash
 
 from cops_lightning.core.errors import CopsError, told
 from cops_lightning.core.hashes import content_of, contents_of
+from cops_lightning.core.names import in_spreadsheet
 from cops_lightning.data.readers.pictures import Picture
 from cops_lightning.data.stream import Unreadable
 from cops_lightning.models.prediction import Prediction
@@ -80,6 +81,6 @@ def _check(row: Mapping[str, Any]) -> str:
 
 
 def cells(row: Mapping[str, Any]) -> list[Any]:
-    """A row's values under COLUMNS; of regions how many there are."""
-    regions = row["regions"]
-    return [*(row[column] for column in COLUMNS[:-2]), None if regions is None else len(regions), row["error"]]
+    """A row's values under COLUMNS; of regions how many there are, and of texts none that is a formula."""
+    values = {**row, "regions": None if row["regions"] is None else len(row["regions"])}
+    return [in_spreadsheet(value) if isinstance(value, str) else value for value in map(values.get, COLUMNS)]

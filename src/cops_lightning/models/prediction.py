@@ -1,5 +1,6 @@
 """What a detector says of an image: score, verdict, map and regions, in the pixels of the image itself."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from cops_lightning.calibration import Calibration
+from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import replacing
 from cops_lightning.data.readers.pictures import Picture
 from cops_lightning.data.readers.remote import Remote
@@ -37,6 +39,12 @@ class Rule:
     map_threshold: float = 0.5
     p_value: Callable[[float], float] | None = None
     region_p_value: Callable[[float], float] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where a threshold is no number: every score would be called normal."""
+        for name in ("threshold", "map_threshold"):
+            if (value := getattr(self, name)) is not None and math.isnan(value):
+                raise ConfigError(f"{name} is {value}; expected a number, or None for no verdict.")
 
     @classmethod
     def of(cls, calibration: Calibration) -> "Rule":

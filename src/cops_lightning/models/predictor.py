@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cops_lightning.calibration import Calibration, DriftWatch, Identity
+from cops_lightning.core.choices import require_choice
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.data.readers.images import ReadingError
 from cops_lightning.data.readers.pictures import Source
@@ -58,6 +59,10 @@ class Predictor(ABC):
         Raises ConfigError where both a rule and a calibration are given, and CalibrationError for a calibration that is
         damaged or another detector's.
         """
+        require_choice("draws", draws, Draws)
+        for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if number is not None and number < least:
+                raise ConfigError(f"{name} is {number}; expected {least} or more.")
         if calibration is None:
             return self._outcomes(source, rule or self.own_rule(), draws, batch_size, workers, category)
         if rule is not None:

@@ -1,6 +1,7 @@
 """Metric rows to files and tables: tidy CSV for further use, a summary for the console and for Markdown."""
 
 import csv
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -197,11 +198,18 @@ def _count(cell: str) -> int:
     return count
 
 
+def _score(cell: str) -> float:
+    score = float(cell)
+    if not math.isfinite(score):
+        raise ValueError
+    return score
+
+
 # How the cells of a column are read, and what they may hold; those of the others are any text.
 CELLS: dict[str, tuple[Callable[[str], Any], str]] = {
     **dict.fromkeys(("method", "target", "category", "metric"), (_name, "a name")),
     **dict.fromkeys(("seed", "label"), (int, "an integer")),
-    "score": (float, "a number"),
+    "score": (_score, "a number that is finite"),
     "level": (_level, "image or pixel"),
     "value": (_value, "a number in [0, 1], or nothing"),
     **dict.fromkeys(("n_normal", "n_anomalous"), (_count, "a number of images")),

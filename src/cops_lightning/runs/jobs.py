@@ -4,15 +4,12 @@ import functools
 import logging
 import math
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
@@ -27,6 +24,7 @@ from cops_lightning.core.errors import ConfigError, CopsError, described
 from cops_lightning.core.files import RESULTS, claimed, writing
 from cops_lightning.core.measured import MEAN
 from cops_lightning.core.reporting import outlive_readers
+from cops_lightning.core.stopping import terminable
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.models.checkpoint import read_checkpoint
 from cops_lightning.models.module import CopsModule
@@ -313,43 +311,6 @@ def logged(folder: Path) -> Iterator[None]:
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def terminable(forwarded: bool = False) -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP end the block as an exception does, so that what happened is recorded; the exit code is 128
-    and the signal's number.
-
-    The list holds the signal once it came. One that is ignored, as by nohup, stays so. One that is `forwarded` goes to
-    the parent process, which ends this one.
-    """
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # where a launcher runs jobs in threads
-        yield came
-        return
-    owner = os.getpid()
-    before = {
-        number: signal.getsignal(number)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        if os.getpid() != owner:  # a worker that was forked from us
-            os.kill(os.getpid(), number)
-        if forwarded:
-            return os.kill(os.getppid(), number)
-        came.append(number)
-        raise SystemExit(128 + number)
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def objective(config: DictConfig, folder: Path) -> float | None:

@@ -1,0 +1,28 @@
+"""Runs as the page lists them, whatever a folder is called and whatever its files hold."""
+
+import json
+import os
+
+import pytest
+
+from cli.studies import write_run
+from cops_lightning.app.failures import Study
+from cops_lightning.core.errors import CopsError
+
+HEAD = "target,category,defect,image,label,score\n"
+
+
+def test_runs_of_any_name_are_listed_and_scores_that_are_no_numbers_are_a_sentence(tmp_path):
+    for name in (os.fsdecode(b"\xe9"), "\x1b[31mred", "plain"):
+        write_run(tmp_path / name, {"tiles": 0.9})
+    (tmp_path / "plain" / "scores.csv").write_text(f"{HEAD}tiles,red,hole,tiles/red/0.png,1,nan\n")
+    study = Study(tmp_path)
+    listed = study.runs()
+    json.dumps(listed, allow_nan=False).encode()
+    assert sorted(run["name"] for run in listed) == sorted([r"\udce9", r"\x1b[31mred", "plain"])
+    for run in listed:
+        if run["name"] == "plain":
+            with pytest.raises(CopsError, match=r"line 2: score is 'nan', expected a number that is finite"):
+                study.run(run["number"])
+        else:
+            json.dumps(study.run(run["number"]), ensure_ascii=False, allow_nan=False).encode()
