@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,18 @@ class HydraApp:
     recipe: str
     settings: type[Settings]
     header: str
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """Run the command with these arguments, as part of another; returns the exit code."""
+        own = sys.argv
+        sys.argv = [f"cops-{self.name}", *arguments]  # which Hydra reads
+        try:
+            self()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            sys.argv = own
+        return 0
 
     def __call__(self) -> Any:
         """Run the command of `sys.argv`. Errors that stem from the input end with one sentence and exit code 1."""

@@ -181,8 +181,9 @@ class WordsCommand(Generic[S]):
         if text in ("null", "none", "None") and type(None) in parts:
             return None
         value: Any = text
-        if any(typing.get_origin(part) in (list, tuple) for part in parts):
-            value = _list(key, text)
+        if lists := [part for part in parts if typing.get_origin(part) in (list, tuple)]:
+            inner = _parts(typing.get_args(lists[0])[0])
+            value = text.split(",") if int in inner and text[:1] != "[" else _list(key, text)  # a path may have commas
         if Path in parts:
             # A shell leaves "~" behind "=" as it is.
             value = text if Path(text).exists() else os.path.expanduser(text)

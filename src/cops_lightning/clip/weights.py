@@ -106,6 +106,22 @@ def load_backbone(
     return build_clip(architecture or architecture_of(state), state, record, **options)
 
 
+def local_weights(name: str, pretrained: str, weights: str | Path | None = None) -> Path | None:
+    """The file that `load_backbone` would read, which may be absent; None where it would have to be downloaded.
+
+    Raises WeightsError for a folder of a local model without weights, and for an unknown tag.
+    """
+    if (given := given_file(name, weights)) is not None or name == FROM_WEIGHTS or pretrained == OWN:
+        return given
+    return _cached(open_clip.get_pretrained_cfg(name, _tag(name, pretrained)))
+
+
+def published_file(name: str) -> tuple[str, str] | None:
+    """SHA-256 and address of the file that OpenAI publishes for an open_clip model, None where it publishes none."""
+    checksum = next((of for of, names in _published_by_openai().items() if name in names), None)
+    return None if checksum is None else (checksum, str(open_clip.get_pretrained_url(name, "openai")))
+
+
 def clip_from_state(clip: StateDict | str | Path) -> FrozenClip:
     """CLIP from an OpenAI-format state dict, or from a file with one; the architecture is read off the shapes.
 

@@ -29,8 +29,8 @@ def options_of(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
-def composed(*overrides: str) -> DictConfig:
-    """What `conf/train.yaml` composes to with these overrides and the folders that the user named, outside any command.
+def composed(*overrides: str, name: str = "train") -> DictConfig:
+    """What `conf/NAME.yaml` composes to with these overrides and the folders that the user named, outside any command.
 
     Raises ConfigError where an override does not fit.
     """
@@ -41,7 +41,7 @@ def composed(*overrides: str) -> DictConfig:
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             # Only inside a command is there a folder of a run.
-            return compose("train", [f"hydra.searchpath=[{searched}]", "paths.output=.", *overrides])
+            return compose(name, [f"hydra.searchpath=[{searched}]", "paths.output=.", *overrides])
     except HydraException as error:
         raise ConfigError(f"The options {', '.join(overrides)} cannot be composed: {error}") from error
     finally:

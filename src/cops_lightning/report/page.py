@@ -20,6 +20,7 @@ MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 WORDS = (
     "method", "auxiliary", "target", "category", "metric", "dataset", "B", f"A {MINUS} B", "auxiliary → target",
     "features of", "folder", "status", "why", "why not", "hash", "labels", "alone", "verdict",
+    "trained on", "do seeds explain it?", "the authors' program", "these runs", "elsewhere",
 )  # fmt: skip
 # What LaTeX reads otherwise, or does not know in its text fonts.
 LATEX = str.maketrans({

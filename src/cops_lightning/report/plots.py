@@ -285,6 +285,40 @@ def variance(rows: pd.DataFrame, metric: Metric) -> bytes:
 
 
 @mpl.rc_context(STYLE)
+def differences(rows: pd.DataFrame) -> bytes:
+    """Of each row `difference`, in points, and where it would lie for one more seed, `low` to `high` less `published`.
+
+    A panel per `called`, the metric, and a line per `name`, the dataset; one scale for all. Filled where `answer` is
+    higher or lower.
+    """
+    panels = {str(called): of for called, of in rows.groupby("called", sort=False)}
+    heights = [len(of) + 1.2 for of in panels.values()]
+    figure = Figure(figsize=(4.6, 0.6 + 0.22 * sum(heights)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    colors = {"higher": COLORS[0], "lower": COLORS[1]}
+    reach = 1.0
+    for ax, (called, of) in zip(axes, panels.items(), strict=True):
+        ax.axvline(0, color="0.45", lw=1)
+        for y, row in enumerate(of.to_dict("records")):
+            color = colors.get(row["answer"], OF_VERDICT["undecided"])
+            reach = max(reach, abs(row["difference"]))
+            if pd.notna(row["low"]):
+                bounds = [row["low"] - row["published"], row["high"] - row["published"]]
+                ax.plot(bounds, [y, y], "-", color=color, lw=1.8)
+                reach = max(reach, *(min(abs(bound), 3 * abs(row["difference"]) + 5) for bound in bounds))
+            face = color if row["answer"] in colors else "white"
+            ax.plot([row["difference"]], [y], "o", color=color, mfc=face, markersize=5.5, mew=1.5)
+        ax.set_yticks(range(len(of)), map(_short, map(str, of["name"])), fontsize=9)
+        ax.set_ylim(len(of) - 0.4, -0.6)
+        ax.set_title(called, fontsize=10, loc="left")
+        ax.tick_params(length=0, labelbottom=True, labelsize=9)
+        ax.grid(axis="x", color="0.9", lw=0.8)
+    axes[0].set_xlim(-1.04 * reach, 1.04 * reach)
+    axes[-1].set_xlabel("ours less published, in points", fontsize=9)
+    return _svg(figure)
+
+
+@mpl.rc_context(STYLE)
 def score_histograms(panels: Sequence[tuple[str, Sequence[float], Sequence[float], float | None]]) -> bytes:
     """A panel for each name, scores of normal and of anomalous images, and threshold: shares in bins of one width."""
     figure = Figure(figsize=(4.3 * len(panels), 3.1), layout="constrained")

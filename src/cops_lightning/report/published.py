@@ -62,18 +62,16 @@ def published() -> pd.DataFrame:
         return pd.read_csv(file)
 
 
-def departures(record: Mapping[str, Any], auxiliary: str) -> list[str]:
+def departures(record: Mapping[str, Any], auxiliary: str, model: str | None = None) -> list[str]:
     """How a run departs from what the published numbers were measured with; empty if it does not.
 
     Args:
         record: The content of its run.json.
         auxiliary: The dataset that it was trained on.
+        model: The class of its detector, where the record does not say: of a released checkpoint.
     """
-    settings, backbone, model = (
-        flatten(record.get("method_settings") or {}),
-        record.get("backbone", {}),
-        model_of(record),
-    )
+    settings, backbone = flatten(record.get("method_settings") or {}), record.get("backbone", {})
+    model = model or model_of(record)
     found = []
     if not str(backbone.get("name", "")).startswith("ViT-L-14-336") or not backbone.get("published_by_openai"):
         found.append(f"backbone {backbone.get('name', 'unknown')} instead of OpenAI's ViT-L/14@336")

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,17 +172,23 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
     if HydraConfig.get().mode is RunMode.MULTIRUN:  # of a single run that is asked before its folder is made
         require_apart(complete, "paths.output")
     try_out(complete)
-    if settings["trainer"].get("devices") not in (1, "1") and HydraConfig.get().mode is RunMode.MULTIRUN:
-        raise ConfigError(
-            f"trainer.devices is {settings['trainer']['devices']} in a multirun, whose jobs share one process. Run the "
-            "jobs one by one, or with trainer.devices=1."
-        )
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        require_one_device(settings)
     if not settings.get("checkpoint") and learns(settings["model"]) and settings["auxiliary"] is None:
         raise ConfigError(
             "There is no auxiliary dataset to train on. Add auxiliary=visa, or another of conf/auxiliary."
         )
     found = identify(config, HydraConfig.get().runtime.choices)
     return Job(found, resolved(found.config), folder)
+
+
+def require_one_device(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a job of a sweep asks for several devices."""
+    if settings["trainer"].get("devices") not in (1, "1"):
+        raise ConfigError(
+            f"trainer.devices is {settings['trainer']['devices']} in a multirun, whose jobs share one process. Run the "
+            "jobs one by one, or with trainer.devices=1."
+        )
 
 
 def _with_own_nodes(config: DictConfig) -> DictConfig:

@@ -59,6 +59,7 @@ def check(
     source: str | Path,
     root: str | Path | None = None,
     *,
+    exact: bool = True,
     deep: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -66,12 +67,13 @@ def check(
 
     Its masks are examined by the rule that training and testing apply, and the headers of all images are read.
 
-    `root` must be the folder of the dataset itself; without one it is looked for in COPS_DATA_ROOT. With `deep` every
-    image and mask is decoded and compared in size; `progress` may wrap that loop, given its length.
+    `root` must be the folder of the dataset itself, or without `exact` may be one that holds it; without one it is
+    looked for in COPS_DATA_ROOT. With `deep` every image and mask is decoded and compared in size; `progress` may wrap
+    that loop, given its length.
     """
     spec = spec_or_none(source) if isinstance(source, str) else None
     try:
-        located = locate(source, root, exact=root is not None, walk=True)
+        located = locate(source, root, exact=exact and root is not None, walk=True)
         index = located if isinstance(located, DatasetIndex) else located.index()
         fingerprint = index.fingerprint()
     except DatasetError as error:

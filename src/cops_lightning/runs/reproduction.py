@@ -1,0 +1,509 @@
+"""Repeating the paper's numbers: which runs it is, what they need, whether that is here, and what they take."""
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from omegaconf import DictConfig
+
+from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache
+from cops_lightning.clip.frozen_clip import FrozenClip
+from cops_lightning.clip.weight_files import RANDOM, WEIGHTS_VARIABLE
+from cops_lightning.clip.weights import FROM_WEIGHTS, OWN, local_weights, published_file
+from cops_lightning.config.check import check
+from cops_lightning.config.options import composed, resolved
+from cops_lightning.config.settings import EvalSettings, TrainSettings
+from cops_lightning.core.devices import find_device
+from cops_lightning.core.errors import CheckpointError, ConfigError, CopsError, WeightsError, listed
+from cops_lightning.core.files import cache_folder
+from cops_lightning.core.hashes import sha256_of
+from cops_lightning.core.names import file_name
+from cops_lightning.core.types import Features
+from cops_lightning.data.catalog import BENCHMARK, find_spec
+from cops_lightning.data.datamodules import PublishedDataset, find_data_module
+from cops_lightning.data.dataset import preprocess
+from cops_lightning.data.readers.resolve import load_index
+from cops_lightning.data.readers.spec import DatasetSpec
+from cops_lightning.data.tools.check import check as check_dataset
+from cops_lightning.features import GB, FeatureStore, entries
+from cops_lightning.features.store import MASK_SUFFIX
+from cops_lightning.features.upkeep import EntryFile
+from cops_lightning.metrics.pixels import pack_masks, pixel_scores
+from cops_lightning.models.build import build, build_detector, find_node
+from cops_lightning.models.checkpoint import read_checkpoint
+from cops_lightning.models.cops import CoPS
+from cops_lightning.models.released import METHODS
+from cops_lightning.runs.apart import require_apart
+from cops_lightning.runs.build import try_out
+from cops_lightning.runs.identity import identify, run_id
+from cops_lightning.runs.jobs import require_one_device
+from cops_lightning.runs.state import read_entry
+
+# Of each auxiliary dataset the experiment that trains on it, as the authors do.
+EXPERIMENTS = {"visa": "visa_to_rest", "mvtec": "mvtec_to_visa"}
+# How the authors' program reads images and masks.
+AS_RELEASED = ("data.mask_threshold=released", "data.orientation=released")
+RESERVE = GB  # of a disk that stays free
+SHOWN = 4  # problems of a dataset that are spelled out
+ENOUGH = 2.0  # seconds after which a measurement is not repeated
+IMAGES = 8  # whose metrics are timed
+
+
+@dataclass(frozen=True)
+class Half:
+    """One of the two commands that make up the paper's table.
+
+    Args:
+        auxiliary: what is, or was, trained on.
+        targets: what is tested.
+        checkpoint: released weights to evaluate; None to train.
+        own: overrides of `cops-train` or `cops-eval`, without a seed.
+        settings: further ones, which the user chose.
+    """
+
+    auxiliary: str
+    targets: tuple[str, ...]
+    checkpoint: Path | None
+    own: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.own, *self.settings)
+
+    @property
+    def program(self) -> Literal["train", "eval"]:
+        """Which command it is of."""
+        return "train" if self.checkpoint is None else "eval"
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The datasets that are read."""
+        return self.targets if self.checkpoint else (self.auxiliary, *self.targets)
+
+    def config(self, seed: int) -> DictConfig:
+        """All settings of a run. Raises ConfigError where they cannot be composed."""
+        return composed(*self.overrides, f"seed={seed}", name=self.program)
+
+    def arguments(self, seeds: Sequence[int], *more: str) -> tuple[str, ...]:
+        """The arguments of its command, for all seeds."""
+        return ("-m", *self.overrides, *more, f"seed={','.join(map(str, seeds))}")
+
+    def folder(self, seed: int) -> Path | None:
+        """Where the run of a seed lies, None before it was begun."""
+        config = self.config(seed)
+        found = identify(config, {})
+        name = run_id(found.method, resolved(found.config))
+        study = Path(config.paths.runs) / file_name(config.study)
+        return next(iter(study.glob(f"*-{name}")), None)
+
+
+def halves(
+    targets: Sequence[str], common: Sequence[str], settings: Sequence[str], released: Mapping[str, Path]
+) -> list[Half]:
+    """The commands that test these datasets; with `released` weights, by what they were trained on, only theirs.
+
+    Args:
+        targets: names of the catalogue.
+        common: overrides of every run, which the experiment's and the readings of the authors' program come before.
+        settings: further ones, which come last.
+        released: checkpoints to evaluate in place of training.
+    """
+    found = []
+    for auxiliary, experiment in EXPERIMENTS.items():
+        own = tuple(name for name in targets if (name == "visa") == (auxiliary == "mvtec"))
+        checkpoint = released.get(auxiliary)
+        if not own or (released and checkpoint is None):
+            continue
+        of_file = [] if checkpoint is None else [f"checkpoint={quoted(checkpoint)}", f"study=released_{experiment}"]
+        # All of them are the experiment's own, whose runs may be there already.
+        fewer = (
+            [] if len(own) == (1 if auxiliary == "mvtec" else len(BENCHMARK) - 1) else [f"targets=[{','.join(own)}]"]
+        )
+        overrides = (f"experiment={experiment}", *of_file, *common, *fewer, *AS_RELEASED)
+        found.append(Half(auxiliary, own, checkpoint, overrides, tuple(settings)))
+    return found
+
+
+def quoted(value: object) -> str:
+    """A value as Hydra's grammar takes it, whatever characters it has."""
+    text = str(value)
+    if text and all(letter.isalnum() or letter in "_-./" for letter in text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+# ---- what is needed
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that the runs need.
+
+    Args:
+        what: it is.
+        expected: which one.
+        found: what is here, "" where nothing is.
+        wrong: sentences on what is missing or wrong; none where all is well.
+        source: where to get it.
+        root: the folder of a dataset.
+        sample: one of its images.
+    """
+
+    what: str
+    expected: str
+    found: str = ""
+    wrong: tuple[str, ...] = ()
+    source: str = ""
+    root: Path | None = None
+    sample: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.expected}" + (f"; {self.found}" if self.found else "")
+
+
+@dataclass
+class Plan:
+    """What is to be run; once it was looked at also what it needs, and the frozen CLIP where its weights are here."""
+
+    halves: list[Half]
+    seeds: Sequence[int]
+    needs: list[Need] = field(default_factory=list)
+    backbone: FrozenClip | None = None
+
+    @property
+    def problems(self) -> list[Need]:
+        """What is missing or wrong."""
+        return [need for need in self.needs if need.wrong]
+
+    @cached_property
+    def datasets(self) -> tuple[str, ...]:
+        """The names of all datasets that are read, each once."""
+        return tuple(dict.fromkeys(name for half in self.halves for name in half.read))
+
+    def look(self) -> Iterator[Need]:
+        """What is needed and what is here of it, one after the other, each looked at whole.
+
+        Nothing is run, and nothing is written but what is remembered of hashes of files.
+        """
+        configs = {}
+        for half in self.halves:
+            try:
+                configs[half] = self._checked(half)
+            except CopsError as error:
+                need = Need("settings", "what the commands take", wrong=(str(error),))
+                if need not in self.needs:  # both halves have most settings in common
+                    yield self._noted(need)
+                configs[half] = replace(half, settings=()).config(self.seeds[0])  # for what else is wrong
+        first = configs[self.halves[0]]
+        yield self._noted(self._weights(first))
+        for name in self.datasets:
+            yield self._noted(dataset_need(name, resolved(first.paths)))
+        for half, config in configs.items():
+            if half.checkpoint is not None:
+                yield self._noted(self._checkpoint(half, config))
+
+    def _noted(self, need: Need) -> Need:
+        self.needs.append(need)
+        return need
+
+    def _checked(self, half: Half) -> DictConfig:
+        config = half.config(self.seeds[0])
+        settings = resolved(config)
+        check(settings, TrainSettings if half.checkpoint is None else EvalSettings)
+        require_one_device(settings)
+        require_apart(config, "paths.runs")
+        try_out(config)
+        return config
+
+    def _weights(self, config: DictConfig) -> Need:
+        node = resolved(config.backbone)
+        name, pretrained = str(node.get("name")), str(node.get("pretrained"))
+        wanted = published_file(name) if pretrained == "openai" else None
+        expected = f"{name}, SHA-256 {wanted[0]}" if wanted else f"{name}, {pretrained} weights"
+        way = f"name the file by weights=FILE or the environment variable {WEIGHTS_VARIABLE}"
+        source = f"{wanted[1]}; then {way}" if wanted else way
+        found = ""
+        try:
+            file = None if pretrained == RANDOM else local_weights(name, pretrained, node.get("weights"))
+            if file is not None and not file.is_file():
+                raise WeightsError(f"There is no file {file}.")
+            if file is None and (wanted or pretrained == OWN or name == FROM_WEIGHTS):
+                raise WeightsError("They are not on this machine.")
+            checksum = None if file is None else sha256_of(file, WeightsError)
+            if wanted and checksum != wanted[0]:
+                raise WeightsError(
+                    f"{file} has SHA-256 {checksum}, so it is another file than OpenAI's, or a damaged one."
+                )
+            self.backbone = build(node, "backbone")
+            found = f"found as {file}, SHA-256 {checksum}" if file else self.backbone.record.origin
+        except CopsError as error:
+            return Need("weights", expected, wrong=(str(error),), source=source)
+        return Need("weights", expected, found)
+
+    def _checkpoint(self, half: Half, config: DictConfig) -> Need:
+        assert half.checkpoint is not None
+        what, path = f"checkpoint of {half.auxiliary}", half.checkpoint
+        expected = f"the authors' weights of CoPS, trained on {find_spec(half.auxiliary).title}"
+        source = "the repository cqylunlun/CoPS of the authors"
+        try:
+            read = read_checkpoint(path)
+            if read.saved is not None:
+                raise CheckpointError(
+                    f"{path} is a checkpoint of this library, not one of the authors'. Its run has results already; "
+                    "cops-eval scores more datasets with it."
+                )
+            if read.method != "cops":
+                raise CheckpointError(f"{path} is a released checkpoint of {METHODS[read.method]}, not of CoPS.")
+            if self.backbone is not None:
+                read.fill(_detector(half, config, self.backbone))
+        except CopsError as error:
+            return Need(what, expected, wrong=(str(error),), source=source)
+        return Need(what, expected, f"found as {path}, SHA-256 {sha256_of(path, CheckpointError)}")
+
+
+def dataset_need(name: str, paths: Mapping[str, Any]) -> Need:
+    """A published dataset, compared with the catalogue: found, complete, readable, its masks as they should be.
+
+    `paths` are those of the configuration.
+    """
+    spec = find_spec(name)
+    module = find_data_module(name, root=paths["data"], roots=paths["datasets"])
+    root = module.root if isinstance(module, PublishedDataset) else None
+    expected = f"{spec.title}, {_counted(spec)}"
+    source = f"{spec.url} (licence: {spec.licence}), into a folder called {listed(spec.folders, 3)}"
+    if root is not None and not Path(root).expanduser().exists():
+        return Need(name, expected, wrong=(f"{root} does not exist.",), source=source)
+    report = check_dataset(name, root, exact=False)
+    if report.problems:
+        more = len(report.problems) - SHOWN
+        wrong = report.problems[:SHOWN]
+        if more > 0:
+            wrong = (*wrong, f"And {more} more: cops-data check {name} {report.root} lists them.")
+        return Need(name, expected, wrong=tuple(wrong), source=source, root=report.root)
+    index = load_index(name, root)
+    found = f"found in {report.root}, {report.layout}, fingerprint {report.fingerprint}"
+    return Need(name, expected, found, root=index.root, sample=index.test[0].image)
+
+
+def _counted(spec: DatasetSpec) -> str:
+    normal, anomalous = (sum(getattr(of, key) for of in spec.counts.values()) for key in ("normal", "anomalous"))
+    kinds = [f"{count:,} {kind}" for count, kind in ((normal, "normal"), (anomalous, "anomalous")) if count]
+    many = f" in {len(spec.counts)} categories" if len(spec.counts) > 1 else ""
+    return f"{normal + anomalous:,} test images ({', '.join(kinds)}){many}"
+
+
+def _detector(half: Half, config: DictConfig, backbone: FrozenClip) -> CoPS:
+    node = resolved(config.model) if config.get("model") else find_node("model", "cops", f"auxiliary={half.auxiliary}")
+    detector = build_detector(node, backbone)
+    if not isinstance(detector, CoPS):
+        raise ConfigError(f"model is {type(detector).__name__}; what the paper is about is CoPS. Leave model= out.")
+    return detector
+
+
+# ---- what it takes
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that the works take here: of an image to be decoded, encoded, scored and measured, of a training step."""
+
+    decode: float
+    encode: float
+    score: float
+    measure: float
+    step: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is still to be done, by the pace of this machine.
+
+    Args:
+        device: where it was measured.
+        pace: of this machine.
+        images: to be encoded, each once; 0 where the cache has them all.
+        jobs: runs that are not done, and `of`, all of them.
+        encoding: seconds for all images.
+        training: seconds for all runs.
+        testing: the same.
+        cache: where features are kept, None where they are not.
+        features: bytes that these will take.
+        all_features: bytes of the features of all images, those that are there included.
+        checkpoints: bytes of the runs.
+        free: bytes on the disk of the cache.
+    """
+
+    device: str
+    pace: Pace
+    images: int
+    jobs: int
+    of: int
+    encoding: float
+    training: float
+    testing: float
+    cache: Path | None
+    features: int
+    all_features: int
+    checkpoints: int
+    free: int
+
+    @property
+    def seconds(self) -> float:
+        """Of all that is to be done, one after the other."""
+        return self.encoding + self.training + self.testing
+
+    @property
+    def budget(self) -> float:
+        """GB that the feature cache must be allowed, for no feature to be given back while others need it."""
+        return max(50.0, math.ceil(1.05 * self.all_features / GB) + 1.0)
+
+    def room(self) -> Need | None:
+        """What is wrong where the features have no room."""
+        if self.cache is None or self.features + RESERVE <= self.free:
+            return None
+        return Need(
+            "disk",
+            f"{self.features / GB:.1f} GB for features of the frozen encoder in {self.cache}",
+            wrong=(f"{self.free / GB:.1f} GB are free there.",),
+            source="another disk by cache=FOLDER; half the space by settings=[callbacks.feature_cache.dtype=bf16], "
+            "which is another protocol; none by settings=[callbacks.feature_cache=null], and far more time",
+        )
+
+
+def estimate(plan: Plan) -> Estimate:
+    """How long the plan will take on this machine, by a measurement of some seconds, and how much disk.
+
+    Jobs that are done, and features that are kept, are not counted again. Where weights are missing, random ones of
+    the same shapes are measured. Raises CopsError where settings or backbone cannot be had.
+    """
+    half = plan.halves[0]
+    config = half.config(plan.seeds[0])
+    settings = resolved(config)
+    backbone = plan.backbone or build({**settings["backbone"], "pretrained": RANDOM, "weights": None}, "backbone")
+    detector = _detector(half, config, backbone)
+    device = find_device("cpu" if settings["trainer"]["accelerator"] == "cpu" else None)
+    sample = next((need.sample for need in plan.needs if need.sample), None)
+    pace = _pace(detector.to(device), settings["data"], device, sample)
+    store = _store(detector, settings)
+    counts = {name: _images(name, settings["data"].get("limit")) for name in plan.datasets}
+    per_image = pace.encode + pace.decode / max(1, int(settings["data"]["num_workers"]))
+    present = sum(not entry.path.name.endswith(MASK_SUFFIX) for entry in _kept(store))
+    images = max(0, sum(counts.values()) - present)
+    jobs, encoding, training, testing = 0, images * per_image, 0.0, 0.0
+    for half in plan.halves:
+        todo = sum(not _is_done(half, seed) for seed in plan.seeds)
+        jobs += todo
+        tested = sum(counts[name] for name in half.targets)
+        own = resolved(half.config(plan.seeds[0]))
+        epochs = int(own["preset"]["epochs"]) if half.checkpoint is None else 0
+        steps = epochs * math.ceil(counts.get(half.auxiliary, 0) / int(own["data"]["batch_size"]))
+        training += todo * steps * pace.step
+        testing += todo * tested * (pace.score + pace.measure)
+        if store is None:
+            encoding += todo * per_image * (epochs * counts.get(half.auxiliary, 0) + tested)
+    each = 0 if store is None else store.key.entry_bytes + store.key.image_size**2 // 8
+    weights = sum(parameter.numel() * 4 for _, parameter in detector.released_parameters())
+    return Estimate(
+        device=_named(device),
+        pace=pace,
+        images=images,
+        jobs=jobs,
+        of=len(plan.halves) * len(plan.seeds),
+        encoding=encoding if store is not None else encoding - images * per_image,
+        training=training,
+        testing=testing,
+        cache=None if store is None else store.root,
+        features=images * each,
+        all_features=sum(counts.values()) * each,
+        # Weights with the two moments of Adam, and once more alone; evaluations keep none.
+        checkpoints=sum(4 * weights * len(plan.seeds) for half in plan.halves if half.checkpoint is None),
+        free=shutil.disk_usage(_existing(cache_folder() if store is None else store.root)).free,
+    )
+
+
+def _pace(detector: CoPS, data: Mapping[str, Any], device: torch.device, sample: Path | None) -> Pace:
+    """Each work on made up inputs of the right size, which take as long as real ones; decoding on an image."""
+    side, grid = detector.image_size, detector.image_size // detector.backbone.patch_size
+    together = 1 if device.type == "cpu" else int(data["eval_batch_size"])
+    batch = int(data["batch_size"])
+    images = torch.randn(together, 3, side, side, device=device)
+    with torch.no_grad():
+        encode = _seconds(lambda: detector.encode(images).image.cpu()) / together
+        one = detector.encode(images[:1])
+        seen = Features(one.image.expand(together, -1), one.patches.expand(together, -1, -1))
+        names = [str(number) for number in range(together)]
+        score = _seconds(lambda: detector.score_features(seen, names=names).image.cpu()) / together
+    several = Features(one.image.expand(batch, -1).clone(), one.patches.expand(batch, -1, -1).clone())
+    masks = torch.zeros(batch, side, side, device=device)
+    masks[::2, side // 3 : side // 2, side // 3 : side // 2] = 1
+    labels = masks.flatten(1).amax(1).long()
+    noise = torch.randn(batch, detector.backbone.width, device=device)
+
+    def step() -> None:
+        detector.losses(several, masks, labels, {"noise": noise})["total"].backward()  # type: ignore[no-untyped-call]
+        detector.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    truth = torch.zeros(IMAGES, side, side, dtype=torch.bool)
+    truth[::2, : side // 3] = True
+    patches, packed = torch.rand(IMAGES, grid * grid), pack_masks(truth.numpy())
+    expand = detector.expand.cpu()
+    measure = _seconds(lambda: pixel_scores(patches, packed, expand)) / IMAGES
+    decode = 0.0 if sample is None else _seconds(lambda: preprocess(sample, side))
+    return Pace(decode, encode, score, measure, _seconds(step))
+
+
+def _seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Of the fastest of some calls, after one that warms up."""
+    work()
+    taken: list[float] = []
+    while len(taken) < repeats and sum(taken) < ENOUGH:
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def _store(detector: CoPS, settings: Mapping[str, Any]) -> FeatureStore | None:
+    """The store of features that the runs will use, not made yet; None where they use none."""
+    node = settings["callbacks"].get("feature_cache")
+    if not node:
+        return None
+    options = CacheOptions(cache_folder(node.get("folder")), node.get("dtype", "fp32"))
+    encoding = Encoding(detector.device)
+    return FeatureCache(options, detector.backbone, detector.image_size, encoding, [detector.request]).store
+
+
+def _kept(store: FeatureStore | None) -> Iterator[EntryFile]:
+    return entries(store.folder) if store is not None and store.folder.is_dir() else iter(())
+
+
+def _images(name: str, limit: int | None) -> int:
+    whole = sum(of.normal + of.anomalous for of in find_spec(name).counts.values())
+    return whole if limit is None else min(limit, whole)
+
+
+def _is_done(half: Half, seed: int) -> bool:
+    folder = half.folder(seed)
+    return folder is not None and read_entry(folder).done
+
+
+def _named(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
