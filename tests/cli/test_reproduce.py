@@ -177,7 +177,9 @@ def broken(here, command):
     empty = next((data / "Br35H" / "no").glob("*.jpg"))
     empty.unlink()
     empty.touch()
-    (data / "VisA_20220922" / "split_csv" / "1cls.csv").write_text("object,split,label,image,mask\n")
+    split = data / "VisA_20220922" / "split_csv" / "1cls.csv"
+    split.unlink()  # it is a link
+    split.write_text("object,split,label,image,mask\n")
     before = set(here.iterdir())
     wrong = ("data=broken", "backbone=vit_b16", "runs=other", "out=broken/head-ct-hemorrhage/page")
     result = command("check", *wrong, settings=f"settings=[data.batch_sice=3,{QUIET}]")
