@@ -197,7 +197,7 @@ def broken(here, command):
         ("mpdd", r"categories missing: 1 of 6, namely tubes\."),
         ("br35h", r"no \d+\.jpg is empty\. Replace the file\."),
         ("kvasir", r"kvasir: |without a mask|have no mask"),
-        ("out", r"lies in broken/head-ct-hemorrhage, a dataset\."),
+        ("out", r"lies in broken/head-ct-hemorrhage, a dataset that is read\."),
     ],
 )
 def test_each_missing_or_wrong_piece_is_named_in_one_list_with_where_to_get_it(broken, what, said):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
-from cops_lightning.cli.console import require_no_run
 from cops_lightning.cli.words import WordsCommand
 from cops_lightning.core.errors import ConfigError, CopsError
 from cops_lightning.core.near_miss import did_you_mean
+from cops_lightning.core.places import require_apart, require_no_run
 
 if TYPE_CHECKING:
     from cops_lightning.runs.reproduction import Estimate, Half, Need, Plan
@@ -174,10 +174,11 @@ def _apart(out: Path, needs: Iterable["Need"]) -> list["Need"]:
     """What is wrong where the page would be written into a dataset."""
     from cops_lightning.runs.reproduction import Need
 
-    roots = [need.root for need in needs if need.root is not None and out.resolve().is_relative_to(need.root.resolve())]
-    return [
-        Need("out", "a folder apart from what is read", wrong=(f"{out} lies in {root}, a dataset.",)) for root in roots
-    ]
+    try:
+        require_apart("out", out, [need.root for need in needs if need.root is not None], "a dataset that is read")
+    except CopsError as error:
+        return [Need("out", "a folder apart from what is read", wrong=(str(error),))]
+    return []
 
 
 def _show_plan(plan: "Plan") -> None:

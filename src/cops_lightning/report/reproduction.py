@@ -156,17 +156,17 @@ def _answer(rows: pd.DataFrame) -> tuple[str, ...]:
     if rows.empty:
         return ("No published number is of what was run.",)
     counts = {answer: int((rows["answer"] == answer).sum()) for answer in ANSWERS}
-    first = f"Of {plural(len(rows), 'published number')} {counts['equal']} are equal here to the last digit"
-    if counts["open"] == len(rows) - counts["equal"]:
-        first += "; of the others it cannot be said whether seeds explain the difference: there are too few."
-    else:
-        first += (
-            f", and seeds explain the difference of {counts['inside']}; {counts['higher']} are higher here and "
-            f"{counts['lower']} lower than seeds explain."
-        )
-        if counts["open"]:
-            first += f" Of {counts['open']} it cannot be said: seeds are too few for their spread."
-        judged = len(rows) - counts["open"]
+    judged = len(rows) - counts["open"]
+    parts = [
+        (counts["equal"], "equal here to the last digit"),
+        (counts["inside"], "differ as seeds do"),
+        (counts["higher"], "higher here than seeds explain"),
+        (counts["lower"], "lower here than seeds explain"),
+        (counts["open"], "of which it cannot be said, as seeds are too few"),
+    ]
+    said = [f"{count} {what}" for count, what in parts if count or (judged and "explain" in what)]
+    first = f"{plural(len(rows), 'published number')}: {', '.join(said)}."
+    if judged > counts["equal"]:
         first += f" If nothing differed, about {CHANCE * judged:.0f} of {judged} would be higher or lower by chance."
     means = [
         f"{metric_name(metric)} {number(1, sign=True)(of['difference'].mean())} over {plural(len(of), 'dataset')}"
@@ -213,14 +213,14 @@ def _beside(found: Reproduction, rows: pd.DataFrame) -> Section:
         compared,
         name=("dataset", printable),
         called=("metric", str),
-        on=("trained on", printable),
         published=("published", number()),
         mean=("ours", number()),
+        difference=("difference", number(1, sign=True)),
+        answer=("do seeds explain it?", lambda answer: ANSWERS[answer]),
         sd=("sd", number(2)),
         n=("seeds", str),
-        difference=("difference", number(1, sign=True)),
         more=("one more seed", str),
-        answer=("do seeds explain it?", lambda answer: ANSWERS[answer]),
+        on=("trained on", printable),
     )
     source = ", ".join(dict.fromkeys(published().query("model == @MODEL")["source"]))
     drawn = compared[compared["difference"].notna()]
@@ -305,4 +305,5 @@ def _cell(rows: pd.DataFrame) -> str:
         return MISSING
     (row,) = rows.to_dict("records")
     mark = "*" if row["answer"] in ("higher", "lower") else " "
-    return f"{number()(row['mean'])} {number(1, sign=True)(row['difference'])}{mark}"
+    difference = "" if pd.isna(row["difference"]) else number(1, sign=True)(row["difference"])
+    return f"{number()(row['mean'])} {difference:>5}{mark}"
