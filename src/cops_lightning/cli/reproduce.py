@@ -107,6 +107,7 @@ def reproduce(words: list[str], settings: ReproduceSettings) -> int:
     if found is not None:
         _show_estimate(found)
         problems += [room] if (room := found.room()) else []
+    plan.backbone = None  # the runs load their own
     if problems:
         _show_problems(problems)
         return 1
@@ -207,7 +208,8 @@ def _show_estimate(found: "Estimate") -> None:
         print(f"  {_duration(seconds):>12}  {what}")
     if found.cache is not None:
         print(f"  {_size(found.features):>12}  of features in {found.cache}, where {_size(found.free)} are free")
-    print(f"  {_size(found.checkpoints):>12}  of checkpoints in the folders of the runs")
+    if found.checkpoints:
+        print(f"  {_size(found.checkpoints):>12}  of checkpoints in the folders of the runs")
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,7 +90,9 @@ class Half:
 
     def config(self, seed: int) -> DictConfig:
         """All settings of a run. Raises ConfigError where they cannot be composed."""
-        return composed(*self.overrides, f"seed={seed}", name=self.program)
+        config = _composed(self).copy()
+        config.seed = seed
+        return config
 
     def arguments(self, seeds: Sequence[int], *more: str) -> tuple[str, ...]:
         """The arguments of its command, for all seeds."""
@@ -103,6 +105,12 @@ class Half:
         name = run_id(found.method, resolved(found.config))
         study = Path(config.paths.runs) / file_name(config.study)
         return next(iter(study.glob(f"*-{name}")), None)
+
+
+@cache
+def _composed(half: Half) -> DictConfig:
+    """Once for all seeds: it takes a while."""
+    return composed(*half.overrides, "seed=0", name=half.program)
 
 
 def halves(
@@ -453,13 +461,14 @@ def _pace(detector: CoPS, data: Mapping[str, Any], device: torch.device, sample:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
+    step_seconds = _seconds(step)
     truth = torch.zeros(IMAGES, side, side, dtype=torch.bool)
     truth[::2, : side // 3] = True
     patches, packed = torch.rand(IMAGES, grid * grid), pack_masks(truth.numpy())
     expand = detector.expand.cpu()
     measure = _seconds(lambda: pixel_scores(patches, packed, expand)) / IMAGES
     decode = 0.0 if sample is None else _seconds(lambda: preprocess(sample, side))
-    return Pace(decode, encode, score, measure, _seconds(step))
+    return Pace(decode, encode, score, measure, step_seconds)
 
 
 def _seconds(work: Callable[[], object], repeats: int = 3) -> float:
