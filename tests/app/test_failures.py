@@ -7,7 +7,8 @@ import pytest
 
 from cli.studies import write_run
 from cops_lightning.app.failures import Study
-from cops_lightning.core.errors import CopsError
+from cops_lightning.cli.app import AppSettings, judges
+from cops_lightning.core.errors import ConfigError, CopsError
 
 HEAD = "target,category,defect,image,label,score\n"
 
@@ -26,3 +27,9 @@ def test_runs_of_any_name_are_listed_and_scores_that_are_no_numbers_are_a_senten
                 study.run(run["number"])
         else:
             json.dumps(study.run(run["number"]), ensure_ascii=False, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize("key", ["backbone", "auxiliary"])
+def test_what_says_something_of_a_checkpoint_is_refused_without_one(key):
+    with pytest.raises(ConfigError, match=f"{key} says of checkpoint= what it is, and none is given"):
+        judges(AppSettings(**{key: "visa"}))

@@ -106,6 +106,9 @@ def judges(settings: AppSettings) -> list["Judge"]:
     from cops_lightning.data.readers.pictures import pictures
 
     if settings.checkpoint is None:
+        needless = [key for key in ("backbone", "auxiliary", "weights") if getattr(settings, key) is not None]
+        if needless and settings.second is None:
+            raise ConfigError(f"{needless[0]} says of checkpoint= what it is, and none is given. Leave it out.")
         first = Judge("demonstration", load_demonstration(find_device(settings.device)))
     else:
         first = Judge(_name(settings.checkpoint), detector_of(settings))

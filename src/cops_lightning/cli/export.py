@@ -10,8 +10,8 @@ from annotated_types import Ge, Interval
 
 from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
 from cops_lightning.core.errors import CopsError
-from cops_lightning.core.places import NOTHING, require_apart, require_no_run
-from cops_lightning.core.reporting import console
+from cops_lightning.core.places import NOTHING, require_apart, require_no_run, require_writable
+from cops_lightning.core.reporting import console, warn
 
 MORE = """\
 The file takes "pixels", RGB images of the detector's size, uint8, (batch, side, side, 3), and gives "score", (batch),
@@ -74,6 +74,7 @@ def _export(_words: list[str], settings: ExportSettings) -> int:
     read = [] if settings.images is None else folders_read(settings.images)
     for part in (*parts_of(path), report_of(path)):
         require_no_run("out", part)
+        require_writable(part)
         require_apart("out", part, read)
         if part.is_dir() or (part.exists() and not is_ours(path)):
             raise CopsError(f"out is {path}: {part} is there and is not of cops-export. {NOTHING}")
@@ -100,6 +101,8 @@ def _export(_words: list[str], settings: ExportSettings) -> int:
             tick=status.update,
         )
     console().print(table(path, parity, settings.loss))
+    if parity.bound is None and parity.losses is None:
+        warn("What int8 loses is not known, as nobody says which of these images are anomalous. Leave out images=.")
     return 0
 
 

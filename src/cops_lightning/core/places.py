@@ -1,5 +1,7 @@
 """Where a command may write: apart from runs and from the data that it reads, and over nothing but what is its own."""
 
+import errno
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -31,8 +33,20 @@ def require_apart(option: str, path: Path, read: Iterable[Path], what: str = "wh
             raise CopsError(f"{option} is {path}, {where}{what}. {NOTHING}")
 
 
+def require_writable(path: Path) -> None:
+    """Raise OSError where a file cannot be made at a path, before there is anything to write."""
+    there = next(place for place in path.absolute().parents if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
 def require_own(option: str, path: Path, what: str, is_own: Callable[[bytes], bool]) -> None:
-    """Raise CopsError where something is at `path` that is not `what` the command writes there, by how it begins."""
+    """Raise CopsError where something is at `path` that is not `what` the command writes there, by how it begins, and
+    OSError where nothing can be written.
+    """
+    require_writable(path)
     if not path.exists():
         return
     if path.is_dir() or not is_own(read_start(path)):
