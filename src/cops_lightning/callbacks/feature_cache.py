@@ -1,10 +1,10 @@
 """Features of whole datasets from the cache: what is missing is encoded once, then training and testing only read."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from cops_lightning.clip.frozen_clip import FrozenClip
 from cops_lightning.clip.request import DEFAULT, Request
 from cops_lightning.core.choices import Precision
+from cops_lightning.core.cluster import Actors, Cluster
 from cops_lightning.core.distributed import from_all, from_first, rank, world_size
 from cops_lightning.core.errors import CacheError, CopsError
 from cops_lightning.core.files import cache_folder
@@ -29,7 +30,7 @@ from cops_lightning.core.progress import counted_progress
 from cops_lightning.core.reporting import warn
 from cops_lightning.core.types import DTYPES, Batch, Features, Sample
 from cops_lightning.data.datamodules import AnomalyDataModule
-from cops_lightning.data.dataset import PREPROCESSING_VERSION, AnomalyDataset, Item, loader
+from cops_lightning.data.dataset import PREPROCESSING_VERSION, AnomalyDataset, Item, collate, loader
 from cops_lightning.data.readers.images import Orientation, mask_files
 from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.masks import MaskThreshold
@@ -72,12 +73,45 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoding:
-    """How missing features are computed: on which device, and how images are loaded."""
+    """How missing features are computed: on which device, how images are loaded, and by whom.
+
+    With a `cluster` so many of its processes, `actors`, load and encode; what they find is written by this one.
+    """
 
     device: torch.device
     batch_size: int = 8
     workers: int = 0
     progress: bool = False
+    cluster: Cluster | None = None
+    actors: Actors = "auto"
+
+
+class Job(NamedTuple):
+    """A batch to encode: the places of its images, and the requests whose features are lacking."""
+
+    places: tuple[int, ...]
+    requests: list[Request]
+
+
+Encoded = tuple[list[Features], Batch]  # features of each request, in the type they are kept in, and their batch
+
+
+@dataclass(frozen=True)
+class RemoteEncoding:
+    """What a process of the cluster does: features of batches of a dataset, with as many threads as here."""
+
+    backbone: FrozenClip
+    dataset: AnomalyDataset
+    device: str
+    dtype: Precision
+    threads: int
+
+    def __call__(self, job: Job) -> Encoded:
+        """The features, and the batch without its images."""
+        torch.set_num_threads(self.threads)
+        batch = collate([self.dataset[place] for place in job.places])
+        self.backbone.to(self.device)
+        return encode(self.backbone, batch, job.requests, torch.device(self.device), self.dtype)
 
 
 class CachedDataset(Dataset[Item]):
@@ -243,30 +277,37 @@ class FeatureCache:
         tick: Callable[[int], None],
     ) -> None:
         own_batches = batches[rank() :: world_size()]
-        share = list(chain.from_iterable(own_batches))
-        if not share:
+        jobs = [Job(tuple(places), self._lacking([names[place] for place in places])) for places in own_batches]
+        if not jobs:
             return
-        self.backbone.to(self.encoding.device)
         pending: deque[Future[None]] = deque()
         with ThreadPoolExecutor(max_workers=1) as writer:
-            # Only the last batch of all may be short, so a loader over the places of whole batches gives these batches.
-            for places, batch in zip(own_batches, self._batches(dataset, share), strict=True):
-                assert batch.images is not None
-                images = batch.images.to(self.encoding.device, non_blocking=True)
-                own = [names[place] for place in places]
-                lacking = [
-                    request
-                    for request, store in self.stores.items()
-                    if not all(store.holds(of_image.image) for of_image in own)
-                ]
-                found = dict(zip(lacking, self.backbone.encode_images(images, lacking), strict=True))
-                kept = {self.stores[request]: self._kept(raw) for request, raw in found.items()}
-                pending.append(writer.submit(self._write, own, kept, batch))
+            for job, (features, batch) in zip(jobs, self._encoded(dataset, jobs), strict=True):
+                kept = {self.stores[request]: raw for request, raw in zip(job.requests, features, strict=True)}
+                pending.append(writer.submit(self._write, [names[place] for place in job.places], kept, batch))
                 if len(pending) > WRITES_AHEAD:
                     pending.popleft().result()
                 tick(len(batch))
             for write in pending:
                 write.result()
+
+    def _lacking(self, names: Sequence[Names]) -> list[Request]:
+        """The requests under which the features of one of these images are not here."""
+        return [request for request, store in self.stores.items() if not all(store.holds(of.image) for of in names)]
+
+    def _encoded(self, dataset: AnomalyDataset, jobs: Sequence[Job]) -> Iterator[Encoded]:
+        """What is encoded, job by job, here or over the cluster."""
+        device, dtype = self.encoding.device, self.store.key.dtype
+        if self.encoding.cluster is not None:
+            work = RemoteEncoding(self.backbone.cpu(), dataset, device.type, dtype, torch.get_num_threads())
+            actors, gpu = self.encoding.actors, device.type != "cpu"
+            yield from self.encoding.cluster.spread(work, jobs, actors=actors, gpu=gpu, named=lambda job: dataset.name)
+            return
+        self.backbone.to(device)
+        # Only the last batch of all may be short, so a loader over the places of whole batches gives these batches.
+        batches = self._batches(dataset, list(chain.from_iterable(job.places for job in jobs)))
+        for job, batch in zip(jobs, batches, strict=True):
+            yield encode(self.backbone, batch, job.requests, device, dtype)
 
     def _mask(
         self, dataset: AnomalyDataset, places: Sequence[int], names: Sequence[Names], tick: Callable[[int], None]
@@ -284,10 +325,6 @@ class FeatureCache:
             batch_size=self.encoding.batch_size,
             pin_memory=self.encoding.device.type == "cuda",
         )
-
-    def _kept(self, raw: Features) -> Features:
-        dtype = DTYPES[self.store.key.dtype]
-        return Features(raw.image.to(dtype).cpu(), raw.patches.to(dtype).cpu())
 
     def _write(self, names: Sequence[Names], kept: Mapping[FeatureStore, Features], batch: Batch) -> None:
         for (store, features), (place, (own, sample)) in product(
@@ -313,6 +350,17 @@ class FeatureCache:
 
     def _hold_mask(self, name: str) -> bool:
         return all(store.holds_mask(name) for store in self.stores.values())
+
+
+def encode(
+    backbone: FrozenClip, batch: Batch, requests: list[Request], device: torch.device, dtype: Precision
+) -> Encoded:
+    """Features of a batch, on the CPU in the type they are kept in, and the batch without its images."""
+    assert batch.images is not None
+    found = backbone.encode_images(batch.images.to(device, non_blocking=True), requests)
+    kept = DTYPES[dtype]
+    features = [Features(raw.image.to(kept).cpu(), raw.patches.to(kept).cpu()) for raw in found]
+    return features, replace(batch, images=None)
 
 
 class FeatureCaching(Callback):

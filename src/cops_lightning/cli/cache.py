@@ -23,6 +23,7 @@ examples:
   cops-cache build btad --backbone vit_b16        for another backbone of conf/backbone
   cops-cache build visa --model cops anomalyclip  for two detectors, by one pass over the images
   cops-cache build /data/parts --dtype bf16       a set of one's own, in half the space
+  cops-cache build all --over ray --address auto  on the machines of a cluster
   cops-cache list                                 what is kept, how large it is, when it was last used
   cops-cache verify                               compare all checksums; --remove deletes what is damaged
   cops-cache prune --older-than 30 --dry-run      what would be given back that was not used for 30 days?
@@ -78,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     building.add_argument("--batch-size", metavar="N", type=int, default=8, help="images per batch (default: 8)")
     building.add_argument("--workers", metavar="N", type=int, default=2, help="processes that decode (default: 2)")
     building.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    building.add_argument("--over", choices=("ray",), help="encode on the machines of a Ray cluster (default: here)")
+    building.add_argument("--address", help="of the cluster (default: RAY_ADDRESS, or Ray is started here meanwhile)")
+    building.add_argument(
+        "--actors",
+        metavar="N",
+        type=_actors,
+        default="auto",
+        help="processes of the cluster (default: as cops-predict)",
+    )
     building.add_argument(
         "--mask-threshold", choices=("dataset", "released"), default="dataset", help="rule for masks (default: dataset)"
     )
@@ -101,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _actors(text: str) -> int | str:
+    if text != "auto" and (not text.isdecimal() or int(text) < 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1, and not auto")
+    return text if text == "auto" else int(text)
+
+
 def _root(arguments: argparse.Namespace) -> Path:
     from cops_lightning.features import FOLDER
 
@@ -109,8 +125,11 @@ def _root(arguments: argparse.Namespace) -> Path:
 
 def _build(arguments: argparse.Namespace) -> int:
     # Imported where used: they take seconds, and the other commands need none of them.
+    import torch
+
     from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
     from cops_lightning.config.check import check_node
+    from cops_lightning.core.cluster import cluster as ray_cluster
     from cops_lightning.core.devices import find_device
     from cops_lightning.features import GB
     from cops_lightning.models.build import build_backbone, build_detector, find_node
@@ -119,6 +138,8 @@ def _build(arguments: argparse.Namespace) -> int:
     from cops_lightning.runs.apart import require_cache_apart
     from cops_lightning.runs.build import find_targets
 
+    if not arguments.over and (arguments.address or arguments.actors != "auto"):
+        raise CacheError("--address and --actors are of a cluster. Add --over ray, or leave them out.")
     asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
     given = [f"backbone.{key}={value}" for key, value in asked.items() if value is not None]
     node = find_node("backbone", arguments.backbone, *given)
@@ -135,17 +156,19 @@ def _build(arguments: argparse.Namespace) -> int:
     requests = [detector.request for detector in reading.values()]
     if without := [name for name in detectors if name not in reading]:
         raise CacheError(f"{' and '.join(without)} reads no features that could be kept; leave it out of --model.")
-    device = find_device(arguments.device)
-    cache = FeatureCache(
-        CacheOptions(Path(arguments.cache).expanduser(), arguments.dtype, round(arguments.budget_gb * GB)),
-        backbone,
-        backbone.image_size,
-        Encoding(device, arguments.batch_size, arguments.workers, progress=True),
-        requests,
-    )
-    stores = cache.stores.values()
-    with ExitStack() as leases:  # what was built for one dataset is not given back for the next
-        for store in stores:
+    with ExitStack() as leases:
+        cluster = leases.enter_context(ray_cluster(arguments.address)) if arguments.over else None
+        name = arguments.device or ("cuda" if cluster and cluster.gpus else "cpu" if cluster else None)
+        device = torch.device(name) if cluster and name else find_device(name)
+        cache = FeatureCache(
+            CacheOptions(Path(arguments.cache).expanduser(), arguments.dtype, round(arguments.budget_gb * GB)),
+            backbone,
+            backbone.image_size,
+            Encoding(device, arguments.batch_size, arguments.workers, True, cluster, arguments.actors),
+            requests,
+        )
+        stores = cache.stores.values()
+        for store in stores:  # what was built for one dataset is not given back for the next
             leases.enter_context(store.in_use())
         for index in (index for target in targets for index in target.targets):
             count = EncoderCount()

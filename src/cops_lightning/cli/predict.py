@@ -2,15 +2,17 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 from annotated_types import Ge, Interval
 
-from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of, exported_of
+from cops_lightning.cli.words import EXPORTED, DetectorSettings, WordsCommand, detector_of, exported_of
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.places import require_apart, require_no_run
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from cops_lightning.calibration import Calibration
     from cops_lightning.data.readers.pictures import Picture
     from cops_lightning.export.runtime import ExportedDetector
+    from cops_lightning.inference.folder import Tally
     from cops_lightning.models.detector import Detector
 
 EXAMPLES = """\
@@ -28,6 +31,7 @@ examples:
   cops-predict photos checkpoint=last.ckpt calibration=calibration.json fdr=0.1 out=found
   cops-predict photos checkpoint=exported.onnx out=found
   cops-predict s3://bucket/line3/ checkpoint=last.ckpt out=found
+  cops-predict s3://bucket/line3/ checkpoint=last.ckpt out=found over=ray address=auto
   cops-predict photos checkpoint=released_visa.pth auxiliary=visa backbone=vit_l14_336 out=found threshold=0.6
 
 A SOURCE is an image, a TIFF of several pages, a folder, a pattern in quotes, a .txt that names an image in a line, or a
@@ -58,6 +62,12 @@ class PredictSettings(DetectorSettings):
             that of the calibration.
         batch_size: images that are scored together on a GPU; on a CPU each is scored by itself. auto measures.
         workers: threads that decode images; auto measures.
+        over: ray computes on the machines of a Ray cluster, where nothing is measured: auto is the checkpoint's
+            precision, 8 images together on a GPU, 2 threads. Default: on this machine alone.
+        address: of the cluster, such as auto or ray://host:10001; default: the variable RAY_ADDRESS, or else Ray is
+            started on this machine for as long as the command takes.
+        actors: processes of the cluster, each with the detector in memory; auto is one for each GPU, or where there is
+            none for each machine.
     """
 
     out: Path
@@ -73,8 +83,12 @@ class PredictSettings(DetectorSettings):
     precision: Precision | Literal["auto"] = "auto"
     batch_size: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
     workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
+    over: Literal["ray"] | None = None
+    address: str | None = None
+    actors: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
 
 
+UNMEASURED_BATCH = 8
 _LOCAL = re.compile("^(file|local)://")
 COMMAND = WordsCommand("cops-predict", PredictSettings, "SOURCE ...", EXAMPLES)
 
@@ -87,9 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def predict(sources: list[str], settings: PredictSettings) -> int:
     """Predict, say what came out, and return the exit code."""
     # Imported where used: they take seconds, and --help needs none of them.
-    from cops_lightning.inference.folder import TABLE, Tally, opened
+    from cops_lightning.inference.folder import TABLE, opened
     from cops_lightning.inference.predict import Sources, Wanted, predict_into
 
+    _require_over(settings)
     _require_place(sources, settings.out)
     settings = _as_begun(settings)
     first = next(iter(Sources(sources)))  # a source that is not there is said before weights are read
@@ -100,15 +115,25 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     )
     if settings.fdr is not None and calibration is None:
         raise ConfigError("fdr chooses by p-values, which come from a calibration. Add calibration=FILE.")
-    detector: Detector | ExportedDetector = exported or detector_of(settings)
-    batch, workers, chosen = _suited(settings, detector, first, verdicts.get("calibration"))
-    options = {"draws": settings.draws, "category": settings.category, **verdicts}
-    options |= {"batch_size": batch, "workers": workers}
     wanted = Wanted(settings.regions, settings.heatmaps, settings.masks)
-    with opened(settings.out, {**_decides(sources, settings, detector), "batch_size": batch}) as folder:
+    options = {"draws": settings.draws, "category": settings.category, **verdicts}
+    detector: Detector | ExportedDetector = exported or detector_of(
+        settings if settings.over is None else replace(settings, device="cpu")
+    )
+    with ExitStack() as stack:
+        write: Callable[..., Tally] = predict_into
+        if settings.over is None:
+            device = detector.device.type
+            batch, workers, chosen = _suited(settings, detector, first, verdicts.get("calibration"))
+        else:
+            write, device = _over_cluster(settings, stack)
+            batch, workers, chosen = _unmeasured(settings, cast("Detector", detector), device, verdicts)
+        decides = {**_decides(sources, settings, detector), "device": device, "batch_size": batch}
+        folder = stack.enter_context(opened(settings.out, decides))
         if chosen:
             print(chosen, file=sys.stderr)
-        tally: Tally = predict_into(folder, detector, Sources(sources), wanted, **options)
+        options |= {"batch_size": batch, "workers": workers}
+        tally: Tally = write(folder, detector, Sources(sources), wanted, **options)
         found = folder.write_discoveries(settings.fdr)
     anomalous = "" if tally.anomalous is None else f", {tally.anomalous} of them anomalous"
     print(f"{tally.images - tally.unreadable} images scored{anomalous}: {settings.out / TABLE}")
@@ -131,6 +156,39 @@ def _as_begun(settings: PredictSettings) -> PredictSettings:
     if settings.batch_size == "auto" and isinstance(batch, int) and batch >= 1:
         settings = replace(settings, batch_size=batch)
     return settings
+
+
+def _require_over(settings: PredictSettings) -> None:
+    if settings.over is None:
+        for key, value in (("address", settings.address is not None), ("actors", settings.actors != "auto")):
+            if value:
+                raise ConfigError(f"{key} is of a cluster. Add over=ray, or leave it out.")
+    elif settings.checkpoint.suffix.lower() in EXPORTED:
+        raise ConfigError(f"{settings.checkpoint} is an exported file, which runs on one machine. Leave out over=.")
+
+
+def _over_cluster(settings: PredictSettings, stack: ExitStack) -> "tuple[Callable[..., Tally], str]":
+    """What predicts over the cluster, and on which kind of device of its machines."""
+    from cops_lightning.core.cluster import cluster
+    from cops_lightning.inference.spread import predict_over
+
+    ray = stack.enter_context(cluster(settings.address))
+    device = (settings.device or ("cuda" if ray.gpus else "cpu")).partition(":")[0]  # Ray says which of a machine
+    return partial(predict_over, ray, device=device, actors=settings.actors), device
+
+
+def _unmeasured(
+    settings: PredictSettings, detector: "Detector", device: str, verdicts: dict[str, Any]
+) -> tuple[int, int, str]:
+    """`_suited` for machines that may differ, on which nothing is measured."""
+    calibration: Calibration | None = verdicts.get("calibration")
+    precision = settings.precision
+    if precision == "auto" and calibration is not None:
+        precision = cast(Precision, calibration.identity.precision)
+    if precision != "auto":
+        detector.backbone.use_precision(precision)
+    batch = UNMEASURED_BATCH if settings.batch_size == "auto" else settings.batch_size
+    return 1 if device == "cpu" else batch, 2 if settings.workers == "auto" else settings.workers, ""
 
 
 def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") -> dict[str, Any]:
@@ -207,7 +265,6 @@ def _decides(sources: list[str], settings: PredictSettings, detector: "Detector 
     return {
         "sources": sources,
         **asdict(detector.identity(settings.draws, settings.category)),
-        "device": detector.device.type,
         "file": [sha256_of(part, ExportError) for part in parts_of(settings.checkpoint)] if exported else None,
         "calibration": None if calibration is None else sha256_of(calibration, CalibrationError),
         **{key: getattr(settings, key) for key in own},

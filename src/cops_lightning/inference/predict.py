@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from cops_lightning.core.errors import CopsError, DatasetError
@@ -47,6 +48,26 @@ class Sources:
         return chain.from_iterable(map(pictures, self.given))
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What is written of an image.
+
+    Args:
+        row: of the tables, without the places of pictures.
+        heatmap: the content of its file, where one is wanted.
+        mask: likewise.
+        feature: the encoder's global feature, where drift is watched.
+    """
+
+    row: Row
+    heatmap: bytes | None = None
+    mask: bytes | None = None
+    feature: Float[np.ndarray, " d"] | None = None
+
+
+Answers = Callable[[Iterator[Picture]], Iterator[Answer]]
+
+
 def predict_into(
     folder: PredictionFolder,
     detector: Predictor,
@@ -61,24 +82,20 @@ def predict_into(
     `sources` are iterated over twice: to count them, and to read them. An image that cannot be read is a row with its
     reason. Raises CopsError where the images that are done are others than those that come first.
     """
-    return write_rows(
-        folder, sources, lambda left: outcome_rows(folder, detector, left, wanted, **options), shown, wanted
+    return write_answers(
+        folder, sources, lambda left: _answers(detector.outcomes(left, **options), wanted), wanted, shown
     )
 
 
-def write_rows(
-    folder: PredictionFolder,
-    sources: Iterable[Picture],
-    rows: Callable[[Iterator[Picture]], Iterator[Row]],
-    shown: bool,
-    wanted: Wanted,
+def write_answers(
+    folder: PredictionFolder, sources: Iterable[Picture], answers: Answers, wanted: Wanted, shown: bool
 ) -> Tally:
-    """Add the rows that `rows` gives of the images that are left, in their order."""
+    """`predict_into` with the answers that `answers` gives of the images that are left, in their order."""
     total = sum(1 for _ in sources)
     with counted_progress(shown) as progress:
         task = progress.add_task("predicting", total=total, completed=folder.tally.images)
-        for row in rows(left_of(folder, iter(sources))):
-            folder.add(row)
+        for answer in answers(left_of(folder, iter(sources))):
+            _write(folder, answer)
             progress.advance(task)
     if wanted.regions:
         folder.write_regions()
@@ -111,35 +128,36 @@ def _require_next(folder: PredictionFolder, number: int, row: Row, picture: Pict
     return picture
 
 
-def outcome_rows(
-    folder: PredictionFolder,
-    detector: Predictor,
-    left: Iterator[Picture],
-    wanted: Wanted,
-    **options: Any,
-) -> Iterator[Row]:
-    """Rows of images, whose heat maps and masks are written before."""
-    number = folder.tally.images
-    for outcome in detector.outcomes(left, **options):
-        number += 1
-        try:
-            yield _written(folder, outcome, number, wanted)
-        except DatasetError as error:  # it could be read a moment ago
-            yield row_of(Unreadable(outcome.picture, str(error)))
-
-
-def _written(folder: PredictionFolder, found: Prediction | Unreadable, number: int, wanted: Wanted) -> Row:
+def answer_of(found: Prediction | Unreadable, wanted: Wanted) -> Answer:
+    """What is written of an image, with all of it computed."""
     row = row_of(found, wanted.regions)
-    if isinstance(found, Prediction):
-        if wanted.heatmaps:
-            row["heatmap"] = folder.file_of(HEATMAPS, number, found.name)
-            found.save_heatmap(folder.root / row["heatmap"])
-        if wanted.masks:
-            row["mask"] = folder.file_of(MASKS, number, found.name)
-            _save_mask(found.mask, folder.root / row["mask"])
-    return row
+    if isinstance(found, Unreadable):
+        return Answer(row)
+    try:
+        heatmap = _png(found.heat_map()) if wanted.heatmaps else None
+        mask = _png(Image.fromarray(found.mask.astype(np.uint8) * 255)) if wanted.masks else None
+    except DatasetError as error:  # it could be read a moment ago
+        return Answer(row_of(Unreadable(found.picture, str(error))))
+    return Answer(row, heatmap, mask, found.feature)
 
 
-def _save_mask(mask: np.ndarray, path: Path) -> None:
-    with replacing(path) as partial:
-        Image.fromarray(mask.astype(np.uint8) * 255).save(partial, format="PNG")
+def _answers(outcomes: Iterator[Prediction | Unreadable], wanted: Wanted) -> Iterator[Answer]:
+    for outcome in outcomes:
+        yield answer_of(outcome, wanted)
+
+
+def _write(folder: PredictionFolder, answer: Answer) -> None:
+    """Add the row of an image, whose pictures are written before."""
+    row, number = dict(answer.row), folder.tally.images + 1
+    for column, kind, content in (("heatmap", HEATMAPS, answer.heatmap), ("mask", MASKS, answer.mask)):
+        if content is not None:
+            row[column] = folder.file_of(kind, number, row["name"])
+            with replacing(folder.root / row[column]) as partial:
+                partial.write_bytes(content)
+    folder.add(row)
+
+
+def _png(picture: Image.Image) -> bytes:
+    content = BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()

@@ -43,12 +43,13 @@ def watched(outcomes: Iterator[Prediction | Unreadable], watch: DriftWatch) -> I
     """The same outcomes, with a warning at the first window of images that has moved away from the calibration's."""
     for outcome in outcomes:
         if isinstance(outcome, Prediction) and outcome.feature is not None:
-            _say(watch.add(outcome.name, outcome.feature))
+            say_drift(watch.add(outcome.name, outcome.feature))
         yield outcome
-    _say(watch.close())
+    say_drift(watch.close())
 
 
-def _say(drift: object | None) -> None:
+def say_drift(drift: object | None) -> None:
+    """Warn of what a watch has found, where it has."""
     if drift is not None:
         warn(str(drift))
 

@@ -63,14 +63,25 @@ class Predictor(ABC):
         for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
             if number is not None and number < least:
                 raise ConfigError(f"{name} is {number}; expected {least} or more.")
+        ruled, watch = self.ruled(rule, calibration, draws, category)
+        outcomes = self._outcomes(source, ruled, draws, batch_size, workers, category)
+        return outcomes if watch is None else watched(outcomes, watch)
+
+    def ruled(
+        self,
+        rule: Rule | None = None,
+        calibration: Calibration | str | Path | None = None,
+        draws: Draws = "fixed",
+        category: str | None = None,
+    ) -> tuple[Rule, DriftWatch | None]:
+        """The rule of `outcomes` with these options, and what watches for drift; raises as that does."""
         if calibration is None:
-            return self._outcomes(source, rule or self.own_rule(), draws, batch_size, workers, category)
+            return rule or self.own_rule(), None
         if rule is not None:
             raise ConfigError("Both a rule and a calibration are given, and either decides. Leave out one of them.")
         found = Calibration.given(calibration)
         found.require(self.identity(draws, category), "The calibration" if found is calibration else str(calibration))
-        outcomes = self._outcomes(source, Rule.of(found), draws, batch_size, workers, category)
-        return outcomes if found.features is None else watched(outcomes, DriftWatch(found.features))
+        return Rule.of(found), None if found.features is None else DriftWatch(found.features)
 
     def own_rule(self) -> Rule:
         """What makes a verdict where neither a rule nor a calibration is given: nothing."""
