@@ -23,6 +23,7 @@ from scipy import stats
 from cops_lightning.calibration import Calibration
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CopsError, of_system
+from cops_lightning.core.names import printable
 from cops_lightning.data.readers.pictures import pictures
 from cops_lightning.inference.folder import COCO, DISCOVERIES, ROWS, STATE, TABLE, Tally, opened
 from cops_lightning.inference.predict import Sources, Wanted, predict_into
@@ -484,6 +485,7 @@ def test_every_bad_file_is_a_row_with_a_sentence_and_the_good_ones_around_it_are
     for name, data in BAD.items():
         Path(name).write_bytes(data)
         listed += [name, "good.png"]
+    listed += ["nul\0.png", "x" * 300 + ".png"]
     os.mkfifo("fifo.png")
     os.symlink("gone", "dangling.png")
     os.symlink("circle.png", "circle.png")
@@ -499,10 +501,11 @@ def test_every_bad_file_is_a_row_with_a_sentence_and_the_good_ones_around_it_are
             assert (row["score"], row["error"]) == (alone.score, None)
         else:
             assert row["score"] is None
-            assert re.search(rf"{re.escape(row['name'])}.*[.]$", row["error"]), row
+            assert re.search(rf"{re.escape(printable(row['name']))}.*[.]$", row["error"]), row
             assert "Traceback" not in row["error"]
             assert len(row["error"]) < 400
     assert tally.images == len(rows)
-    assert tally.unreadable == len(BAD) + 5 >= 36
+    assert predict(tmp_path / "out", "list.txt", detector) == tally
+    assert tally.unreadable == len(BAD) + 7 >= 38
     assert len(list((tmp_path / "out" / "masks").iterdir())) == len(BAD) + 1
     assert [picture.name for picture in pictures("list.txt")] == [row["name"] for row in rows]

@@ -129,7 +129,7 @@ def content_of(path: Path) -> str | None:
     """What `hashes_of` gives of a file, read anew; None where it is no regular file that can be read."""
     try:
         return _read_anew(path, _stamp(path))
-    except OSError:
+    except (OSError, ValueError):  # of a name with a NUL, which a list may hold
         return None
 
 
@@ -137,7 +137,7 @@ def contents_of(paths: Sequence[Path]) -> list[str | None]:
     """`content_of` each file, remembered where all can be read."""
     try:
         return [*hashes_of(paths)]
-    except DatasetError:
+    except (DatasetError, ValueError):
         return [content_of(path) for path in paths]
 
 
