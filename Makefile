@@ -15,6 +15,7 @@ help:  ## show this list
 setup: .venv/dev  ## create .venv with pinned dependencies
 
 # What each needs and no more; a larger one holds the smaller ones.
+.venv/demo: EXTRAS := [report]
 .venv/demo: HELD := .venv/demo
 .venv/test: EXTRAS := [test]
 .venv/app: EXTRAS := [app]

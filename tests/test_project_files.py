@@ -17,6 +17,9 @@ def test_the_workflow_runs_what_ci_runs_on_the_oldest_python_that_is_supported()
     assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
     versions = {step["with"]["python-version"] for step in steps if "python-version" in step.get("with", {})}
     assert versions == {PROJECT["requires-python"].removeprefix(">=")}
+    python = "Programming Language :: Python :: "
+    declared = {entry.removeprefix(python) for entry in PROJECT["classifiers"] if entry.startswith(python)}
+    assert declared == versions
 
 
 def test_hooks_are_local_and_call_what_the_linting_of_ci_calls():
@@ -44,3 +47,11 @@ def test_the_changelog_has_its_sections_in_the_usual_form():
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", version) for version in versions[1:])
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
+
+
+def test_albumentations_whose_successor_has_another_licence_is_held_and_behind_one_module():
+    (held,) = [entry for entry in PROJECT["dependencies"] if entry.startswith("albumentations")]
+    assert held == "albumentations>=2.0,<2.1"
+    imports = re.compile(r"^\s*(import|from) albumentations", re.MULTILINE)
+    found = [path.name for path in (ROOT / "src").rglob("*.py") if imports.search(path.read_text())]
+    assert found == ["augmentation.py"]

@@ -336,7 +336,9 @@ def test_without_the_extra_it_is_said_how_to_install_it(run_command, monkeypatch
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = run_command("cops-app")
     assert result.returncode == 1
-    assert result.stderr == "error: cops-app needs uvicorn. Install it by: pip install 'cops_lightning[app]'\n"
+    assert result.stderr == (
+        "error: cops-app needs a package that is not installed. Install it by: pip install 'cops_lightning[app]'.\n"
+    )
 
 
 def test_the_page_names_nothing_of_elsewhere():

@@ -142,7 +142,7 @@ def test_a_histogram_that_cannot_be_drawn_costs_no_calibration(command, tmp_path
     def fails(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cops_lightning.report.plots.score_histograms", fails)
+    monkeypatch.setattr("cops_lightning.report.svg.score_histograms", fails)
     assert command("normal=good", "level=0.2") == 0
     assert Calibration.read(tmp_path / "c.json").n == 25
     said = capsys.readouterr()

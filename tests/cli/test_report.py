@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from cops_lightning.core.errors import ConfigError
 from cops_lightning.report import compare, load
 
 from .studies import TARGETS, write_diagnostics, write_run, write_study
@@ -392,3 +393,12 @@ def test_help_is_answered_without_the_libraries_of_the_report():
     code = "import sys; import cops_lightning.cli.report; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "pandas", "scipy", "matplotlib", "lightning", "hydra"}.isdisjoint(loaded)
+
+
+def test_without_its_extra_the_command_and_python_say_how_to_install_it(run_command, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "scikit_posthocs", None)
+    way_out = "needs a package that is not installed. Install it by: pip install 'cops_lightning[report]'."
+    result = run_command("cops-report", str(tmp_path))
+    assert (result.returncode, result.stderr) == (1, f"error: cops-report {way_out}\n")
+    with pytest.raises(ConfigError, match=re.escape(f"cops_lightning.report.load {way_out}")):
+        from cops_lightning.report import load  # noqa: F401

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge, Le, Lt
 
 from cops_lightning.cli.words import DetectorSettings, WordsCommand, detector_of
-from cops_lightning.core.errors import ConfigError, reason
+from cops_lightning.core.errors import ConfigError, reason, require_modules
 from cops_lightning.core.files import temporary_folder
+from cops_lightning.report.needs import NEEDS
 
 if TYPE_CHECKING:
     from cops_lightning.app.judge import Judge
@@ -66,11 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(settings: AppSettings) -> int:
     """Load the detectors, say where the page is, and answer until Ctrl-C."""
-    try:
-        import starlette  # noqa: F401
-        import uvicorn
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"cops-app needs {error.name}. Install it by: pip install 'cops_lightning[app]'") from None
+    require_modules("cops-app", "app", ("starlette", "uvicorn", *NEEDS))
+    import uvicorn
 
     from cops_lightning.app.demonstration import examples  # torch takes seconds
     from cops_lightning.app.failures import Study

@@ -113,7 +113,7 @@ def _calibrate(_words: list[str], settings: CalibrateSettings) -> int:
 
 def _draw(calibration: "Calibration", path: Path) -> None:
     """The histograms of scores and of highest values, with thresholds."""
-    from cops_lightning.report.plots import score_histograms
+    from cops_lightning.report.svg import score_histograms
 
     drawn = score_histograms(
         [

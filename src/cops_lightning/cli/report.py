@@ -12,6 +12,7 @@ from cops_lightning.cli.console import command, exit_code
 from cops_lightning.core.errors import CopsError
 from cops_lightning.core.places import require_apart, require_no_run
 from cops_lightning.report.metric_names import DEFAULT_METRICS, METRICS, Metric
+from cops_lightning.report.needs import require_report
 
 KNOWN = {"/".join(metric): metric for metric in METRICS}
 
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Collect, analyse, write; print the verdicts and where the report is."""
+    require_report("cops-report")
     # Here, not above: help and completion answer without pandas, matplotlib and torch.
     from cops_lightning.core.reporting import console, say
     from cops_lightning.report.build import build_page

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cops_lightning.cli.console import command, exit_code
-from cops_lightning.core.errors import CopsError, quoted
+from cops_lightning.core.errors import CopsError, not_installed, quoted
 from cops_lightning.core.files import RECORD, RESULTS
 from cops_lightning.core.places import within
 from cops_lightning.core.record import read_record
@@ -116,7 +116,7 @@ def _mlflow(run: "RunInfo", arguments: argparse.Namespace) -> "Logger":
         )
     except ModuleNotFoundError:
         raise CopsError(
-            "MLflow is not installed. Install it by: pip install 'cops_lightning[mlflow]', or choose another --logger."
+            f"{not_installed('--logger mlflow', 'cops_lightning[mlflow]')} Or choose another --logger."
         ) from None
     client, mine = logger.experiment, logger.run_id
     for before in client.search_runs([logger.experiment_id], f"tags.{RUN_TAG} = '{of.run_id}'"):

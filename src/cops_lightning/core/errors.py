@@ -6,6 +6,7 @@ import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 LONGEST = 4000  # characters of a message: all that a sentence and a long list of names need
 _values = reprlib.Repr()
@@ -34,6 +35,12 @@ def quoted(value: object) -> str:
 def not_installed(what: str, package: str) -> str:
     """A sentence on what needs something that pip installs by this name, such as an extra of ours."""
     return f"{what} needs a package that is not installed. Install it by: pip install '{package}'."
+
+
+def require_modules(what: str, extra: str, modules: Sequence[str]) -> None:
+    """Raise ConfigError, with what to install, unless these modules, which an extra of ours brings, are there."""
+    if not all(map(find_spec, modules)):
+        raise ConfigError(not_installed(what, f"cops_lightning[{extra}]"))
 
 
 class CopsError(Exception):

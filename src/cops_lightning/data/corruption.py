@@ -9,6 +9,7 @@ import xxhash
 from cops_lightning.core.choices import require_choice
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.seeding import named_generator
+from cops_lightning.data.augmentation import composed, library
 from cops_lightning.data.readers.images import Pixels
 
 Kind = Literal["noise", "blur", "brightness", "jpeg"]
@@ -48,10 +49,7 @@ class Corruption:
 
     def __call__(self, image: Pixels) -> Pixels:
         """The corrupted image, uint8 of the same shape (side, side, 3)."""
-        # Imported where used: it takes seconds, and few runs corrupt.
-        import albumentations
-
-        pipeline = albumentations.Compose([self._transform(albumentations, image.shape[0])])
+        pipeline: Any = composed([self._transform(library(), image.shape[0])])
         name = xxhash.xxh3_128_hexdigest(np.ascontiguousarray(image).data)
         pipeline.set_random_seed(named_generator(self.seed, "corruption", name).initial_seed() % 2**32)
         return np.ascontiguousarray(pipeline(image=image)["image"])

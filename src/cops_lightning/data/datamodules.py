@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from cops_lightning.core.errors import ConfigError, DatasetError, ProtocolError
 from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.types import Batch, Sample
+from cops_lightning.data.augmentation import Augment, composed
 from cops_lightning.data.catalog import spec_or_none
 from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.dataset import (
     AnomalyDataset,
-    Augment,
     Item,
     Preprocess,
     Preprocessed,
@@ -229,7 +229,7 @@ class AnomalyDataModule(ImageModule):
         """Batches of the auxiliary dataset, shuffled anew every epoch."""
         index = self._trained()
         if self.changes_images:
-            dataset: Dataset[Item] = self.dataset(index, _composed(self.augment) if self.augment else None)
+            dataset: Dataset[Item] = self.dataset(index, composed(self.augment) if self.augment else None)
         else:
             dataset = self._served(index)
         samples, shuffle = list(index.test), EpochShuffle
@@ -609,16 +609,6 @@ def only(targets: Sequence[DatasetIndex], categories: Sequence[str]) -> list[Dat
             "Name one of them too, or leave the target out."
         )
     return [target.only(own) for target, own in chosen]
-
-
-def _composed(augment: Augment | Sequence[Augment]) -> Augment:
-    if not isinstance(augment, Sequence):
-        return augment
-    # Imported where used: it takes seconds, and few runs augment.
-    import albumentations
-
-    composed: Augment = albumentations.Compose(list(augment))
-    return composed
 
 
 PUBLISHED: Mapping[str, type[PublishedDataset]] = {

@@ -1,7 +1,7 @@
 """Samples to tensors: the preprocessing of CLIP for images, the rule of the method for masks."""
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cops_lightning.core.choices import Split
 from cops_lightning.core.errors import DatasetError
 from cops_lightning.core.seeding import content_names
 from cops_lightning.core.types import CLIP_MEAN, CLIP_STD, Batch, Features, Sample
+from cops_lightning.data.augmentation import Augment
 from cops_lightning.data.corruption import Corruption
 from cops_lightning.data.readers.images import (
     Orientation,
@@ -32,8 +33,6 @@ from cops_lightning.data.readers.pictures import Picture
 
 # Raised when the same file gives other tensors than before: part of what cached features are named by.
 PREPROCESSING_VERSION = 3
-
-Augment = Callable[..., Mapping[str, Any]]  # an albumentations transform or Compose
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 import xxhash
 from torch.export import ExportedProgram
 
-from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.errors import ConfigError, not_installed
 from cops_lightning.core.files import BLOCK, regular, replacing, temporary_folder
 from cops_lightning.export.description import KEY, Description, ExportError
 from cops_lightning.export.graph import MAP, PIXELS, SCORE
@@ -46,10 +46,7 @@ def require_libraries(*names: str) -> None:
     """Raise ConfigError, with what to install, unless these libraries are there."""
     if missing := [name for name in names if find_spec(name) is None]:
         extras = ",".join(dict.fromkeys(_EXTRAS[name] for name in missing))
-        raise ConfigError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. Run "
-            f"pip install 'cops_lightning[{extras}]'."
-        )
+        raise ConfigError(not_installed("An exported file", f"cops_lightning[{extras}]"))
 
 
 def onnx_of(program: ExportedProgram) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger as LightningTensorBoardLogger
 from PIL import Image
 
-from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.errors import ConfigError, not_installed
 from cops_lightning.loggers.evaluation import Evaluation
 from cops_lightning.loggers.run_logger import RunLogger
 from cops_lightning.report.tables import summary_markdown
@@ -62,10 +62,7 @@ class TensorBoardLogger(RunLogger, LightningTensorBoardLogger):
                 flush_secs=flush_secs,
             )
         except ModuleNotFoundError as error:
-            raise ConfigError(
-                "The TensorBoard logger needs tensorboard, which is not installed. Install it by: pip install "
-                "'cops_lightning[tensorboard]', or choose another logger."
-            ) from error
+            raise ConfigError(not_installed("The TensorBoard logger", "cops_lightning[tensorboard]")) from error
 
     def _start(self) -> None:
         if self._name == FOLDER and self._version is None:

@@ -8,6 +8,8 @@ compare(results, "cops", "static_prompts")
 
 from typing import TYPE_CHECKING, Any
 
+from cops_lightning.report.needs import require_report
+
 if TYPE_CHECKING:
     from cops_lightning.report.claims import compare
     from cops_lightning.report.collect import load
@@ -17,6 +19,8 @@ __all__ = ["compare", "load"]
 
 def __getattr__(name: str) -> Any:
     """`load` and `compare`, imported when they are first asked for: a command's help needs neither pandas nor scipy."""
+    if name in __all__:
+        require_report(f"cops_lightning.report.{name}")
     if name == "compare":
         from cops_lightning.report.claims import compare
 

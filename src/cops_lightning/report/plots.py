@@ -1,6 +1,5 @@
 """Figures of the report, as SVG: one idea each, with units, on scales that are shared where they are compared."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import pandas as pd
 import scikit_posthocs
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from scipy import stats
@@ -20,9 +18,8 @@ from cops_lightning.report.diagnostics import Health
 from cops_lightning.report.metric_names import Metric, metric_name
 from cops_lightning.report.stats.aggregates import profile
 from cops_lightning.report.stats.ranks import RankComparison
+from cops_lightning.report.svg import COLORS, STYLE, as_svg
 
-# Okabe and Ito's palette, which people with any colour vision tell apart; markers differ too.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OF_VERDICT: dict[Verdict, str] = {
     "better": "#0072B2",
@@ -30,28 +27,9 @@ OF_VERDICT: dict[Verdict, str] = {
     "equivalent": "#009E73",
     "undecided": "#767676",
 }
-STYLE: Any = {
-    "font.size": 10,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "text.parse_math": False,  # names are text, whatever is in them
-    "svg.hashsalt": "cops",  # equal content, equal bytes
-    "svg.fonttype": "none",  # text stays text; as outlines, their order would differ from process to process
-}
 MOST_METHODS = 40
 LAYERS = 8  # of dots that may lie on each other
 LONGEST = 34  # characters of a name beside an axis
-
-
-def _svg(figure: Figure) -> bytes:
-    FigureCanvasSVG(figure)
-    buffer = io.BytesIO()
-    bounds = None if figure.get_layout_engine() else "tight"  # which draws everything once more
-    figure.savefig(buffer, format="svg", bbox_inches=bounds, metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
 
 
 def _short(name: str) -> str:
@@ -97,7 +75,7 @@ def forest(claims: Sequence[Claim], margin: float) -> bytes:
         ax.grid(axis="x", color="0.9", lw=0.8)
     axes[0].set_xlim(-1.04 * reach, 1.04 * reach)
     axes[-1].set_xlabel(f"{_short(claims[0].comparison.a)} minus the other, in points", fontsize=9)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def _dots(ax: Axes, at: Float[np.ndarray, "n 2"], **style: Any) -> None:
@@ -143,7 +121,7 @@ def strips(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
     for ax in axes.flat[len(datasets) :]:
         ax.set_axis_off()
     figure.supxlabel(f"{metric_name(metric)} (%)", fontsize=10)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -161,7 +139,7 @@ def profiles(tables: Mapping[str, pd.DataFrame], metric: Metric) -> bytes:
     ax.set_ylabel("runs above it (%)")
     ax.grid(color="0.92", lw=0.8)
     ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
-    return _svg(figure)
+    return as_svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -182,7 +160,7 @@ def critical_difference_diagram(found: RankComparison, methods: Sequence[str], t
         line.set_xdata(sorted(line.get_xdata()))  # drawn in the order of a set, another one in every process
     title = f"{title}: mean rank (1 is best), critical difference {found.critical_difference:.2f}"
     ax.set_title(title, fontsize=10, pad=12)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -203,7 +181,7 @@ def transfer(matrix: pd.DataFrame, metric: Metric) -> bytes:
     ax.set_ylabel("auxiliary")
     ax.tick_params(length=0)
     figure.colorbar(image, ax=ax, fraction=0.05, label=f"{metric_name(metric)} (%)")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -222,7 +200,7 @@ def shift_scatter(distance: pd.DataFrame, performance: pd.DataFrame, metric: Met
     ax.set_ylabel(f"{metric_name(metric)} (%)")
     ax.grid(color="0.92", lw=0.8)
     ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
-    return _svg(figure)
+    return as_svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -250,7 +228,7 @@ def latents(content: Health) -> bytes:
     right.set_title(f"{kl.sum():.3g} nats in all", fontsize=10)
     right.grid(color="0.92", lw=0.8)
     figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside lower left", ncols=3)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -281,7 +259,7 @@ def variance(rows: pd.DataFrame, metric: Metric) -> bytes:
     ax.tick_params(length=0)
     ax.grid(color="0.92", lw=0.8)
     figure.legend(fontsize=9, loc="outside upper left", ncols=3)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -315,30 +293,4 @@ def differences(rows: pd.DataFrame) -> bytes:
         ax.grid(axis="x", color="0.9", lw=0.8)
     axes[0].set_xlim(-1.04 * reach, 1.04 * reach)
     axes[-1].set_xlabel("ours less published, in points", fontsize=9)
-    return _svg(figure)
-
-
-@mpl.rc_context(STYLE)
-def score_histograms(panels: Sequence[tuple[str, Sequence[float], Sequence[float], float | None]]) -> bytes:
-    """A panel for each name, scores of normal and of anomalous images, and threshold: shares in bins of one width."""
-    figure = Figure(figsize=(4.3 * len(panels), 3.1), layout="constrained")
-    for number, (ax, (name, normal, anomalous, cut)) in enumerate(
-        zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
-    ):
-        everything = [*normal, *anomalous, *([] if cut is None else [cut])]
-        low, high = min(everything), max(everything)
-        edges = np.linspace(low, high if high > low else low + 1e-3, 31)
-        kinds = (("normal", normal, COLORS[0], "stepfilled"), ("anomalous", anomalous, COLORS[1], "step"))
-        for kind, values, color, drawn in kinds:
-            if len(values):
-                share = np.full(len(values), 100 / len(values))
-                ax.hist(values, edges, weights=share, histtype=drawn, color=color, alpha=0.75, lw=1.6, label=kind)
-        title = f"{len(normal)} normal" + (f", {len(anomalous)} anomalous" if len(anomalous) else "")
-        if cut is not None:
-            ax.axvline(cut, color="black", lw=1.4, ls="--", label=f"threshold {cut:.4g}")
-        ax.set_title(f"{title} images" + ("" if cut is not None else ": too few for a threshold"), fontsize=10)
-        ax.set_xlabel(name)
-        ax.set_ylabel("images (%)" if number == 0 else "")
-        ax.grid(axis="y", color="0.92", lw=0.8)
-        ax.legend(fontsize=9, loc="best")
-    return _svg(figure)
+    return as_svg(figure)

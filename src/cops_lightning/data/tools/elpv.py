@@ -5,7 +5,7 @@ import importlib.util
 import shutil
 from pathlib import Path
 
-from cops_lightning.core.errors import DatasetError
+from cops_lightning.core.errors import DatasetError, not_installed
 from cops_lightning.core.files import new_folder
 
 # Experts judged every cell: 0 is functional, 1 defective, 1/3 and 2/3 say that they were not sure.
@@ -20,9 +20,7 @@ def write_elpv(destination: Path) -> dict[tuple[str, str], int]:
     """
     found = importlib.util.find_spec("elpv_dataset")
     if found is None or not found.submodule_search_locations:
-        raise DatasetError(
-            "The package elpv-dataset is not installed. Install it by: pip install 'cops_lightning[elpv]'"
-        )
+        raise DatasetError(not_installed("cops-data make elpv", "cops_lightning[elpv]"))
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise DatasetError(f"{destination} exists and is not empty. Give a new folder.")
     source = Path(found.submodule_search_locations[0]) / "data"

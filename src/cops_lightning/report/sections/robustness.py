@@ -26,6 +26,7 @@ from cops_lightning.report.stats.aggregates import NEEDS_SEEDS, aggregate
 from cops_lightning.report.stats.images import AurocComparison, compare_aurocs, difference
 from cops_lightning.report.stats.ranks import NEEDS_METHODS, compare_ranks
 from cops_lightning.report.study import Study
+from cops_lightning.report.svg import COLORS
 
 MOST_METHODS = 10  # whose scores of single images are read
 MOST_RANKED = 20  # in one diagram of critical differences
@@ -67,7 +68,7 @@ def aggregates(study: Study) -> Section:
     for metric in study.asked.metrics:
         tables = study.tables(metric)
         if tables:
-            most = len(plots.COLORS)
+            most = len(COLORS)
             few = (
                 f" The first {most} of {len(tables)} methods, in the order of the claims." if len(tables) > most else ""
             )
