@@ -395,10 +395,11 @@ def test_help_is_answered_without_the_libraries_of_the_report():
     assert {"torch", "pandas", "scipy", "matplotlib", "lightning", "hydra"}.isdisjoint(loaded)
 
 
-def test_without_its_extra_the_command_and_python_say_how_to_install_it(run_command, monkeypatch, tmp_path):
+def test_without_its_extra_commands_and_python_say_how_to_install_it(run_command, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "scikit_posthocs", None)
     way_out = "needs a package that is not installed. Install it by: pip install 'cops_lightning[report]'."
-    result = run_command("cops-report", str(tmp_path))
-    assert (result.returncode, result.stderr) == (1, f"error: cops-report {way_out}\n")
+    for name, arguments in (("cops-report", [str(tmp_path)]), ("cops-reproduce", [])):
+        result = run_command(name, *arguments)
+        assert (result.returncode, result.stderr) == (1, f"error: {name} {way_out}\n")
     with pytest.raises(ConfigError, match=re.escape(f"cops_lightning.report.load {way_out}")):
         from cops_lightning.report import load  # noqa: F401

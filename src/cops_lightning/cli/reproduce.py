@@ -14,6 +14,7 @@ from cops_lightning.cli.words import WordsCommand
 from cops_lightning.core.errors import ConfigError, CopsError
 from cops_lightning.core.near_miss import did_you_mean
 from cops_lightning.core.places import require_apart, require_no_run
+from cops_lightning.report.needs import require_report
 
 if TYPE_CHECKING:
     from cops_lightning.runs.reproduction import Estimate, Half, Need, Plan
@@ -87,6 +88,7 @@ def reproduce(words: list[str], settings: ReproduceSettings) -> int:
         near = did_you_mean(words[0], [CHECK])
         raise ConfigError(f"cops-reproduce takes the word {CHECK} or none; got {' '.join(words)!r}.{near}")
     require_no_run("out", settings.out)
+    require_report("cops-reproduce")
     # Imported where used: they take seconds, and --help needs none of them.
     from cops_lightning.runs.jobs import quiet_console
     from cops_lightning.runs.reproduction import estimate
