@@ -226,6 +226,13 @@ def test_a_released_checkpoint_that_is_none_and_one_that_is_missing_are_named(he
     assert "error: 2 things are missing or wrong. Nothing was run, and nothing was written." in result.stderr
 
 
+def test_a_setting_that_does_not_exist_is_explained_as_on_the_command_line_of_training(command):
+    result = command("check", "targets=[headct]", settings="settings=[logger=wandbb]")
+    assert result.returncode == 1
+    assert "logger has no option wandbb. Did you mean 'wandb'?" in result.stderr
+    assert "1 thing is missing or wrong." in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

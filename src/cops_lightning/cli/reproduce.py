@@ -156,7 +156,16 @@ def _plan(settings: ReproduceSettings) -> "Plan":
             "No released checkpoint is for these targets: VisA is for one trained on MVTec-AD, every other for one "
             "trained on VisA."
         )
-    return Plan(found, settings.seeds)
+    return Plan(found, settings.seeds, _explained)
+
+
+def _explained(error: CopsError) -> str:
+    """As cops-train would say it of its command line."""
+    from hydra.errors import HydraException
+
+    from cops_lightning.cli.hydra_app import explained
+
+    return explained(error.__cause__) if isinstance(error.__cause__, HydraException) else str(error)
 
 
 def _released(given: Iterable[str]) -> dict[str, Path]:

@@ -179,10 +179,14 @@ class Need:
 
 @dataclass
 class Plan:
-    """What is to be run; once it was looked at also what it needs, and the frozen CLIP where its weights are here."""
+    """What is to be run; once it was looked at also what it needs, and the frozen CLIP where its weights are here.
+
+    `explain` says in a sentence what is wrong with settings.
+    """
 
     halves: list[Half]
     seeds: Sequence[int]
+    explain: Callable[[CopsError], str] = str
     needs: list[Need] = field(default_factory=list)
     backbone: FrozenClip | None = None
 
@@ -206,7 +210,7 @@ class Plan:
             try:
                 configs[half] = self._checked(half)
             except CopsError as error:
-                need = Need("settings", "what the commands take", wrong=(str(error),))
+                need = Need("settings", "what the commands take", wrong=(self.explain(error),))
                 if need not in self.needs:  # both halves have most settings in common
                     yield self._noted(need)
                 configs[half] = replace(half, settings=()).config(self.seeds[0])  # for what else is wrong
