@@ -1,9 +1,12 @@
 """A tiny detector, exported once in every format, and what the files are held to."""
 
 import csv
+import io
 import json
+import logging
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -175,15 +178,138 @@ def test_a_file_that_differs_by_more_than_the_bound_is_refused_and_none_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_torch_export_archive_agrees_and_describes_itself(
-    detector: CoPS, trial: Trial, traced_once: None, tmp_path: Path
+@pytest.fixture(scope="module")
+def archive(
+    detector: CoPS, trial: Trial, traced_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Parity]:
+    path = tmp_path_factory.mktemp("archive") / "detector.pt2"
+    return path, export(detector, path, "torch_export", trial=trial)
+
+
+def test_an_archive_is_computed_here_as_by_torch_itself_in_batches_of_any_size(
+    archive: tuple[Path, Parity], detector: CoPS
 ) -> None:
-    path = tmp_path / "detector.pt2"
-    parity = export(detector, path, "torch_export", trial=trial)
+    path, parity = archive
     assert max(parity.score, parity.map) < 1e-5
-    extra = {f"{KEY}.json": ""}
-    torch.export.load(path, extra_files=extra)
+    extra, pixels = {f"{KEY}.json": ""}, rendered(SIDE, 3).pixels
+    score, maps = torch.export.load(path, extra_files=extra).module()(torch.from_numpy(pixels))
     assert Description.read(extra[f"{KEY}.json"], "it") == described(detector)
+    opened = ExportedDetector(path)
+    assert (opened.identity(), opened.library) == (detector.identity(), "torch")
+    found = opened.score(pixels)
+    np.testing.assert_allclose(found.score, score.numpy(), atol=1e-6)
+    np.testing.assert_allclose(found.map, maps.numpy(), atol=1e-6)
+    assert [one.score for one in opened.predict(list(pixels))] == pytest.approx(found.score, abs=1e-6)
+
+
+def test_an_archive_holds_no_paths_of_this_machine(archive: tuple[Path, Parity]) -> None:
+    content = archive[0].read_bytes()
+    assert b"site-packages" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
+
+
+class _Writes:
+    """What a pickle of it does when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def _rewritten(path: Path, made: Path, change: Callable[[str, bytes], bytes | None], method: int = 0) -> Path:
+    """An archive with other members, those for which `change` gives None left out."""
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(made, "w", method) as target:
+        for name in source.namelist():
+            if (content := change(name, source.read(name))) is not None:
+                target.writestr(name, content)
+    return made
+
+
+def test_a_pickle_that_torch_would_run_is_not_even_read(
+    archive: tuple[Path, Parity], trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = io.BytesIO()
+    torch.save(((_Writes(tmp_path / "ran"),), {}), held)
+    foreign = _rewritten(
+        archive[0],
+        tmp_path / "foreign.pt2",
+        lambda name, content: held.getvalue() if "sample_inputs" in name else content,
+    )
+    found = open_exported(foreign).run(trial.pixels)
+    np.testing.assert_array_equal(found.score, open_exported(archive[0]).run(trial.pixels).score)
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setattr(logging.getLogger("torch._export.serde.serialize"), "disabled", True)
+    torch.export.load(foreign)
+    assert (tmp_path / "ran").exists(), "so it would have been seen"
+
+
+def _in_model(change: Callable[[Any], object]) -> Callable[[str, bytes], bytes]:
+    def changed(name: str, content: bytes) -> bytes:
+        if not name.endswith("models/model.json"):
+            return content
+        model = json.loads(content)
+        change(model)
+        return json.dumps(model).encode()
+
+    return changed
+
+
+def _node(**values: Any) -> Callable[[str, bytes], bytes]:
+    return _in_model(lambda model: model["graph_module"]["graph"]["nodes"][-1].update(values))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_node(target="torch.os.system"), "asks for the operation torch.os.system, which no exported detector has"),
+        (_node(target="torch.hub.load"), "asks for the operation torch.hub.load"),
+        (_node(target="torch.ops.aten.from_file.default"), "asks for the operation torch.ops.aten.from_file.default"),
+        (_node(target="torch.ops.higher_order.cond"), "asks for the operation"),
+        (_node(target="#namespace:operation"), "asks for the operation"),
+        (_node(target="_operator.attrgetter"), "asks for the operation _operator.attrgetter"),
+        (_node(inputs=[{"name": "x", "arg": {"as_graph": {}}, "kind": 1}]), "holds as_graph, which no exported"),
+        (_node(inputs=[{"name": "x", "arg": {"as_scalar_type": 99}, "kind": 1}]), "holds numbers of type 99"),
+        (_in_model(lambda model: model["schema_version"].update(major=9)), "of torch's schema, not 8"),
+        (_in_model(lambda model: model.clear()), "cannot be opened"),
+        (_in_model(lambda model: model["graph_module"]["graph"]["outputs"].pop()), "cannot be opened|and gives"),
+        (
+            lambda name, content: content.replace(b'"use_pickle": false', b'"use_pickle": true'),
+            "is a pickle, and only tensors are read",
+        ),
+        (
+            lambda name, content: content.replace(
+                b'"storage_offset": {"as_int": 0}', b'"storage_offset": {"as_int": 9}'
+            ),
+            "out of bounds",
+        ),
+        (lambda name, content: None if "extra/" in name else content, "cannot be opened"),
+        (lambda name, content: b"[" if "extra/" in name else content, "has '\\[' as its description"),
+        (lambda name, content: None if name.endswith("tensor_3") else content, "cannot be opened"),
+    ],
+)
+def test_an_archive_that_is_not_what_it_should_be_is_refused(
+    archive: tuple[Path, Parity], tmp_path: Path, change: Callable[[str, bytes], bytes | None], reason: str
+) -> None:
+    with pytest.raises(ExportError, match=reason):
+        open_exported(_rewritten(archive[0], tmp_path / "other.pt2", change))
+
+
+def test_an_archive_that_unfolds_or_is_cut_short_is_refused(archive: tuple[Path, Parity], tmp_path: Path) -> None:
+    packed = _rewritten(archive[0], tmp_path / "packed.pt2", lambda _, content: content, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ExportError, match="it unfolds to more than it has bytes"):
+        open_exported(packed)
+    (tmp_path / "cut.pt2").write_bytes(archive[0].read_bytes()[:-5000])
+    with pytest.raises(ExportError, match="cannot be opened .*in the archive|not a zip file"):
+        open_exported(tmp_path / "cut.pt2")
+    damaged = bytearray(archive[0].read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "damaged.pt2").write_bytes(damaged)
+    with pytest.raises(ExportError, match="Bad CRC-32"):
+        open_exported(tmp_path / "damaged.pt2")
+    with pytest.raises(ConfigError, match="is computed by torch, in fp32"):
+        open_exported(archive[0], precision="bf16")
 
 
 def test_detectors_and_settings_that_are_no_graph_of_one_image_are_refused(detector: CoPS) -> None:

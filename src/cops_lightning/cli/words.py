@@ -23,7 +23,7 @@ if typing.TYPE_CHECKING:
     from cops_lightning.models.detector import Detector
 
 S = TypeVar("S")
-EXPORTED = (".onnx", ".xml")  # suffixes of exported files that can be run here
+EXPORTED = (".onnx", ".xml", ".pt2")  # suffixes of exported files that can be run here
 SHOWN = 12  # keys that a sentence spells out
 _SETTING = re.compile(r"([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
 _PLAIN: dict[Any, str] = {str: "text", Path: "path", int: "whole number", float: "number", bool: "true | false"}
@@ -36,7 +36,7 @@ class DetectorSettings:
 
     Args:
         checkpoint: the trained detector: a checkpoint of cops-train, or a .pth in the authors' released format;
-            cops-predict and cops-calibrate also take an .onnx or .xml of cops-export.
+            cops-predict and cops-calibrate also take an .onnx, .xml or .pt2 of cops-export.
         backbone: name of the frozen CLIP, a file of conf/backbone; default: what the checkpoint says. A .pth needs it.
         auxiliary: what a .pth was trained on, visa or mvtec; other checkpoints say so themselves.
         weights: file with CLIP's weights, where it lies elsewhere than the backbone says.

@@ -1,4 +1,4 @@
-"""Exported files, opened by onnxruntime or OpenVINO. What a file holds is checked, and nothing else is read or run."""
+"""Exported files, opened by onnxruntime, OpenVINO or torch. What a file holds is checked, and nothing else is run."""
 
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 
 from cops_lightning.core.choices import require_choice
@@ -13,6 +14,7 @@ from cops_lightning.core.errors import ConfigError, excerpt, told
 from cops_lightning.export.description import KEY, Description, ExportError
 from cops_lightning.export.formats import SUFFIXES, parts_of, require_libraries, require_whole
 from cops_lightning.export.graph import MAP, PIXELS, SCORE
+from cops_lightning.export.program import BYTES, Program
 
 Pixels = UInt8[np.ndarray, "b s s 3"]
 Products = Literal["auto", "fp32", "bf16"]
@@ -38,20 +40,21 @@ class Engine(NamedTuple):
 
 def is_exported(path: Path) -> bool:
     """Whether a path has the suffix of a file that `open_exported` opens."""
-    return path.suffix.lower() in (SUFFIXES["onnx"], SUFFIXES["openvino"])
+    return path.suffix.lower() in SUFFIXES.values()
 
 
 def open_exported(
     path: Path, precision: Products = "fp32", threads: int | None = None, library: Library = "auto"
 ) -> Engine:
-    """The graph of an .onnx file, or of an OpenVINO .xml and its .bin, on the CPU.
+    """The graph of an .onnx file, of an OpenVINO .xml and its .bin, or of a .pt2 of torch.export, on the CPU.
 
     Args:
         path: the file.
         precision: of large products. In fp32 scores are those of the detector; "auto" is what is fastest: bf16 where
             OpenVINO runs, the CPU computes in it and the file holds no threshold, which was chosen for scores in fp32.
-        threads: that compute; None leaves it to the library.
-        library: that runs the graph; "auto" is OpenVINO where it is installed, and onnxruntime else and for int8.
+        threads: that compute; None leaves it to the library. torch, which runs a .pt2, has those of the process.
+        library: that runs the graph of an .onnx file; "auto" is OpenVINO where it is installed, and onnxruntime else
+            and for int8.
 
     Raises ExportError where the file is absent, damaged, or has another input or output than cops-export gives, and
     ConfigError where a library is not installed or has not this precision.
@@ -64,8 +67,12 @@ def open_exported(
     suffix = path.suffix.lower()
     if not is_exported(path):
         raise ExportError(
-            f"{path} ends in {suffix or 'nothing'}; .onnx and .xml can be run here. A .pt2 is for torch.export.load."
+            f"{path} ends in {suffix or 'nothing'}; {', '.join(SUFFIXES.values())} can be run here. {WAY_OUT}"
         )
+    if suffix == SUFFIXES["torch_export"]:
+        if library != "auto" or precision == "bf16":
+            raise ConfigError(f"{path} is computed by torch, in fp32. Leave out library= and precision=.")
+        return _open_torch_export(path)  # whose members have checksums of their own
     require_whole(path)
     if suffix == SUFFIXES["openvino"]:
         if library == "onnxruntime":
@@ -161,7 +168,22 @@ def _tensors(message: Any) -> Iterator[Any]:
                     yield from _tensors(one)
 
 
-def _require(path: Path, inputs: list[Any], kind: str, side: int, ranks: dict[str, int]) -> None:
+def _open_torch_export(path: Path) -> Engine:
+    with told(ExportError, f"{path} cannot be opened", WAY_OUT):
+        program = Program(path)
+        (name, kind, size), axes = program.signature
+        said = Description.read(program.description, str(path))
+        ranks = dict(zip((SCORE, MAP), axes, strict=True))  # an archive has outputs in an order, and no names
+    _require(path, [(name, kind, size)], BYTES, said.image_size, ranks)
+
+    def run(pixels: Pixels) -> Found:
+        with told(ExportError, f"{path} cannot be run", WAY_OUT):
+            return _checked([output.numpy() for output in program(torch.from_numpy(pixels))], pixels, path)
+
+    return Engine(said, said.precision, "torch", run)
+
+
+def _require(path: Path, inputs: list[Any], kind: str | int, side: int, ranks: dict[str, int]) -> None:
     """Raise ExportError unless a graph takes pixels of this size and gives scores and maps."""
     if inputs != [(PIXELS, kind, (side, side, 3))] or ranks.get(SCORE) != 1 or ranks.get(MAP) != 3:
         raise ExportError(

@@ -85,7 +85,9 @@ def write_onnx(program: ExportedProgram, path: Path, description: Description) -
 
 
 def write_torch_export(program: ExportedProgram, path: Path, description: Description) -> None:
-    """An archive for torch.export.load."""
+    """An archive for torch.export.load, which `export.program` reads too."""
+    for node in program.graph.nodes:  # where in our source each came from, with paths of this machine
+        node.meta.pop("stack_trace", None)
     with _quiet():
         torch.export.save(program, path, extra_files={f"{KEY}.json": description.text()})
 

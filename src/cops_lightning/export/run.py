@@ -1,20 +1,18 @@
 """An export from start to end: written, run beside the original, and kept only if both agree."""
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from rich import box
 from rich.table import Table
 
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import temporary_folder, writing
 from cops_lightning.export.description import Description, Number
-from cops_lightning.export.engines import Found, Pixels, open_exported
+from cops_lightning.export.engines import open_exported
 from cops_lightning.export.formats import OPSET, SUFFIXES, Format, parts_of, put_in_place, require_libraries, write
 from cops_lightning.export.graph import MAP, PIXELS, SCORE, ExportedGraph
 from cops_lightning.export.parity import BOUND, LOSS, Parity, Trial, compare, joined, original, rendered, require_bound
@@ -72,7 +70,7 @@ def export(
             plain, made = made, made.with_stem("int8")
             quantise(plain, made, rendered(detector.image_size, CALIBRATION, seed=1, held_out=False), said)
         tick("scoring the same images with the file")
-        run = _runner(format, made)
+        run = open_exported(made, "fp32", library="onnxruntime" if format == "onnx" else "auto").run
         parity = compare(before, joined([run(pixels) for pixels in images.batches()]), images, _bound(number, bound))
         parity.require(f"{format} in {number}", loss)
         put_in_place(made, path)
@@ -115,17 +113,3 @@ def described(detector: Detector) -> Description:
 
 def _bound(number: Number, bound: float) -> float | None:
     return bound if number == "fp32" else None
-
-
-def _runner(format: Format, path: Path) -> Callable[[Pixels], Found]:
-    if format != "torch_export":
-        return open_exported(path, "fp32", library="onnxruntime" if format == "onnx" else "openvino").run
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about its own archive
-        graph = torch.export.load(path).module()
-
-    def run(pixels: Pixels) -> Found:
-        with torch.no_grad():
-            return Found(*(part.numpy() for part in graph(torch.from_numpy(pixels))))
-
-    return run

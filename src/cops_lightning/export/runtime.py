@@ -1,4 +1,4 @@
-"""An exported file that predicts as the detector does that it was made of; torch computes nothing of it."""
+"""An exported file that predicts as the detector does that it was made of."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ from cops_lightning.models.predictor import Draws, Predictor, in_batches
 
 
 class ExportedDetector(Predictor):
-    """An .onnx file, or an OpenVINO .xml with its .bin, with the `predict` of a detector.
+    """An .onnx file, an OpenVINO .xml with its .bin, or a .pt2, with the `predict` of a detector.
 
     Its class samples are the fixed ones, as `predict` has by default. Drift is not watched, as a graph gives no
     features.
