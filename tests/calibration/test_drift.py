@@ -1,5 +1,7 @@
 """Whether a stream is like the images of a calibration: no alarm while it is, one with evidence when it is not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -62,6 +64,8 @@ def test_a_stream_that_moves_is_found_where_it_moves_and_the_evidence_is_said_on
     said = str(watch.found)
     assert f"of the 50 images from {watch.found.first} to {watch.found.last}" in said
     assert "Kolmogorov-Smirnov statistic" in said
+    far = replace(watch.found, distance=5294.0, reference=439.04)
+    assert "at a median distance of 5294, those of the calibration at 439 (" in str(far)
 
 
 def test_a_stream_that_becomes_one_single_image_has_moved_too():

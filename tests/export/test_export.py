@@ -96,7 +96,7 @@ def test_prompts_that_no_image_changes_are_constants_of_the_graph(tiny_clip_stat
     read = {tuple(weight.shape) for weight in program.constants.values()}
     assert tuple(static.backbone.clip.text_projection.shape) not in read
     pixels = rendered(SIDE, 3).pixels
-    score, maps = program.module()(torch.from_numpy(pixels))
+    score, maps, _ = program.module()(torch.from_numpy(pixels))
     found = original(static, Trial(pixels, "rendered"))
     np.testing.assert_allclose(score.numpy(), found.score, atol=1e-6)
     np.testing.assert_allclose(maps.numpy(), found.map, atol=1e-6)
@@ -119,19 +119,20 @@ def test_detectors_that_say_how_a_graph_scores_are_graphs_too(
 ) -> None:
     model = kind(clip_from_state(wordy_clip_state), image_size=SIDE).eval()
     trial = Trial(rendered(SIDE, 3).pixels, "rendered")
-    score, maps = ExportedGraph(model).traced().module()(torch.from_numpy(trial.pixels))
+    score, maps, features = ExportedGraph(model).traced().module()(torch.from_numpy(trial.pixels))
     found = original(model, trial)
     np.testing.assert_allclose(score.detach().numpy(), found.score, atol=1e-6)
     np.testing.assert_allclose(maps.detach().numpy(), found.map, atol=1e-5)
+    np.testing.assert_allclose(features.detach().numpy(), found.feature, atol=1e-6)
 
 
 def test_a_file_finds_what_the_detector_finds(exported: tuple[Path, Parity]) -> None:
     path, parity = exported
-    assert max(parity.score, parity.map) < 1e-5
+    assert max(parity.score, parity.map, parity.feature) < 1e-5
     report = json.loads(report_of(path).read_text())
     assert report["parity"]["score"] == parity.score
     assert report["bytes"] == path.stat().st_size
-    assert (report["inputs"], report["outputs"]) == (["pixels"], ["score", "map"])
+    assert (report["inputs"], report["outputs"]) == (["pixels"], ["score", "map", "feature"])
 
 
 def test_a_file_predicts_image_files_as_the_detector_does_with_its_own_rule(
@@ -192,13 +193,14 @@ def test_an_archive_is_computed_here_as_by_torch_itself_in_batches_of_any_size(
     path, parity = archive
     assert max(parity.score, parity.map) < 1e-5
     extra, pixels = {f"{KEY}.json": ""}, rendered(SIDE, 3).pixels
-    score, maps = torch.export.load(path, extra_files=extra).module()(torch.from_numpy(pixels))
+    score, maps, features = torch.export.load(path, extra_files=extra).module()(torch.from_numpy(pixels))
     assert Description.read(extra[f"{KEY}.json"], "it") == described(detector)
     opened = ExportedDetector(path)
     assert (opened.identity(), opened.library) == (detector.identity(), "torch")
     found = opened.score(pixels)
     np.testing.assert_allclose(found.score, score.numpy(), atol=1e-6)
     np.testing.assert_allclose(found.map, maps.numpy(), atol=1e-6)
+    np.testing.assert_allclose(found.feature, features.numpy(), atol=1e-6)
     assert [one.score for one in opened.predict(list(pixels))] == pytest.approx(found.score, abs=1e-6)
 
 
@@ -366,7 +368,7 @@ def test_int8_is_smaller_and_says_what_it_loses(
 
 
 def test_a_loss_of_auroc_above_half_a_point_is_refused() -> None:
-    lossy = Parity("rendered", 10, 0.1, 0.1, None, 90.0, 89.9, 80.0, 79.4)
+    lossy = Parity("rendered", 10, 0.1, 0.1, 0.1, None, 90.0, 89.9, 80.0, 79.4)
     assert lossy.losses == pytest.approx((0.1, 0.6))
     with pytest.raises(ExportError, match="loses 0.10 points of image AUROC and 0.60 of pixel AUROC"):
         lossy.require("onnx in int8")
@@ -381,12 +383,38 @@ def test_a_calibration_in_a_file_gives_its_predictions_thresholds_and_p_values(
     entry = next(one for one in model.metadata_props if one.key == KEY)
     entry.value = described(detector).calibrated(calibration).text()
     save(model, tmp_path / "calibrated.onnx")
-    opened = ExportedDetector(tmp_path / "calibrated.onnx")
+    opened = ExportedDetector(tmp_path / "calibrated.onnx", precision="auto")
+    assert opened.precision == "fp32", "which was calibrated"
     (found,) = opened.predict(trial.pixels[0])
     assert found.threshold == calibration.threshold
     assert found.p_value == calibration.p_value(found.score)
     with pytest.raises(CalibrationError, match="image size 56 instead of 48"):
         next(opened.predict(trial.pixels[0], calibration=replace(calibration, identity=_another(calibration))))
+
+
+def test_a_stream_that_moves_away_from_the_calibration_in_a_file_is_warned_of_as_by_the_detector(
+    exported: tuple[Path, Parity], detector: CoPS, tmp_path: Path, capsys: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    like = [rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(60)]
+    moved = [(image // 3) for image in like[:20]]
+    calibration = Calibration.of(detector.identity(), detector.predict(like[:40], batch_size=8))
+    model = onnx.load(exported[0])
+    next(one for one in model.metadata_props if one.key == KEY).value = (
+        described(detector).calibrated(calibration).text()
+    )
+    save(model, tmp_path / "calibrated.onnx")
+    opened = ExportedDetector(tmp_path / "calibrated.onnx", library="onnxruntime")
+    list(opened.predict(like[40:]))
+    assert capsys.readouterr().err == ""
+    said = []
+    for one, options in ((opened, {}), (detector, {"calibration": calibration})):
+        list(one.predict(moved, batch_size=8, **options))
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1]
+    assert "of the 20 images from image 1 to image 20 the features lie at a median distance" in said[0]
+    with pytest.raises(ConfigError, match="does not hold for int8"):
+        export(detector, tmp_path / "small.onnx", "onnx", number="int8", description=opened.description)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cops_lightning.app.judge import Judge, Values, ruled, verdict
 from cops_lightning.calibration.calibration import Calibration
+from cops_lightning.calibration.drift import DriftWatch
 from cops_lightning.core.errors import CopsError, excerpt
 from cops_lightning.data.readers.images import ReadingError
 from cops_lightning.data.readers.pictures import Picture, pictures
@@ -22,6 +23,7 @@ from cops_lightning.data.stream import Unreadable
 from cops_lightning.models.prediction import Prediction
 
 VIEW, THUMB = 1200, 160  # longest side of what the page shows, in pixels
+WINDOW = 10  # images that are compared together with those of a calibration: of few that a tab has, few at a time
 MEGA = 10**6
 LONGEST_NAME = 120
 ADVICE = " Replace the file."  # which an upload has none of
@@ -115,6 +117,20 @@ class Visitor:
         """What a detector says under the calibration of now."""
         return ruled(shown.predictions[number], self.calibrations[number])
 
+    def drift(self, number: int) -> str | None:
+        """That the images have moved away from those of a detector's calibration, with the evidence; None if not.
+
+        Only whole windows are compared, so that the same images are never tested again as further ones come.
+        """
+        calibration = self.calibrations[number]
+        if calibration is None or calibration.features is None:
+            return None
+        watch = DriftWatch(calibration.features, WINDOW)
+        for shown in list(self.images.values()):
+            if (feature := shown.predictions[number].feature) is not None and (found := watch.add(shown.name, feature)):
+                return str(found)
+        return None
+
     def card(self, shown: Shown) -> Values:
         """What the page lists of an image."""
         given = enumerate(self.calibrations)
@@ -133,6 +149,7 @@ class Visitor:
             "level": self.level,
             "normal": len(self.normal),
             "calibrations": [_said(calibration) for calibration in self.calibrations],
+            "drift": [self.drift(number) for number in range(len(self.judges))],
         }
 
     def remove(self, gone: Sequence[Shown]) -> None:
@@ -164,6 +181,7 @@ def _said(calibration: Calibration | None) -> Values | None:
         "repeated": calibration.repeated,
         "threshold": calibration.threshold,
         "shortage": calibration.shortage,
+        "watched": calibration.features is not None,
     }
 
 

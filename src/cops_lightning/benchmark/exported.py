@@ -68,6 +68,6 @@ def _engines(detector: CoPS) -> Iterator[tuple[str, Engine]]:
 
 def _running(engine: Engine, pixels: Pixels) -> Way:
     def run() -> Outputs:
-        return tuple(map(torch.from_numpy, engine.run(pixels)))
+        return tuple(map(torch.from_numpy, engine.run(pixels)[:2]))
 
     return run

@@ -86,9 +86,9 @@ class Drift:
         return (
             f"The images have moved away from those of the calibration, so its false-alarm rate need not hold: of the "
             f"{self.images} images from {self.first} to {self.last} the features lie at a median distance of "
-            f"{self.distance:.3g}, those of the calibration at {self.reference:.3g} (Kolmogorov-Smirnov statistic "
-            f"{self.statistic:.2f}, p = {self.p:.1g}, below the {self.spent:.1g} that this window may spend). Look at "
-            "camera, light and parts, or calibrate anew."
+            f"{_figure(self.distance)}, those of the calibration at {_figure(self.reference)} (Kolmogorov-Smirnov "
+            f"statistic {self.statistic:.2f}, p = {self.p:.1g}, below the {self.spent:.1g} that this window may "
+            "spend). Look at camera, light and parts, or calibrate anew."
         )
 
 
@@ -141,6 +141,10 @@ class DriftWatch:
 def _unit(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     wide = np.asarray(features, np.float64)
     return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"  # not 5.29e+03
 
 
 def _kept(values: Float[np.ndarray, "*n"] | float) -> tuple[float, ...]:

@@ -51,7 +51,7 @@ class Description:
     library: Annotated[str, MaxLen(100)] = ""
 
     def calibrated(self, calibration: Calibration) -> "Description":
-        """The same with a calibration, without what tells a drift: a file gives no features.
+        """The same with a calibration.
 
         Raises CalibrationError for that of another detector.
         """
@@ -61,12 +61,12 @@ class Description:
             self,
             threshold=calibration.threshold,
             map_threshold=self.map_threshold if cut is None else cut,
-            calibration=replace(calibration, features=None),
+            calibration=calibration,
         )
 
-    def rule(self) -> Rule:
+    def verdicts(self) -> Rule | Calibration:
         """What makes a verdict of a score."""
-        return Rule(self.threshold, self.map_threshold) if self.calibration is None else Rule.of(self.calibration)
+        return self.calibration or Rule(self.threshold, self.map_threshold)
 
     def text(self) -> str:
         """As a file holds it."""

@@ -13,7 +13,7 @@ from cops_lightning.core.choices import require_choice
 from cops_lightning.core.errors import ConfigError, excerpt, told
 from cops_lightning.export.description import KEY, Description, ExportError
 from cops_lightning.export.formats import SUFFIXES, parts_of, require_libraries, require_whole
-from cops_lightning.export.graph import MAP, PIXELS, SCORE
+from cops_lightning.export.graph import FEATURE, MAP, OUTPUTS, PIXELS, SCORE
 from cops_lightning.export.program import BYTES, Program
 
 Pixels = UInt8[np.ndarray, "b s s 3"]
@@ -23,10 +23,11 @@ WAY_OUT = "Expected a file that cops-export wrote and that is whole; export the 
 
 
 class Found(NamedTuple):
-    """What a graph finds in images: scores and maps in [0, 1]."""
+    """What a graph finds in images: scores and maps in [0, 1], and the encoder's global features."""
 
     score: Float[np.ndarray, " b"]
     map: Float[np.ndarray, "b s s"]
+    feature: Float[np.ndarray, "b d"]
 
 
 class Engine(NamedTuple):
@@ -51,7 +52,8 @@ def open_exported(
     Args:
         path: the file.
         precision: of large products. In fp32 scores are those of the detector; "auto" is what is fastest: bf16 where
-            OpenVINO runs, the CPU computes in it and the file holds no threshold, which was chosen for scores in fp32.
+            OpenVINO runs, the CPU computes in it and the file holds no threshold and no
+            calibration, which are of scores in fp32.
         threads: that compute; None leaves it to the library. torch, which runs a .pt2, has those of the process.
         library: that runs the graph of an .onnx file; "auto" is OpenVINO where it is installed, and onnxruntime else
             and for int8.
@@ -120,7 +122,7 @@ def _open_onnxruntime(path: Path, precision: Products, threads: int | None) -> E
 
     def run(pixels: Pixels) -> Found:
         with told(ExportError, f"{path} cannot be run", WAY_OUT):
-            return _checked(session.run([SCORE, MAP], {PIXELS: pixels}), pixels, path)
+            return _checked(session.run(OUTPUTS, {PIXELS: pixels}), pixels, path)
 
     return Engine(description, description.precision, "onnxruntime", run)
 
@@ -145,14 +147,16 @@ def _open_openvino(path: Path, said: Description | None, precision: Products, th
             shape = tuple(axis.get_length() if axis.is_static else None for axis in of.partial_shape)
             inputs.append((of.any_name, of.element_type.get_type_name(), shape[1:]))
         _require(path, inputs, "u8", said.image_size, ranks)
-        half = precision == "bf16" or (precision == "auto" and able and said.threshold is None)
+        half = precision == "bf16" or (
+            precision == "auto" and able and said.threshold is None and said.calibration is None
+        )
         asked: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if half else "f32", "PERFORMANCE_HINT": "LATENCY"}
         compiled = core.compile_model(model, "CPU", asked | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
 
     def run(pixels: Pixels) -> Found:
         with told(ExportError, f"{path} cannot be run", WAY_OUT):
             found = compiled([pixels])
-            return _checked([found[SCORE], found[MAP]], pixels, path)
+            return _checked([found[name] for name in OUTPUTS], pixels, path)
 
     return Engine(said, "bf16" if half else said.precision, "openvino", run)
 
@@ -173,7 +177,7 @@ def _open_torch_export(path: Path) -> Engine:
         program = Program(path)
         (name, kind, size), axes = program.signature
         said = Description.read(program.description, str(path))
-        ranks = dict(zip((SCORE, MAP), axes, strict=True))  # an archive has outputs in an order, and no names
+        ranks = dict(zip(OUTPUTS, axes, strict=True))  # an archive has outputs in an order, and no names
     _require(path, [(name, kind, size)], BYTES, said.image_size, ranks)
 
     def run(pixels: Pixels) -> Found:
@@ -185,18 +189,20 @@ def _open_torch_export(path: Path) -> Engine:
 
 def _require(path: Path, inputs: list[Any], kind: str | int, side: int, ranks: dict[str, int]) -> None:
     """Raise ExportError unless a graph takes pixels of this size and gives scores and maps."""
-    if inputs != [(PIXELS, kind, (side, side, 3))] or ranks.get(SCORE) != 1 or ranks.get(MAP) != 3:
+    if inputs != [(PIXELS, kind, (side, side, 3))] or [ranks.get(name) for name in OUTPUTS] != [1, 3, 2]:
         raise ExportError(
             f"{path} takes {excerpt(inputs)} and gives {excerpt(ranks)}; expected {PIXELS} of uint8, (batch, {side}, "
-            f"{side}, 3), and the outputs {SCORE} (batch) and {MAP} (batch, {side}, {side}). {WAY_OUT}"
+            f"{side}, 3), and the outputs {SCORE} (batch), {MAP} (batch, {side}, {side}) and {FEATURE} (batch, width). "
+            f"{WAY_OUT}"
         )
 
 
 def _checked(given: Any, pixels: Pixels, path: Path) -> Found:
     """What a graph gave, if it is of the shape and the range that it should be."""
     found = Found(*(np.array(one, dtype=np.float32) for one in given))
-    if found.score.shape != pixels.shape[:1] or found.map.shape != pixels.shape[:3]:
-        raise ExportError(f"{path} gave scores of shape {found.score.shape} and maps of {found.map.shape}. {WAY_OUT}")
-    if not (np.isfinite(found.score).all() and np.isfinite(found.map).all()):
+    shapes = found.score.shape, found.map.shape, found.feature.shape[:1]
+    if shapes != (pixels.shape[:1], pixels.shape[:3], pixels.shape[:1]):
+        raise ExportError(f"{path} gave scores, maps and features of shapes {shapes}. {WAY_OUT}")
+    if not all(np.isfinite(one).all() for one in found):
         raise ExportError(f"{path} gave values that are not finite. {WAY_OUT}")
     return found

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from cops_lightning.core.errors import ConfigError, not_installed
 from cops_lightning.core.files import BLOCK, regular, replacing, temporary_folder
 from cops_lightning.export.description import KEY, Description, ExportError
-from cops_lightning.export.graph import MAP, PIXELS, SCORE
+from cops_lightning.export.graph import OUTPUTS, PIXELS
 
 Format = Literal["onnx", "torch_export", "openvino"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2", "openvino": ".xml"}
@@ -59,7 +59,7 @@ def onnx_of(program: ExportedProgram) -> Any:
         )
     with _quiet():
         made = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, input_names=[PIXELS], output_names=[SCORE, MAP], verbose=False
+            program, dynamo=True, opset_version=OPSET, input_names=[PIXELS], output_names=OUTPUTS, verbose=False
         )
     assert made is not None
     model = made.model_proto

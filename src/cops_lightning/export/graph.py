@@ -15,7 +15,8 @@ from cops_lightning.models.anomaly_map import Scores
 from cops_lightning.models.detector import Detector, FeatureDetector
 
 # Names of the graph's input and outputs, in every format that has names.
-PIXELS, SCORE, MAP = "pixels", "score", "map"
+PIXELS, SCORE, MAP, FEATURE = "pixels", "score", "map", "feature"
+OUTPUTS = (SCORE, MAP, FEATURE)
 # Of the example that is traced. With 1 a tracer would take the number of images for a constant.
 TRACED = 2
 
@@ -43,12 +44,15 @@ class ExportedGraph(nn.Module):
         # In a tuple, so that torch does not take all weights of the detector for weights of the graph.
         self._parts = (model, encoder, request, score)
 
-    def forward(self, pixels: UInt8[Tensor, "b s s 3"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b s s"]]:
-        """Score and map of RGB images of the detector's size, both in [0, 1]."""
+    def forward(
+        self, pixels: UInt8[Tensor, "b s s 3"]
+    ) -> tuple[Float[Tensor, " b"], Float[Tensor, "b s s"], Float[Tensor, "b d"]]:
+        """Score and map of RGB images of the detector's size, both in [0, 1], and the encoder's global feature."""
         model, encoder, request, score = self._parts
         images = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        scores = score(model.prepared(encoder.encode_whole(images, [request])[0]))
-        return scores.image, scores.map
+        features = model.prepared(encoder.encode_whole(images, [request])[0])
+        scores = score(features)
+        return scores.image, scores.map, features.image
 
     @torch.no_grad()
     def traced(self) -> ExportedProgram:

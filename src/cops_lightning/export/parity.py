@@ -53,7 +53,8 @@ class Parity:
         images: how many.
         score: largest absolute difference of scores.
         map: largest absolute difference of a map's values.
-        bound: what both may be at most; None for int8, where AUROC decides.
+        feature: largest absolute difference of the features' values.
+        bound: what all three may be at most; None for int8, where AUROC decides.
         auroc: image AUROC of the original.
         auroc_exported: that of the file.
         pixel_auroc: pixel AUROC of the original.
@@ -64,6 +65,7 @@ class Parity:
     images: int
     score: float
     map: float
+    feature: float
     bound: float | None
     auroc: float | None
     auroc_exported: float | None
@@ -80,11 +82,11 @@ class Parity:
 
     def require(self, what: str, loss: float = LOSS) -> None:
         """Raise ExportError where the file differs by more than the bound, or without one loses more than `loss`."""
-        if self.bound is not None and not max(self.score, self.map) <= self.bound:
+        if self.bound is not None and not max(self.score, self.map, self.feature) <= self.bound:
             raise ExportError(
-                f"{what} differs from its original by {self.score:.1e} in score and {self.map:.1e} in map on "
-                f"{self.images} images ({self.source}); the bound is {self.bound:.0e}. Nothing was written. Raise "
-                "bound if you can live with that, or use another format."
+                f"{what} differs from its original by {self.score:.1e} in score, {self.map:.1e} in map and "
+                f"{self.feature:.1e} in features on {self.images} images ({self.source}); the bound is "
+                f"{self.bound:.0e}. Nothing was written. Raise bound if you can live with that, or use another format."
             )
         if self.bound is None and self.losses is not None and max(self.losses) > loss:
             raise ExportError(
@@ -115,13 +117,14 @@ def of_images(source: Path, size: int, count: int) -> Trial:
 
 
 def original(detector: Detector, trial: Trial) -> Found:
-    """Scores and maps of the detector itself, with the fixed draws."""
+    """Scores, maps and features of the detector itself, with the fixed draws."""
     with torch.no_grad():
         found = []
         for pixels in trial.batches():
             images = torch.stack([normalise(torch.from_numpy(image)) for image in pixels])
-            scores = detector.score(images, names=[FIXED] * len(images))
-            found.append(Found(scores.image.numpy(), scores.map.numpy()))
+            scores, features = detector.seen(images, [FIXED] * len(images), None)
+            assert features is not None, "of every detector that can be exported"
+            found.append(Found(scores.image.numpy(), scores.map.numpy(), features.numpy()))
     return joined(found)
 
 
@@ -137,6 +140,7 @@ def compare(first: Found, second: Found, trial: Trial, bound: float | None) -> P
         images=len(trial.pixels),
         score=float(np.abs(first.score - second.score).max()),
         map=float(np.abs(first.map - second.map).max()),
+        feature=float(np.abs(first.feature - second.feature).max()),
         bound=bound,
         auroc=_auroc(trial.labels, first.score),
         auroc_exported=_auroc(trial.labels, second.score),

@@ -14,7 +14,7 @@ from cops_lightning.core.files import temporary_folder, writing
 from cops_lightning.export.description import Description, Number
 from cops_lightning.export.engines import open_exported
 from cops_lightning.export.formats import OPSET, SUFFIXES, Format, parts_of, put_in_place, require_libraries, write
-from cops_lightning.export.graph import MAP, PIXELS, SCORE, ExportedGraph
+from cops_lightning.export.graph import OUTPUTS, PIXELS, ExportedGraph
 from cops_lightning.export.parity import BOUND, LOSS, Parity, Trial, compare, joined, original, rendered, require_bound
 from cops_lightning.export.quantise import CALIBRATION, quantise
 from cops_lightning.models.detector import Detector
@@ -40,7 +40,7 @@ def export(
         format: of the file.
         number: of large products; int8 is for onnx.
         trial: images to compare on; default: rendered ones of the test categories.
-        bound: what fp32 may differ by at most, in score and map.
+        bound: what fp32 may differ by at most, in score, map and feature.
         loss: points of image and of pixel AUROC that int8 may lose at most, where labels are known.
         description: what the file says about itself; default: what the detector says.
         tick: called with what is about to happen.
@@ -53,6 +53,11 @@ def export(
         raise ConfigError(f"{path} is to be of format {format}, whose files end in {SUFFIXES[format]}. Name it so.")
     if number == "int8" and format != "onnx":
         raise ConfigError(f"int8 is for format=onnx, not {format}. With OpenVINO bf16 is as fast and loses less.")
+    if number == "int8" and description is not None and description.calibration is not None:
+        raise ConfigError(
+            "A calibration of the detector in fp32 does not hold for int8, which scores otherwise. Export without "
+            "calibration=, then calibrate the file: cops-calibrate checkpoint=FILE normal=FOLDER."
+        )
     runner = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "torch_export": ()}
     require_libraries(*runner[format])
     tick("tracing")
@@ -75,7 +80,7 @@ def export(
         parity.require(f"{format} in {number}", loss)
         put_in_place(made, path)
     size = sum(part.stat().st_size for part in parts_of(path))
-    content = {"file": path.name, "bytes": size, "format": format, "inputs": [PIXELS], "outputs": [SCORE, MAP]}
+    content = {"file": path.name, "bytes": size, "format": format, "inputs": [PIXELS], "outputs": OUTPUTS}
     content |= {"opset": OPSET if format == "onnx" else None, **json.loads(said.text()), "parity": parity.as_plain()}
     with writing(report_of(path)) as file:
         file.write(json.dumps(content, indent=2) + "\n")
@@ -96,6 +101,7 @@ def table(path: Path, parity: Parity, loss: float = LOSS) -> Table:
     bound = "none" if parity.bound is None else f"{parity.bound:.0e}"
     shown.add_row("score", "", "", f"{parity.score:.1e}", bound)
     shown.add_row("map", "", "", f"{parity.map:.1e}", bound)
+    shown.add_row("feature", "", "", f"{parity.feature:.1e}", bound)
     for name, before, after in (
         ("image AUROC", parity.auroc, parity.auroc_exported),
         ("pixel AUROC", parity.pixel_auroc, parity.pixel_auroc_exported),

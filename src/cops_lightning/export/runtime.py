@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xxhash
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from cops_lightning.calibration import Identity
+from cops_lightning.calibration import Calibration, Identity
 from cops_lightning.core.errors import ConfigError
-from cops_lightning.core.seeding import content_names
-from cops_lightning.data.dataset import normalise, resized
+from cops_lightning.data.dataset import resized
 from cops_lightning.data.readers.pictures import Source, pictures
 from cops_lightning.data.stream import Decoded, Unreadable, decoded
 from cops_lightning.export.engines import Found, Library, Pixels, Products, open_exported
@@ -24,8 +24,7 @@ from cops_lightning.models.predictor import Draws, Predictor, in_batches
 class ExportedDetector(Predictor):
     """An .onnx file, an OpenVINO .xml with its .bin, or a .pt2, with the `predict` of a detector.
 
-    Its class samples are the fixed ones, as `predict` has by default. Drift is not watched, as a graph gives no
-    features.
+    Its class samples are the fixed ones, as `predict` has by default.
 
     Args:
         path: the file.
@@ -66,9 +65,9 @@ class ExportedDetector(Predictor):
         """Scores and maps of RGB images of the detector's size."""
         return self._engine.run(pixels)
 
-    def own_rule(self) -> Rule:
+    def own_verdicts(self) -> Rule | Calibration:
         """What the file holds."""
-        return self.description.rule()
+        return self.description.verdicts()
 
     def _outcomes(
         self, source: Source, rule: Rule, draws: Draws, batch_size: int | None, workers: int, category: str | None
@@ -78,12 +77,15 @@ class ExportedDetector(Predictor):
         return in_batches(seen, batch_size or 1, lambda read: self._predicted(read, rule))
 
     def _predicted(self, read: list[Decoded], rule: Rule) -> list[Prediction]:
-        found = self.score(np.stack([one.image.numpy() for one in read]))
+        pixels = np.stack([one.image.numpy() for one in read])
+        found = self.score(pixels)
         maps = torch.from_numpy(found.map).flatten(1)
-        contents = content_names(torch.stack([normalise(one.image) for one in read]))
+        contents = [xxhash.xxh3_128_hexdigest(one.data) for one in pixels]
         return [
-            Prediction(one.picture, score, of_image, self._as_map, rule, one.size, content)
-            for one, score, of_image, content in zip(read, found.score.tolist(), maps, contents, strict=True)
+            Prediction(one.picture, score, of_image, self._as_map, rule, one.size, content, feature)
+            for one, score, of_image, content, feature in zip(
+                read, found.score.tolist(), maps, contents, found.feature, strict=True
+            )
         ]
 
     def _as_map(self, values: Tensor) -> Tensor:

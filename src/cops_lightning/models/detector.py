@@ -88,7 +88,7 @@ class Detector(nn.Module, Predictor):
         # As many as in a full batch: the last bits of a product of matrices change with its size.
         images = torch.cat([images, torch.zeros(size - len(read), *images.shape[1:])])
         contents = content_names(images)
-        scores, features = self._seen(
+        scores, features = self.seen(
             images.to(device),
             [FIXED] * size if draws == "fixed" else contents,
             None if category is None else [category] * size,
@@ -100,7 +100,7 @@ class Detector(nn.Module, Predictor):
             for one, score, patch, content, feature in found
         ]
 
-    def _seen(
+    def seen(
         self, images: Images, names: Sequence[str], categories: Sequence[str] | None
     ) -> tuple[Scores, Float[Tensor, "b d"] | None]:
         """Scores, and the global features behind them where the detector reads some."""
@@ -152,9 +152,10 @@ class FeatureDetector(Detector):
         named = content_names(images) if names is None else names
         return self.score_features(self.encode(images), names=named, categories=categories, **given)
 
-    def _seen(
+    def seen(
         self, images: Images, names: Sequence[str], categories: Sequence[str] | None
     ) -> tuple[Scores, Float[Tensor, "b d"] | None]:
+        """Scores, and the global features behind them; see `Detector.seen`."""
         features = self.encode(images)
         return self.score_features(features, names=names, categories=categories), features.image
 

@@ -75,15 +75,16 @@ class Predictor(ABC):
         category: str | None = None,
     ) -> tuple[Rule, DriftWatch | None]:
         """The rule of `outcomes` with these options, and what watches for drift; raises as that does."""
-        if calibration is None:
-            return rule or self.own_rule(), None
-        if rule is not None:
+        if rule is not None and calibration is not None:
             raise ConfigError("Both a rule and a calibration are given, and either decides. Leave out one of them.")
-        found = Calibration.given(calibration)
-        found.require(self.identity(draws, category), "The calibration" if found is calibration else str(calibration))
+        given = rule or calibration or self.own_verdicts()
+        if isinstance(given, Rule):
+            return given, None
+        found = Calibration.given(given)
+        found.require(self.identity(draws, category), "The calibration" if found is given else str(given))
         return Rule.of(found), None if found.features is None else DriftWatch(found.features)
 
-    def own_rule(self) -> Rule:
+    def own_verdicts(self) -> Rule | Calibration:
         """What makes a verdict where neither a rule nor a calibration is given: nothing."""
         return Rule()
 

@@ -91,7 +91,7 @@ async function open() {
 
 async function judge(act) {
   const { images } = await act();
-  state.tab.images.push(...images);
+  state.tab = await ask("GET", ofTab());
   state.chosen = images[0].id;
   await show();
 }
@@ -109,8 +109,6 @@ async function upload(kind, files) {
       await saying(async () => {
         if (file.size > megabytes * 1e6) throw new Error(`${file.name} has more than ${megabytes} MB, which is all that is accepted.`);
         const found = await ask("POST", ofTab(`/${kind}?name=${encodeURIComponent(file.name)}`), file);
-        if (kind === "normal") state.tab = found;
-        else state.tab.images.push(...found.images);
         first ??= kind === "images" ? found.images[0].id : null;
       })();
       done += 1;
@@ -118,7 +116,7 @@ async function upload(kind, files) {
   };
   await Promise.all(Array.from({ length: AT_ONCE }, next));
   place.hidden = true;
-  if (kind === "normal") state.tab = await ask("GET", ofTab());
+  state.tab = await ask("GET", ofTab());
   if (first) state.chosen = first;
   await show();
 }
@@ -167,8 +165,16 @@ async function show() {
   const focused = document.activeElement?.dataset?.id;
   find("cards").replaceChildren(...cards);
   if (focused) find("cards").querySelector(`[data-id="${focused}"]`)?.focus();
+  showDrift();
   showCalibration();
   if (state.chosen) await showDetail(state.chosen);
+}
+
+function showDrift() {
+  const { detectors } = state.about;
+  const notes = state.tab.drift.flatMap((said, place) => said === null ? [] : [
+    make("p", { className: "note" }, make("strong", {}, detectors.length > 1 ? `${detectors[place].name}, drift. ` : "Drift. "), said)]);
+  find("drift").replaceChildren(...notes);
 }
 
 async function showDetail(id) {
@@ -280,7 +286,10 @@ function showCalibration() {
     const from = normal ? "Your" : "Given at the start:";
     const file = make("a", { className: "button", href: ofTab(`/calibration/${place}.json`), download: "calibration.json" }, "Calibration file");
     const said = one.shortage ?? `Scores above ${number(one.threshold)} are called anomalous.`;
-    return [make("p", {}, `${name}${from} ${one.images} normal images.${repeated} ${said}`), file];
+    const watched = one.watched
+      ? "Further images are compared with these, ten at a time: if they have moved away, that is said above them."
+      : "Drift is not watched: that takes 20 images, and a detector that reads features.";
+    return [make("p", {}, `${name}${from} ${one.images} normal images.${repeated} ${said} ${watched}`), file];
   });
   const forget = make("button", { type: "button" }, "Forget these normal images");
   forget.onclick = saying(async () => { state.tab = await ask("DELETE", ofTab("/normal")); await show(); });
