@@ -19,10 +19,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
+from bad_files import BAD
 from cli.studies import write_run
 from cops_lightning.app.demonstration import examples, load_demonstration, normal_images
 from cops_lightning.app.judge import overlay, png
 from cops_lightning.app.server import PAGE
+from cops_lightning.demo import images as rendered
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 in_a_browser = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on this machine")
@@ -201,18 +203,22 @@ def test_everything_is_reached_by_tab_and_has_a_name(visit):
 
 
 @in_a_browser
-def test_a_file_that_is_no_image_is_one_sentence_and_the_others_are_judged(visit):
+def test_files_that_are_no_images_are_a_sentence_each_and_the_others_are_judged(visit):
     page = visit()
-    files = [
-        file_of(examples()[1].image, "fine.png"),
-        {"name": "notes.png", "mimeType": "image/png", "buffer": b"hello"},
-    ]
-    page.set_input_files("#files", files)
-    chosen(page, "fine.png")
-    expect(page.locator(".message span")).to_have_text(
-        "notes.png cannot be read: its content is no image of a known format."
-    )
+    bad = {name: BAD[name] for name in ("empty.png", "svg.png", "html.jpg", "bomb.png", "short.png", "half.tif")}
+    bad |= {"large.png": bytes(10**6 + 1), "<img src=x onerror=window.ran=1>.png": b"<script>window.ran=1</script>"}
+    files = [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in bad.items()]
+    page.set_input_files("#files", [*files[:4], file_of(examples()[1].image, "fine <b>1.png"), *files[4:]])
+    chosen(page, "fine <b>1.png")
     expect(page.locator("#cards .label")).to_have_text(["✓ normal"])
+    said = page.locator(".message span")
+    expect(said).to_have_count(len(bad))
+    for name in bad:
+        expect(said.filter(has_text=f"{name} ")).to_have_count(1)
+    expect(said.filter(has_text="empty.png ")).to_have_text("empty.png cannot be read: it is empty.")
+    assert page.evaluate("window.ran") is None
+    page.get_by_role("button", name="Close this message").first.click()
+    expect(said).to_have_count(len(bad) - 1)
 
 
 @in_a_browser
@@ -246,6 +252,31 @@ def test_normal_images_set_the_threshold_once_there_are_enough_of_them(visit):
 
 
 @in_a_browser
+def test_images_that_have_moved_away_from_the_calibration_are_said_to_with_the_evidence(visit):
+    page = visit()
+    like = [file_of(image, f"like{n}.png") for n, image in enumerate(normal_images()[:10])]
+    page.set_input_files("#files", like)
+    expect(page.locator("#cards li")).to_have_count(10, timeout=30_000)
+    expect(page.locator("#drift .note")).to_have_count(0)
+    page.get_by_role("button", name="Remove all").click()
+    gears = [Image.fromarray(rendered.example("gear", "train", n).image) for n in range(10)]
+    other = [file_of(image, f"gear{n}.png") for n, image in enumerate(gears)]
+    page.set_input_files("#files", other[:9])
+    expect(page.locator("#cards li")).to_have_count(9, timeout=30_000)
+    expect(page.locator("#drift .note")).to_have_count(0)
+    page.set_input_files("#files", other[9:])
+    said = page.locator("#drift .note")
+    expect(said).to_contain_text("Drift. The images have moved away from those of the calibration")
+    expect(said).to_contain_text("Kolmogorov-Smirnov statistic")
+    page.get_by_role("button", name="Remove all").click()
+    expect(said).to_have_count(0)
+    page.get_by_role("button", name="Calibrate").click()
+    expect(page.locator("#calibration")).to_contain_text("Further images are compared with these, ten at a time")
+    page.set_input_files("#normal-files", other[:5])
+    expect(page.locator("#calibration")).to_contain_text("Drift is not watched: that takes 20 images")
+
+
+@in_a_browser
 def test_failures_of_a_run_are_sorted_by_how_wrong_they_are(visit):
     page = visit()
     page.get_by_role("button", name="Runs").click()
@@ -273,34 +304,6 @@ def test_downloads_hold_every_image_and_every_refused_file(tab, expected):
     assert rows[2]["image"] == "'=cmd.png"
     assert float(rows[0]["score"]) == pytest.approx(expected.score, abs=1e-6)
     assert json.loads(ask(f"{tab}/calibration/0.json")[1])["format"] == "cops-calibration 1"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("empty.png", b"", "empty.png cannot be read: it is empty."),
-        ("../../etc/cut.png", png(Image.new("RGB", (64, 64)))[:60], "cut.png cannot be read:"),
-        ("big.png", bytes(10**6 + 1), "big.png has more than 1 MB, which is all that is accepted."),
-        ("wide.png", png(Image.new("1", (3000, 1000))), "wide.png has 3 megapixels; at most 2 are accepted."),
-        ("page.html", b"<script>", "page.html cannot be read: its content is no image of a known format."),
-        ("list.txt", b"/etc/passwd", "list.txt cannot be read: its content is no image of a known format."),
-        ("", b"GIF89a", "image cannot be read:"),
-    ],
-)
-def test_a_bad_upload_is_a_sentence_without_a_path_of_the_server(tab, name, content, said):
-    status, found = ask(f"{tab}/images?name={name}", "POST", content)
-    error = json.loads(found)["error"]
-    assert (status, error[: len(said)]) == (200, said)
-    assert "/" not in error.replace("w/h", "")
-    assert json.loads(ask(tab)[1])["images"] == []
-
-
-def test_more_images_than_a_tab_may_have_are_refused(tab):
-    pages = [Image.new("L", (8, 8), shade) for shade in range(21)]
-    buffer = io.BytesIO()
-    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
-    found = json.loads(ask(f"{tab}/images?name=stack.tif", "POST", buffer.getvalue())[1])
-    assert found == {"error": "stack.tif is more than the 20 images that are kept. Remove some first."}
 
 
 def test_other_hosts_sites_and_tabs_are_refused(server, tab):

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
+from bad_files import BAD, PIXELS
 from cops_lightning.calibration import Calibration
 from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CopsError, of_system
@@ -408,72 +408,6 @@ def test_ten_thousand_images_take_no_more_memory_than_a_thousand_and_go_on_byte_
 
 
 # ---- bad files
-
-PIXELS = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-
-
-def encoded(suffix: str, **options) -> bytes:
-    from io import BytesIO
-
-    held = BytesIO()
-    Image.fromarray(PIXELS).save(held, format=suffix, **options)
-    return held.getvalue()
-
-
-def png_of(width: int, height: int) -> bytes:
-    """A whole header of a PNG with that size, and one small block of data."""
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
-
-
-def float_tiff() -> bytes:
-    from io import BytesIO
-
-    held = BytesIO()
-    Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(held, format="TIFF")
-    return held.getvalue()
-
-
-BAD: dict[str, bytes] = {
-    "empty.png": b"",
-    "one byte.png": b"\x89",
-    "text.png": b"no image at all\n" * 50,
-    "html.jpg": b"<!DOCTYPE html><html>404</html>",
-    "zip.png": b"PK\x03\x04" + bytes(100),
-    "zeros.bmp": bytes(4096),
-    "random.jpg": np.random.default_rng(2).bytes(4096),
-    "elf.gif": b"\x7fELF" + bytes(200),
-    "pdf.tif": b"%PDF-1.7\n" + bytes(100),
-    "svg.png": b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
-    "pickle.png": b"\x80\x04cos\nsystem\n(S'true'\ntR.",
-    "half.png": encoded("PNG")[:300],
-    "half.bmp": encoded("BMP")[:300],
-    "half.gif": encoded("GIF")[:100],
-    "half.tif": encoded("TIFF")[:300],
-    "half.webp": encoded("WEBP", lossless=True)[:300],
-    "half.jp2": encoded("JPEG2000")[:60],
-    "head.jpg": encoded("JPEG")[:20],
-    "half.ppm": encoded("PPM")[:100],
-    "signature.png": encoded("PNG")[:8],
-    "crc.png": encoded("PNG").replace(b"IDAT", b"IDAU", 1),
-    "wide.png": png_of(2**31 - 1, 1),
-    "bomb.png": png_of(60_000, 60_000),
-    "no pixels.png": png_of(0, 0),
-    "short.png": png_of(500, 500),
-    "nan.tif": float_tiff(),
-    "offsets.tif": b"II*\0" + struct.pack("<I", 2**31) + bytes(100),
-    "circular.tif": b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 0) + struct.pack("<I", 8),
-    "header.bmp": b"BM" + struct.pack("<IHHI", 100, 0, 0, 54) + struct.pack("<IiiHHI", 40, -5, 2**30, 1, 24, 0),
-    "swapped.webp": b"RIFF" + struct.pack("<I", 20) + b"WEBPVP8 " + bytes(30),
-    "header.jp2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(50),
-}
 
 
 def test_every_bad_file_is_a_row_with_a_sentence_and_the_good_ones_around_it_are_as_they_are_alone(

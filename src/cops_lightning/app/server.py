@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -303,10 +303,13 @@ class Site:
         name = shown_name(request.query_params.get("name", ""))
         most = self.limits.megabytes * MEGA
         body = io.BytesIO()
-        async for chunk in request.stream():
-            if body.tell() + len(chunk) > most:
-                raise LimitError(f"{name} has more than {self.limits.megabytes} MB, which is all that is accepted.")
-            body.write(chunk)
+        try:
+            async for chunk in request.stream():
+                if body.tell() + len(chunk) > most:
+                    raise LimitError(f"{name} has more than {self.limits.megabytes} MB, which is all that is accepted.")
+                body.write(chunk)
+        except ClientDisconnect:
+            raise HTTPException(400, f"{name} ended before it was whole.") from None
         path = upload_path(visitor.folder, name)
         await to_thread.run_sync(path.write_bytes, body.getbuffer())
         return visitor, path, name
