@@ -22,7 +22,7 @@ from cops_lightning.data.stream import Unreadable
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.detector import Detector
 from cops_lightning.models.prediction import Prediction, Rule
-from cops_lightning.report.figures import COLORS
+from cops_lightning.report.figures import COLORS, painted_map
 
 Values = Mapping[str, Any]
 SMALL_MAP = 256  # side of a map of what the method looked at, in pixels
@@ -44,9 +44,9 @@ class Judge:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def predictions(self, pictures: Iterable[Picture]) -> list[Prediction | Unreadable]:
-        """What the detector says of pictures, without a rule."""
+        """What the detector says of pictures, without a rule. An upload is mostly one image: a batch would wait."""
         with self.lock:
-            return list(self.detector.outcomes(pictures, workers=0))
+            return list(self.detector.outcomes(pictures, batch_size=1, workers=0))
 
     def scored(self, pictures: Iterable[Picture]) -> list[Prediction]:
         """Those that can be read."""
@@ -136,10 +136,8 @@ def overlay(prediction: Prediction, size: tuple[int, int]) -> bytes:
     it is the image's `heat_map(s)`.
     """
     stretched = cv2.resize(prediction.small_map, size, interpolation=cv2.INTER_LINEAR)
-    share = np.clip(stretched / prediction.color_limit, 0, 1)
-    pixels = colormaps[COLORS]((share * 255).astype(np.uint8), bytes=True)
-    pixels[..., 3] = (share * 255).round()
-    return png(Image.fromarray(pixels))
+    painted, share = painted_map(stretched, prediction.color_limit)
+    return png(Image.fromarray(np.dstack([painted, 255 * share]).round().astype(np.uint8)))
 
 
 def colors() -> bytes:

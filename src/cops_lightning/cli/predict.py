@@ -234,19 +234,13 @@ def _suited(
     The detector is brought to its precision.
     """
     from cops_lightning.export.runtime import ExportedDetector
-    from cops_lightning.inference.machine import choose, decoding_threads
+    from cops_lightning.inference.machine import decoding_threads, suited
 
     if isinstance(detector, ExportedDetector):
         if settings.precision not in ("auto", detector.precision):
             raise ConfigError(f"{settings.checkpoint} computes in {detector.precision}. Leave out precision=.")
         return 1, 2 if settings.workers == "auto" else settings.workers, ""
-    settled = settings.precision
-    if settled == "auto" and calibration is not None:
-        settled = cast(Precision, calibration.identity.precision)
-    elif settled == "auto" and detector.backbone.precision != "fp32":  # which the checkpoint says
-        settled = detector.backbone.precision
-    chosen = choose(detector, None if settled == "auto" else settled)
-    said = str(chosen) if chosen.speed and settled == "auto" else ""
+    chosen, said = suited(detector, settings.precision, calibration)
     batch = chosen.batch_size if settings.batch_size == "auto" else settings.batch_size
     workers = decoding_threads(detector, first) if settings.workers == "auto" else settings.workers
     return 1 if detector.device.type == "cpu" else batch, workers, said

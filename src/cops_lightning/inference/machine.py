@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
+from cops_lightning.calibration import Calibration
 from cops_lightning.clip.request import DEFAULT
 from cops_lightning.core.choices import Precision
 from cops_lightning.core.errors import reason
@@ -82,6 +83,22 @@ def choose(detector: Detector, precision: Precision | None = None, timer: Tick =
     if settled is not None and (speed := found.speed.get(settled, 1.0)) < 1 and settled != "fp32":
         warn(f"precision={settled} computes at {speed:.2f} times the speed of fp32 on this machine; fp32 is faster.")
     return found
+
+
+def suited(
+    detector: Detector, asked: Precision | Literal["auto"], calibration: Calibration | None = None
+) -> tuple[Choice, str]:
+    """`choose` for what is asked, and what is to be said of the measurement; "" where none decided.
+
+    "auto" is the precision of a calibration, one that the checkpoint states, or else what is measured.
+    """
+    settled = None if asked == "auto" else asked
+    if settled is None and calibration is not None:
+        settled = cast(Precision, calibration.identity.precision)
+    elif settled is None and detector.backbone.precision != "fp32":
+        settled = detector.backbone.precision
+    chosen = choose(detector, settled)
+    return chosen, str(chosen) if chosen.speed and settled is None else ""
 
 
 def decoding_threads(detector: Detector, first: Picture, timer: Tick = time.perf_counter) -> int:

@@ -112,12 +112,19 @@ def blend(
     image: UInt8[np.ndarray, "h w 3"], map: Float[np.ndarray, "h w"], vmax: float, strength: float
 ) -> UInt8[np.ndarray, "h w 3"]:
     """An image with its map over it, the more opaque the higher: from `vmax` on by `strength`."""
-    share = np.clip(map / vmax, 0, 1)
-    colors = (255 * colormaps[COLORS](np.linspace(0, 1, 256))[:, :3]).astype(np.float32)
-    painted = colors[(share * 255).astype(np.uint8)]
+    painted, share = painted_map(map, vmax)
     opacity = (strength * share)[..., None]
     mixed: np.ndarray = (image * (1 - opacity) + painted * opacity).round().astype(np.uint8)
     return mixed
+
+
+def painted_map(
+    map: Float[np.ndarray, "h w"], vmax: float
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+    """The colours of a map, from 0 to 255, and how opaque each is: from 0, where the map is 0, to 1 from `vmax` on."""
+    share = np.clip(map / vmax, 0, 1)
+    colors = (255 * colormaps[COLORS](np.linspace(0, 1, 256))[:, :3]).astype(np.float32)
+    return colors[(share * 255).astype(np.uint8)], share
 
 
 @dataclass(frozen=True)
