@@ -83,7 +83,8 @@ class Prediction:
         expand: makes the map of patch scores.
         rule: what makes a verdict of the score.
         size: width and height of the image as a viewer shows it, in pixels; None reads it from the file.
-        content: the name of what the encoder sees, see `core.seeding.content_names`; "" where nobody said.
+        content: a hash of what the encoder sees, equal for equal images of one detector; "" where nobody said. It takes
+            0.06 ms at 518 px, and to compute it when it is asked for would keep those 3 MB with every prediction.
         feature: the encoder's global feature; None for a detector that reads none.
     """
 
