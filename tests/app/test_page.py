@@ -219,6 +219,11 @@ def test_files_that_are_no_images_are_a_sentence_each_and_the_others_are_judged(
     assert page.evaluate("window.ran") is None
     page.get_by_role("button", name="Close this message").first.click()
     expect(said).to_have_count(len(bad) - 1)
+    expect(said.filter(has_text="bomb.png")).to_have_text(
+        "bomb.png has many more than the 2 megapixels that are accepted."
+    )
+    page.get_by_role("button", name="Close all messages").click()
+    expect(said).to_have_count(0)
 
 
 @in_a_browser

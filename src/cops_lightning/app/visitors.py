@@ -263,7 +263,12 @@ class Visitors:
         if len(found) > room:
             raise LimitError(f"{name} is more than the {self.limits.images} images that are kept. Remove some first.")
         for picture in found:
-            width, height = header_size(path, picture.page)
+            try:
+                width, height = header_size(path, picture.page)
+            except Image.DecompressionBombError:
+                raise LimitError(
+                    f"{picture.name} has many more than the {self.limits.megapixels} megapixels that are accepted."
+                ) from None
             if width * height > self.limits.megapixels * MEGA:
                 raise LimitError(
                     f"{picture.name} has {width * height / MEGA:.0f} megapixels; at most {self.limits.megapixels} are "
@@ -300,10 +305,15 @@ def shown_name(name: str) -> str:
 
 
 def header_size(path: Path, page: int = 0) -> tuple[int, int]:
-    """Width and height as the file says, before anything is decoded; zeros where it does not."""
+    """Width and height as the file says, before anything is decoded; zeros where it does not.
+
+    Raises DecompressionBombError for more pixels than Pillow opens.
+    """
     for read in (_pillow_size, _tiff_size):
         try:
             return read(path, page)
+        except Image.DecompressionBombError:
+            raise
         except Exception:  # which is said when the image is read
             continue
     return 0, 0

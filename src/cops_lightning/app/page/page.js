@@ -41,10 +41,17 @@ const percent = (level) => `${Math.round(level * 100)} %`;
 function say(text) {
   const close = make("button", { type: "button", ariaLabel: "Close this message" }, "Close");
   const message = make("p", { className: "message" }, make("span", {}, text), close);
-  close.onclick = () => message.remove();
+  close.onclick = () => { message.remove(); offerToCloseAll(); };
   find("messages").append(message);
+  offerToCloseAll();
   message.scrollIntoView({ block: "nearest" });
 }
+
+function offerToCloseAll() {
+  find("close-all").hidden = find("messages").childElementCount < 2;
+}
+
+find("close-all").onclick = () => { find("messages").replaceChildren(); offerToCloseAll(); };
 
 const saying = (act) => async (...given) => {
   try {
