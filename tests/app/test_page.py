@@ -294,19 +294,27 @@ def test_failures_of_a_run_are_sorted_by_how_wrong_they_are(visit):
         expect(lists.nth(place).locator("tbody td:nth-child(5)").first).to_have_text(score)
     figures = page.locator(".errors img")
     expect(figures).to_have_count(1)  # not the one that leads out of the folder
+    expect(page.locator(".errors figcaption")).to_have_text([
+        "1. tiles, red/hole/1.png, score 0.200", "2. tiles, red/hole/0.png, score 0.800",  # no picture: still shown
+        "1. tiles, red/good/0.png, score 0.700", "2. tiles, red/good/1.png, score 0.100",
+    ])  # fmt: skip
     assert figures.evaluate("one => one.decode().then(() => one.naturalWidth)") == 60
 
 
 def test_downloads_hold_every_image_and_every_refused_file(tab, expected):
     for place in (0, 1):
         assert ask(f"{tab}/examples/{place}", "POST")[0] == 200
+    part = examples()[0].image.convert("L").resize((32, 32))
+    assert ask(f"{tab}/images?name=part.png", "POST", png(part))[0] == 200
     ask(f"{tab}/images?name=%3Dcmd.png", "POST", b"hello")
     with zipfile.ZipFile(io.BytesIO(ask(f"{tab}/results.zip")[1])) as archive:
         rows = list(csv.DictReader(io.StringIO(archive.read("results.csv").decode())))
-        assert archive.namelist() == ["results.csv", "heatmaps/001-leather 1.jpg", "heatmaps/002-leather 2.jpg"]
+        names = ("001-leather 1.jpg", "002-leather 2.jpg", "003-part.jpg")
+        assert archive.namelist() == ["results.csv", *(f"heatmaps/{name}" for name in names)]
         assert Image.open(archive.open("heatmaps/001-leather 1.jpg")).size == examples()[0].image.size
-    assert [row["label"] for row in rows] == ["anomalous", "normal", ""]
-    assert rows[2]["image"] == "'=cmd.png"
+    assert [row["label"] for row in rows[:2]] == ["anomalous", "normal"]
+    assert rows[3]["label"] == ""
+    assert rows[3]["image"] == "'=cmd.png"
     assert float(rows[0]["score"]) == pytest.approx(expected.score, abs=1e-6)
     assert json.loads(ask(f"{tab}/calibration/0.json")[1])["format"] == "cops-calibration 1"
 

@@ -74,7 +74,7 @@ def test_a_true_difference_is_found_and_none_is_equivalence(reported):
 def test_the_console_the_notebook_and_the_page_say_the_same(study, reported):
     out, printed = reported
     found = compare(load(study), "cops", "static_prompts")
-    assert f"- {found}; in the family better, p " in printed
+    assert f"- {found}; after Holm's adjustment over 2 claims: better, p " in printed
     row = pd.read_csv(out / "tables" / "claims.csv").set_index("B").loc["static_prompts"]
     assert row[["difference", "low", "high", "p"]].tolist() == pytest.approx(
         [found.difference, *found.interval, found.p_value]

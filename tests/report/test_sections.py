@@ -48,8 +48,8 @@ def test_beside_a_verdict_stands_the_p_of_the_test_that_it_comes_from():
     assert shown.loc["= equivalent", "p, within ±1"] == "< 0.001"
     assert shown.loc["▲ better", ["p, difference", "p, within ±1"]].tolist() == ["< 0.001", "1"]
     alike, weak = map(str, study.claims)
-    assert alike.endswith("in the family equivalent, equivalence p < 0.001")
-    assert weak.endswith("in the family better, p < 0.001")
+    assert alike.endswith("after Holm's adjustment over 2 claims: equivalent, equivalence p < 0.001")
+    assert weak.endswith("after Holm's adjustment over 2 claims: better, p < 0.001")
 
 
 def test_where_nothing_can_be_tested_the_answer_says_what_is_missing_and_calls_nothing_undecided():
@@ -66,7 +66,27 @@ def test_the_answer_tells_what_is_undecided_from_what_could_not_be_tested():
     study = made_up({"cops": wide, "a": wide[:, ::-1], "b": wide[:2]})
     assert claims.answer(study) == (
         "Image AUROC: cops is undecided against a; cannot be tested against b: that needs 3 datasets (there are 2).",
+        "Undecided: tested, and neither a difference nor equivalence within 1 point is shown, which does not mean that "
+        "there is no difference. No number of seeds up to 20 on these 3 datasets would show a difference of 1 point "
+        "(by 80 % power): see What would settle it for more datasets.",
     )
+
+
+def test_where_the_adjustment_or_the_number_of_seeds_leaves_claims_undecided_the_first_screen_says_so():
+    noise = np.random.default_rng(3).normal(0, 0.35, (9, 3, 3))
+    values = {"cops": 80 + noise[0], **{f"m{n}": 79.4 + of for n, of in enumerate(noise[1:])}}
+    study = made_up(values)
+    undecided = [c for c in study.claims if c.verdict == "undecided"]
+    alone = [c for c in undecided if c.comparison.verdict != "undecided"]
+    assert 0 < len(alone) < len(undecided)
+    said = claims.answer(study)[-1]
+    decided = f"{len(alone)} of the {len(undecided)} {'is' if len(alone) == 1 else 'are'} decided alone, and not after"
+    assert f"{decided} the adjustment over the 8 claims of this page." in said
+    planned = claims.planning(study)
+    needed = planned.tables[0].raw["needed"]
+    lost = needed[[c.verdict == "undecided" for c in study.claims]].isna().sum()
+    assert f"show a difference of 1 point for {lost} of the {len(undecided)} (by 80 % power)" in said
+    assert any(f"1 point for {needed.isna().sum()} of the 8 (by 80 % power)" in text for text in planned.text)
 
 
 def test_a_figure_that_does_not_show_all_methods_says_how_many_and_where_the_others_are(monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cops_lightning.app.visitors import Visitor
 from cops_lightning.core.names import file_names, in_spreadsheet
+from cops_lightning.data.readers.tree import IMAGE_SUFFIXES
 
 COLUMNS = ("image", "detector", "score", "p_value", "threshold", "label", "reason")
 
@@ -32,7 +33,7 @@ def results_csv(visitor: Visitor) -> str:
 
 def results_zip(visitor: Visitor, file: Path) -> None:
     """Write an archive of results.csv and heatmaps/, JPEG files of the images' own size, to `file`."""
-    shown_names = [f"{number:03}-{shown.name}" for number, shown in enumerate(visitor.images.values(), 1)]
+    shown_names = [f"{number:03}-{_unsuffixed(shown.name)}" for number, shown in enumerate(visitor.images.values(), 1)]
     names = file_names(shown_names)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("results.csv", results_csv(visitor))
@@ -42,3 +43,9 @@ def results_zip(visitor: Visitor, file: Path) -> None:
                 visitor.prediction(shown, number).heat_map().save(buffer, "JPEG", quality=92)
                 folder = "heatmaps" if len(visitor.judges) == 1 else f"heatmaps/detector{number + 1}"
                 archive.writestr(f"{folder}/{names[name]}.jpg", buffer.getvalue())
+
+
+def _unsuffixed(name: str) -> str:
+    """Without the suffix of an image file; that of "scan.tif, page 2" stays."""
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and suffix.lower() in IMAGE_SUFFIXES else name

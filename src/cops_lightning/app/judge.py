@@ -15,6 +15,7 @@ from PIL import Image
 
 from cops_lightning.app.demonstration import is_demonstration
 from cops_lightning.calibration.calibration import Calibration
+from cops_lightning.core.names import printable
 from cops_lightning.core.seeding import FIXED
 from cops_lightning.data.dataset import preprocess
 from cops_lightning.data.readers.pictures import Picture
@@ -36,11 +37,13 @@ class Judge:
         name: what the page calls it.
         detector: itself.
         calibration: the one that it was started with; None without.
+        method: what its checkpoint calls the method; "" where that says nothing: then the detector's class is named.
     """
 
     name: str
     detector: Detector
     calibration: Calibration | None = None
+    method: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def predictions(self, pictures: Iterable[Picture]) -> list[Prediction | Unreadable]:
@@ -61,7 +64,7 @@ class Judge:
         record = self.detector.backbone.record
         return {
             "name": self.name,
-            "method": type(self.detector).__name__,
+            "method": printable(self.method) or type(self.detector).__name__,
             "backbone": record.name,
             "image_size": self.detector.image_size,
             "demonstration": is_demonstration(self.detector),

@@ -114,7 +114,7 @@ def judges(settings: AppSettings) -> list["Judge"]:
             raise ConfigError(f"{needless[0]} says of checkpoint= what it is, and none is given. Leave it out.")
         first = Judge("demonstration", load_demonstration(find_device(settings.device)))
     else:
-        first = Judge(_name(settings.checkpoint), detector_of(settings))
+        first = Judge(_name(settings.checkpoint), detector_of(settings), method=_method(settings.checkpoint))
     given = None if settings.calibration is None else Calibration.read(settings.calibration)
     said = [suited(first.detector, settings.precision, given)[1]]
     if given is not None:
@@ -127,7 +127,8 @@ def judges(settings: AppSettings) -> list["Judge"]:
         name = _name(settings.second)
         other = detector_of(replace(settings, checkpoint=settings.second))
         said.append(suited(other, settings.precision)[1])
-        found.append(Judge(f"{name} (second)" if name == first.name else name, other))
+        name = f"{name} (second)" if name == first.name else name
+        found.append(Judge(name, other, method=_method(settings.second)))
     for line in filter(None, said):
         print(line, flush=True)
     return found
@@ -137,6 +138,14 @@ def _name(path: Path) -> str:
     """What the page calls a checkpoint: its run, or its file."""
     path = path.absolute()
     return path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
+
+
+def _method(path: Path) -> str:
+    """The variant that a checkpoint records: ablations and baselines of prompts share the class CoPS."""
+    from cops_lightning.models.checkpoint import read_checkpoint
+
+    saved = read_checkpoint(path).saved
+    return "" if saved is None else str(saved.run.get("variant", ""))
 
 
 def _bound(port: int) -> socket.socket:

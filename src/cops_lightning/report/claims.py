@@ -442,16 +442,19 @@ def decide(difference: float, p: float, p_equivalent: float) -> Verdict:
 
 @dataclass(frozen=True)
 class Claim:
-    """A comparison as one of a family: `p` and `verdict` after Holm's adjustment over all of them."""
+    """A comparison as one of a family: `p` and `verdict` after Holm's adjustment over its `family` tested claims."""
 
     comparison: Comparison
     p: float | None
     p_equivalent: float | None
     verdict: Verdict
+    family: int
 
     def __str__(self) -> str:
-        family = "" if self.p is None else f"; in the family {self.verdict}"
-        return f"{self.comparison}{family}{_state(self.verdict, self.p, self.p_equivalent)}"
+        if self.p is None:
+            return str(self.comparison)
+        over = f"after Holm's adjustment over {self.family} claim{'' if self.family == 1 else 's'}"
+        return f"{self.comparison}; {over}: {self.verdict}{_state(self.verdict, self.p, self.p_equivalent)}"
 
 
 def adjust(comparisons: Sequence[Comparison], looks: int = 1) -> list[Claim]:
@@ -460,8 +463,9 @@ def adjust(comparisons: Sequence[Comparison], looks: int = 1) -> list[Claim]:
         [None if p is None else min(1.0, looks * p) for p in holm(values)]
         for values in ([c.p_value for c in comparisons], [c.p_equivalent for c in comparisons])
     )
+    tested = sum(c.p_value is not None for c in comparisons)
     return [
-        Claim(c, p, q, "undecided" if p is None or q is None else decide(c.difference, p, q))
+        Claim(c, p, q, "undecided" if p is None or q is None else decide(c.difference, p, q), tested)
         for c, p, q in zip(comparisons, ps, equivalent, strict=True)
     ]
 

@@ -210,7 +210,10 @@ async function showDetail(id) {
     make("label", {}, "Heat map", slider, output),
     make("label", {}, outline, "Frame regions"));
   image.verdicts.forEach((verdict, place) => views.append(view(image, verdict, place)));
-  find("detail").replaceChildren(head, controls, views);
+  const ends = image.found.map((one) => number(one.color_limit, 2));
+  const scales = new Set(ends).size < 2 ? null : make("p", { className: "note" },
+    `The colours of these maps end at ${ends.join(" and ")}: each detector has its own scale. Equal colours do not mean equal values.`);
+  find("detail").replaceChildren(...[head, controls, scales, views].filter((one) => one !== null));
   apply();
 }
 
@@ -335,13 +338,15 @@ async function showRun() {
 }
 
 function errors(at, images) {
-  const shown = images.filter((image) => image.drawn);
+  const pictured = images.filter((image) => image.drawn).length;
   const rows = images.map((image, place) => [place + 1, image.target, image.category, image.image, number(image.score), image.drawn ? "yes" : "no"]);
   return make("div", {},
-    shown.length ? make("div", { className: "errors" }, ...shown.slice(0, 12).map((image) => make("figure", {},
-      make("img", { src: `/api/runs/${at}/images/${image.row}.png`, alt: `Heat map of ${image.image}`, loading: "lazy" }),
-      make("figcaption", {}, `${image.target}, ${image.image}, score ${number(image.score)}`)))) : null,
-    make("details", {}, make("summary", {}, `${images.length} images as a list, ${shown.length} of them with heat maps`),
+    make("div", { className: "errors" }, ...images.slice(0, 12).map((image, place) => make("figure", {},
+      image.drawn
+        ? make("img", { src: `/api/runs/${at}/images/${image.row}.png`, alt: `Heat map of ${image.image}`, loading: "lazy" })
+        : make("p", { className: "quiet" }, "The run drew no heat map of it."),
+      make("figcaption", {}, `${place + 1}. ${image.target}, ${image.image}, score ${number(image.score)}`)))),
+    make("details", {}, make("summary", {}, `${images.length} images as a list, ${pictured} of them with heat maps`),
       make("div", { className: "scroll" }, grid(["", "target", "category", "image", "score", "heat map"], rows, 4))));
 }
 

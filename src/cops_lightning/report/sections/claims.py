@@ -72,7 +72,69 @@ def answer(study: Study) -> tuple[str, ...]:
             found.append(f"{'' if found else f'{study.first} '}cannot be tested against {against}: {_asks(why)}")
         if found:
             said.append(f"{upper_first(metric_name(metric))}: {'; '.join(found)}.")
-    return tuple(said)
+    why = _undecided(study)
+    return (*said, why) if why else tuple(said)
+
+
+def _undecided(study: Study) -> str:
+    """What is undecided here, in words: what the tests left open, and whether more seeds would help; else empty."""
+    claims = [c for c in study.claims if c.p is not None and c.verdict == "undecided"]
+    if not claims:
+        return ""
+    said = [
+        f"Undecided: tested, and neither a difference nor equivalence within {_points(study)} is shown, which does not "
+        "mean that there is no difference."
+    ]
+    alone = sum(c.comparison.verdict != "undecided" for c in claims)
+    if alone:
+        said.append(
+            f"{_share(alone, len(claims), 'is', 'are')} decided alone, and not after the adjustment over the "
+            f"{_family(study)}."
+        )
+    return " ".join([*said, *_hopeless(study, claims)])
+
+
+def _hopeless(study: Study, claims: Sequence[Claim]) -> tuple[str, ...]:
+    """A sentence where no number of seeds that is looked at is enough for some of these claims."""
+    needs = [_finds(study, c) for c in claims]
+    planned = [(c, need) for c, need in zip(claims, needs, strict=True) if need is not None]
+    lost = [c for c, (_, needed) in planned if needed is None]
+    if not lost:
+        return ()
+    counts = sorted({len(c.comparison.contrast.datasets) for c in lost})
+    datasets = f"these {counts[0]} datasets" if len(counts) == 1 else "as many datasets"
+    of = "" if len(lost) == len(claims) else f" for {len(lost)} of the {len(claims)}"
+    return (
+        f"No number of seeds up to {max(SEEDS)} on {datasets} would show a difference of {_points(study)}{of} (by 80 % "
+        "power): see What would settle it for more datasets.",
+    )
+
+
+def _share(count: int, of: int, one: str, more: str) -> str:
+    if of == 1:
+        return f"The claim {one}"
+    return f"{count} of the {of} {one if count == 1 else more}"
+
+
+def _family(study: Study) -> str:
+    tested = study.claims[0].family
+    which = "claim" if tested in (0, len(study.claims)) else "tested claim"
+    looks = f", and by {study.asked.looks} for as many looks at growing results" if study.asked.looks > 1 else ""
+    return f"{plural(tested or len(study.claims), which)} of this page{looks}"
+
+
+def _points(study: Study) -> str:
+    return f"{study.asked.margin:g} point{'' if study.asked.margin == 1 else 's'}"
+
+
+def _finds(study: Study, claim: Claim) -> tuple[float, int | None] | None:
+    """The smallest difference that this study finds, and the fewest seeds that find the margin; None without a plan."""
+    c = claim.comparison
+    pilot = _pilot(c.contrast)
+    if pilot is None or c.p_value is None:
+        return None
+    found = {s: detectable(pilot, pilot.n_datasets, s, study.asked.scope) for s in sorted({pilot.n_seeds, *SEEDS})}
+    return found[pilot.n_seeds], next((s for s, least in found.items() if least <= study.asked.margin), None)
 
 
 def _untested(claims: Sequence[Claim]) -> dict[str, list[str]]:
@@ -120,11 +182,9 @@ def section(study: Study) -> Section:
             f"seeds {TIMES} datasets": raw["seeds"] + f" {TIMES} " + raw["datasets"].astype(str),
         }
     )
-    family = plural(len(claims), "claim")
-    looks = f", and by {study.asked.looks} for as many looks at growing results" if study.asked.looks > 1 else ""
     caption = (
         f"{study.first} {MINUS} the other in points, for {SCOPE_NAMES[study.asked.scope]}; both p after Holm's "
-        f"adjustment over the {family} of this page{looks}"
+        f"adjustment over the {_family(study)}"
     )
     most = max(
         sum((c.comparison.level, c.comparison.metric) == metric for c in claims) for metric in study.asked.metrics
@@ -229,10 +289,10 @@ def show_intervals(raw: pd.DataFrame, digits: int = 1) -> list[str]:
 
 def planning(study: Study) -> Section:
     """What this study could find, what a larger one would, and how large the noise of single runs is."""
-    scope, margin = study.asked.scope, study.asked.margin
+    margin = study.asked.margin
     rows = []
-    for c in (c.comparison for c in study.claims):
-        pilot = _pilot(c.contrast)
+    for claim in study.claims:
+        c = claim.comparison
         noise, df = _single_run_noise(c.contrast)
         row: dict[str, object] = {
             "B": c.b, "metric": metric_name((c.level, c.metric)),
@@ -243,11 +303,9 @@ def planning(study: Study) -> Section:
             "single": None if noise is None else noise * float(stats.t.isf(ALPHA / 2, df)),
             "p_published": None,
         }  # fmt: skip
-        if pilot is not None and c.p_value is not None:
-            n = pilot.n_datasets
-            found = {s: detectable(pilot, n, s, scope) for s in sorted({pilot.n_seeds, *SEEDS})}
-            row["detectable"] = found[pilot.n_seeds]
-            row["needed"] = next((s for s, least in found.items() if least <= margin), None)
+        found = _finds(study, claim)
+        if found is not None:
+            row["detectable"], row["needed"] = found
         if study.asked.published is not None and noise:
             row["p_published"] = float(2 * stats.t.sf(abs(study.asked.published) / noise, df))
         rows.append(row)
@@ -258,7 +316,7 @@ def planning(study: Study) -> Section:
         "B": ("B", str),
         "metric": ("metric", str),
         "detectable": ("found with 80 %", number(2)),
-        "needed": (f"seeds for {margin:g} point{'' if margin == 1 else 's'}", _count),
+        "needed": (f"seeds for {_points(study)}", _count),
         "worse": (f"P(worse by {margin:g})", number(2)),
         "within": ("P(within)", number(2)),
         "better": (f"P(better by {margin:g})", number(2)),
@@ -270,7 +328,9 @@ def planning(study: Study) -> Section:
     text = [
         "Found with 80 %: the smallest true difference that a study of this size finds with a probability of 0.8, by "
         "simulation under the rule that decides, unadjusted, with what this study leaves open about its own spread. "
-        f"Seeds: the fewest of {', '.join(map(str, SEEDS))} on as many datasets that find the margin.",
+        f"Seeds: the fewest of {', '.join(map(str, SEEDS))} on as many datasets that find the margin; a dash where "
+        "none of them does, or where there is nothing to plan with.",
+        *_hopeless(study, study.claims),
         "P: Bayesian second reading (signed-rank with a region of practical equivalence; seeds drawn jointly). With "
         "few seeds it is bolder than the interval.",
         "Two single runs: how far the difference of one run of each moves from seed to seed, in the mean over these "

@@ -37,6 +37,7 @@ class Pilot:
         return cls(n, s, s * float(by_dataset.var(ddof=1)), seeds, rest)
 
 
+@lru_cache(maxsize=4096)  # the answer and the table ask the same
 def detectable(pilot: Pilot, n_datasets: int, n_seeds: int, scope: Scope, alpha: float = 0.05, seed: int = 0) -> float:
     """The smallest true difference that such a study finds with a probability of `POWER`, in the unit of the pilot.
 
