@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from documentation.check import faults
+from documentation.check import faults, repeated
 from documentation.gather import ROOT, DeadLinkError, gather
 
 
 def build(site: Path, quiet: bool = False) -> None:
     """Build the site. Raises SystemExit naming what is wrong with it."""
+    if twice := repeated((ROOT / "mkdocs.yml").read_text(encoding="utf-8")):
+        raise SystemExit(f"error: the navigation of mkdocs.yml lists more than once: {', '.join(twice)}.")
     try:
         gather(ROOT / "build" / "docs")
     except DeadLinkError as error:

@@ -1,20 +1,27 @@
 """The documentation site: it is built, holds together, loads nothing from elsewhere, and its search finds answers."""
 
-import json
+import functools
 import re
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
+from browser import browsing, in_a_browser
 from build_docs import build
 from cops_lightning.config.help import groups, known_settings
 from cops_lightning.data.catalog import CATALOG
 from cops_lightning.report.tables import COLUMNS
-from documentation.check import faults
+from documentation.check import faults, repeated
 from documentation.gather import DeadLinkError, moved, sources
 
 # What a stranger asks, in words of theirs, and the page that says more than the answer among the questions.
 QUESTIONS = {
+    "resume": "resume.html",
+    "calibrate": "calibrate.html",
+    "licence": "reference/datasets.html",
     "how do I use my own images": "tutorials/own-images.html",
     "why is my AUROC lower than the paper's": "concepts/protocol.html",
     "which threshold": "tutorials/predict.html",
@@ -36,32 +43,44 @@ def site(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def search(site):
-    """The pages for words, best first: the index of the site in the library that its search runs in a browser."""
-    from lunr import lunr
-
-    content = json.loads((site / "search" / "search_index.json").read_text())
-    options = content["config"]
-    assert set(options["pipeline"]) == {"trimmer", "stopWordFilter", "stemmer"}  # lunr's own
-
-    def words(text: str) -> str:
-        return re.sub(options["separator"], " ", re.sub(r"<[^>]+>|[\"'?]", " ", text))
-
-    documents = [
-        {"location": of["location"], **{key: words(of[key]) for key in ("title", "text")}} for of in content["docs"]
-    ]
-    fields = [{"field_name": key, "boost": options["fields"][key]["boost"]} for key in ("title", "text")]
-    index = lunr(ref="location", fields=fields, documents=documents)
-    return lambda asked: list(dict.fromkeys(found["ref"].partition("#")[0] for found in index.search(words(asked))))
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_the_search_finds_the_answer_to_each_question_of_a_stranger_among_its_first_three_pages(search, site, question):
-    found = search(question)[:3]
-    assert {"questions.html", QUESTIONS[question]} & set(found), found
+@pytest.fixture
+def served(site):
+    """The address of the site on a server of files."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@in_a_browser
+def test_the_search_box_finds_the_answer_to_each_question_of_a_stranger_and_asks_nobody_else(served, site):
+    asked: list[str] = []
     answers = (site / "questions.html").read_text()
-    assert QUESTIONS[question] == "questions.html" or f'href="{QUESTIONS[question]}' in answers
+    with browsing() as browser:
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{served}index.html")
+        box, said = page.locator(".md-search__input"), page.locator(".md-search-result__meta")
+        results = page.locator(".md-search-result__item > .md-search-result__link")
+        box.click()
+        for question, answer in QUESTIONS.items():
+            box.fill("x")
+            box.press("Backspace")
+            expect(said).to_have_text(re.compile("Type to start"))
+            box.fill(question[:-1])
+            box.press(question[-1])  # the key that makes it search
+            expect(said).to_have_text(re.compile("matching document"))
+            links = results.evaluate_all("all => all.map(link => link.href)")  # of a page, and of its sections
+            found = list(dict.fromkeys(re.split(r"[?#]", link.removeprefix(served))[0] for link in links))[:3]
+            assert {"questions.html", answer} & set(found), (question, found)
+            assert answer == "questions.html" or f'href="{answer}' in answers
+    assert any(url.endswith("search_index.json") for url in asked)
+    assert [url for url in asked if not url.startswith(served)] == []
 
 
 def test_the_reference_has_every_setting_column_and_dataset(site):
@@ -85,6 +104,10 @@ def test_a_dead_link_a_missing_anchor_and_a_script_from_elsewhere_are_found(tmp_
         "a.html links to c.html, which does not exist.",
         "a.html loads https://example.org/x.js, which is not part of the site.",
     ]
+
+
+def test_a_page_that_the_navigation_lists_twice_is_found():
+    assert repeated("nav: [a.md, {Others: [{B: b.md}, {Again: a.md}]}]") == ["a.md"]
 
 
 def test_a_link_of_a_page_to_a_file_that_is_not_there_is_named(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -26,14 +27,23 @@ from tiny import quiet_trainer, write_dataset
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/own/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "RELEASING.md", "examples/own/README.md")),
+    ROOT / "src/cops_lightning/demo/mini/README.md",
     *sorted((ROOT / "experiments").rglob("README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SCHEMAS = {"train": TrainSettings, "eval": EvalSettings}
 OWN = ROOT / "examples" / "own"
-# Pages whose Python needs no file, and has a test of its own.
-ALONE = {"README.md", "docs/tutorials/python.md", "docs/tutorials/sweep.md"}
+# Pages whose Python has a test of its own; those of the last two are in tests/export and tests/demo.
+ALONE = {
+    *("README.md", "docs/tutorials/python.md", "docs/tutorials/sweep.md"),
+    *("docs/export.md", "src/cops_lightning/demo/mini/README.md"),
+}
+# What a line of an indented block may begin with: commands, which are tested below, and what a shell and W&B do.
+LINES = (
+    r"cops-|make |python scripts/|pip install |export |eval |autoload |cp -r |wandb |\$ cops-|error: |'?targets=|"
+    r"callbacks\."
+)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -205,6 +215,30 @@ def settings(name: str, overrides: list[str]) -> dict:
     if name == "eval" and any(override.startswith("model.") for override in overrides):
         said += ["model=cops", "preset=visa"]
     return resolved(composed(*said, *overrides, name=name))
+
+
+def test_every_block_of_code_is_of_a_kind_that_is_tested():
+    for page in PAGES:
+        text = page.read_text()
+        assert set(re.findall(r"^```(\w*)\n.*?^```", text, re.MULTILINE | re.DOTALL)) <= {"python", "yaml"}, page
+        indented = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        for block in re.findall(r"(?:\A|\n\n)((?:    .*\n)+)", indented):
+            for line in filter(None, (re.sub(r"(^|\s)#.*", "", line).strip() for line in block.splitlines())):
+                assert re.match(LINES, line), f"{page}: {line}"
+
+
+def test_every_extra_that_a_page_names_exists():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {
+        name
+        for page in PAGES
+        for found in re.findall(r"pip install '(?:\.|cops_lightning)\[(.+?)\]'|pip extras? `?(\w+)", page.read_text())
+        for name in re.split(r", *", "".join(found))
+    }
+    assert {"app", "tensorboard", "mlflow", "slurm"} <= named
+    assert named <= set(extras)
+    listed = re.search(r"They\s+are (.+?)\.", (ROOT / "docs" / "index.md").read_text(), re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)`", listed)) == set(extras) - {"test", "dev", "docs"}
 
 
 def test_every_target_of_make_that_a_page_names_exists():

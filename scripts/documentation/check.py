@@ -1,10 +1,14 @@
 """What was built: every link and anchor inside the site leads somewhere, and no page loads anything from elsewhere."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
+
+import yaml
 
 # What a browser fetches when it opens a page, by tag and attribute; of <link> by what it is for.
 LOADS = {
@@ -39,6 +43,19 @@ class Page(HTMLParser):
             self.loads.append(given["href"])
         if tag in LOADS and LOADS[tag] in given:
             self.loads.append(given[LOADS[tag]])
+
+
+def repeated(configuration: str) -> list[str]:
+    """The pages that the navigation of an mkdocs.yml lists more than once, which MkDocs itself does not mind."""
+
+    def pages(entry: Any) -> Iterator[str]:
+        if isinstance(entry, str):
+            yield entry
+        else:
+            for inside in entry.values() if isinstance(entry, dict) else entry:
+                yield from pages(inside)
+
+    return [page for page, times in Counter(pages(yaml.safe_load(configuration)["nav"])).items() if times > 1]
 
 
 def faults(site: Path) -> Iterator[str]:

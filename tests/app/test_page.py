@@ -3,9 +3,7 @@
 import csv
 import io
 import json
-import os
 import re
-import shutil
 import signal
 import socket
 import sys
@@ -17,17 +15,15 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from bad_files import BAD
+from browser import browsing, in_a_browser
 from cli.studies import write_run
 from cops_lightning.app.demonstration import examples, load_demonstration, normal_images
 from cops_lightning.app.judge import overlay, png
 from cops_lightning.app.server import PAGE
 from cops_lightning.demo import images as rendered
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-in_a_browser = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on this machine")
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +80,9 @@ def server(start_command, run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A browser that finds no other machine."""
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        )
+    """One browser for all tests of the page."""
+    with browsing() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cops_lightning.cli.track import main
-from offline_runs import attempts, latest
+from documentation.offline_runs import attempts, latest
 
 RESULTS = """\
 run_id,method,study,variant,seed,auxiliary,target,category,level,metric,value,n_normal,n_anomalous

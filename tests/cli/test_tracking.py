@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -16,11 +17,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cops_lightning.core.measured import MEAN
 from cops_lightning.metrics.curves import POINTS
 from cops_lightning.report.tables import read_results
-from offline_runs import OfflineRun, attempts, latest
+from documentation.offline_runs import OfflineRun, attempts, latest
+from draw_wandb_run import draw
 
 from .conftest import make_dataset
 
 ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "docs" / "tutorials" / "wandb"
 TINY = ("backbone=tiny_random", "backbone.image_size=64", "data.num_workers=0", "trainer.accelerator=cpu")
 EPOCHS, STEPS = 2, 4  # six images in batches of four are two steps an epoch
 LOSSES = {f"train/{part}" for part in ("total", "image", "patch", "gather", "scatter", "kl", "recon")}
@@ -157,6 +160,37 @@ def test_heat_maps_are_images_with_the_anomaly_map_and_the_ground_truth_as_overl
 def test_the_contact_sheet_with_its_fixed_colour_scale_is_the_one_of_the_run_folder(offline_run, folder):
     sent = offline_run.files / offline_run.summary()["tiles/contact_sheet/path"]
     assert sent.read_bytes() == (folder / "heatmaps" / "tiles.png").read_bytes()
+
+
+def test_the_pictures_of_the_page_on_wandb_show_what_a_run_holds_by_the_names_that_it_has_today(
+    offline_run, folder, tmp_path
+):
+    draw(offline_run, tmp_path)
+    drawn, shown = ({path.stem: texts(path) for path in of.glob("*.svg")} for of in (tmp_path, PICTURES))
+    assert {f"{loss}_step" for loss in LOSSES} <= set(drawn["losses"])
+    assert {key for key in PER_EPOCH if key.startswith("similarity/")} <= set(drawn["similarity"])
+    assert {"cops-parts-seed0", "trial, cops", "done", "last.ckpt, released.pth"} <= set(drawn["filed"])
+    assert {"tiles/image_roc", "tiles/image_pr", "tiles/pixel_roc", "tiles/pixel_pr"} <= set(drawn["curves"])
+    rows = [found.measured for found in read_results(folder / "results.csv")]
+    values = {(row.category, row.level, row.metric): row.value for row in rows}
+    for category in ("part", MEAN):
+        at = drawn["results"].index(category)
+        three = [values[category, *of] for of in (("image", "auroc"), ("pixel", "auroc"), ("pixel", "aupro"))]
+        assert drawn["results"][at - 1 : at + 6] == ["tiles", category, "3", "3", *(f"{value:.3f}" for value in three)]
+    for name in ("losses", "similarity"):
+        assert names(drawn[name]) == names(shown[name])
+    settings = {key for key in offline_run.config() if not key.startswith("_wandb")}
+    assert settings <= set(drawn["filed"])
+    assert settings <= set(shown["filed"])
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in PICTURES.iterdir()}
+
+
+def texts(picture: Path) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]+)</text>", picture.read_text())
+
+
+def names(found: list[str]) -> set[str]:
+    return {text for text in found if "/" in text}
 
 
 def test_the_checkpoints_are_an_artifact(offline_run, folder):

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import logging
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -528,6 +530,19 @@ def test_the_example_needs_only_onnxruntime_numpy_and_pillow_and_agrees(
     written = np.asarray(Image.open(tmp_path / "part.map.png"))
     assert written.shape == (50, 30)
     assert np.abs(written / 255 - expected.map).max() < 0.02
+
+
+def test_the_python_of_the_page_on_export_runs_as_written(
+    exported: tuple[Path, Parity], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "photos").mkdir()
+    save_image(np.full((50, 30, 3), 90, np.uint8), tmp_path / "photos" / "part.png")
+    shutil.copyfile(exported[0], tmp_path / "parts.onnx")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(lines, {})
+    assert capsys.readouterr().out.startswith("photos/part.png 0.")
 
 
 def test_the_command_writes_a_file_and_says_how_well_it_agrees(

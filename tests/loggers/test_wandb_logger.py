@@ -27,7 +27,7 @@ from cops_lightning.loggers import RunInfo, WandbLogger, tracked
 from cops_lightning.loggers.wandb_logger import STEP, VARIABLES, logged_in, trained_parts
 from cops_lightning.loggers.wandb_media import BANDS, bands, overlay
 from cops_lightning.report.figures import Example
-from offline_runs import attempts, latest
+from documentation.offline_runs import attempts, latest
 
 SERVER_VARIABLES = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_SWEEP_ID", "WANDB_CONSOLE", "NETRC")
 

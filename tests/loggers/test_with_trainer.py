@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cops_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger, tracked
-from offline_runs import latest
+from documentation.offline_runs import latest
 
 
 class Line(LightningModule):
