@@ -87,6 +87,9 @@ def test_the_reference_has_every_setting_column_and_dataset(site):
     page = (site / "reference" / "settings.html").read_text()
     named = set(re.findall(r"<code>([\w.]+)</code>", page))
     assert not set(known_settings()) - named - set(groups())
+    rows = re.findall(r"<tr>\s*" + 4 * r"<td>(.*?)</td>\s*", page, re.DOTALL)
+    assert len(rows) > 200
+    assert not [key for key, of_type, _value, meaning in rows if not (of_type and meaning)]
     columns = (site / "reference" / "results-csv.html").read_text()
     assert all(f"<code>{name}</code>" in columns for name in COLUMNS)
     datasets = (site / "reference" / "datasets.html").read_text()

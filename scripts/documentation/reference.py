@@ -2,14 +2,21 @@
 
 import argparse
 import csv
+import inspect
 import os
+import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from pydoc import locate
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 from unittest.mock import patch
+
+import yaml
 
 import cops_lightning as cl
 from cops_lightning.cli.words import WordsCommand
@@ -22,6 +29,7 @@ from cops_lightning.data.readers.spec import Layout, Table
 ROOT = Path(__file__).parents[2]
 HYDRA = {"cops-train": "train", "cops-eval": "evaluate"}
 FIRST = ("CopsModule", "load", "CoPS", "Detector", "Folder", "ImageFolder", "CopsDataModule")  # of the public names
+OF_VALUE = {type(None): "str | null", list: "list", dict: "dict"}
 LOADED_ELSEWHERE = ("hydra", "experiment", "debug", "ablation")  # choices of settings, of which they have none
 
 
@@ -131,7 +139,7 @@ def of_group(group: str) -> Iterator[str]:
     """The options of a group: for each set of keys a table, with what single options set otherwise."""
     alike: dict[Any, dict[str, list[Setting]]] = defaultdict(dict)
     for name in options_of(group):
-        found = list(settings_in(f"{group}.", option(group, name)))
+        found = [explained(one, group, name) for one in settings_in(f"{group}.", option(group, name))]
         keys = tuple((one.key, one.allowed, one.meaning) for one in found if not one.is_target)
         alike[keys][name] = found
     for keys, named in alike.items():
@@ -156,6 +164,52 @@ def of_group(group: str) -> Iterator[str]:
             ]
             yield f"- `{group}={name}`: {', '.join(set_otherwise) or 'the same'}"
         yield ""
+
+
+def explained(setting: Setting, group: str, name: str) -> Setting:
+    """A setting with the comment of its option as its meaning, and a type, where its class is not of this library."""
+    if setting.is_target or setting.meaning:
+        return setting
+    keys = setting.key.removeprefix(f"{group}.").split(".")
+    content = option(group, name)
+    for key in keys[:-1]:
+        content = content[key]
+    value, target = content.get(keys[-1]), content.get("_target_")
+    allowed = setting.allowed or (
+        type_in(target, keys[-1]) if target else OF_VALUE.get(type(value), type(value).__name__)
+    )
+    return replace(setting, allowed=allowed, meaning=comments(group, name).get(".".join(keys), ""))
+
+
+def type_in(target: str, name: str) -> str:
+    """The type of an argument of any class, as one reads it."""
+    return readable(inspect.signature(locate(target)).parameters[name].annotation)  # type: ignore[arg-type]
+
+
+def readable(annotation: Any) -> str:
+    """A type without the modules that its parts are from."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " | ".join(map(readable, parts))
+    if origin is Literal:
+        return " | ".join(map(str, parts))
+    name = "null" if annotation is type(None) else getattr(origin or annotation, "__name__", str(annotation))
+    return f"{name}[{', '.join(map(readable, parts))}]" if parts else name
+
+
+def comments(group: str, name: str) -> dict[str, str]:
+    """What an option says behind its keys, and what those of its group say that it begins with."""
+    text = (conf_folder() / group / f"{name}.yaml").read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    for entry in yaml.safe_load(text).get("defaults", ()):
+        if isinstance(entry, str) and entry != "_self_":
+            found |= comments(group, entry)
+    path: list[str] = []
+    for indent, key, comment in re.findall(r"^( *)(\w+):[^#\n]*(?:\s# ?(.*))?$", text, re.MULTILINE):
+        path[len(indent) // 2 :] = [key]
+        if comment:
+            found[".".join(path)] = comment
+    return found
 
 
 def option(group: str, name: str) -> dict[Any, Any]:
