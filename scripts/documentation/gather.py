@@ -17,6 +17,8 @@ ELSEWHERE = {
     "examples/own/README.md": "tutorials/own-parts.md",
     "src/cops_lightning/demo/mini/README.md": "mini.md",
 }
+# The search shows what explains something before what a study of it found.
+LAST = "---\nsearch:\n  boost: 0.2\n---\n\n"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 
@@ -47,7 +49,8 @@ def gather(folder: Path) -> list[str]:
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            target.write_text(moved(path, place, places, known), encoding="utf-8")
+            head = LAST if place.startswith("experiments/") else ""
+            target.write_text(head + moved(path, place, places, known), encoding="utf-8")
         else:
             shutil.copyfile(path, target)
     for place, text in made.items():
