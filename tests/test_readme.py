@@ -220,7 +220,9 @@ def settings(name: str, overrides: list[str]) -> dict:
 def test_every_block_of_code_is_of_a_kind_that_is_tested():
     for page in PAGES:
         text = page.read_text()
-        assert set(re.findall(r"^```(\w*)\n.*?^```", text, re.MULTILINE | re.DOTALL)) <= {"python", "yaml"}, page
+        assert set(re.findall(r"^```(\w*)\n.*?^```", text, re.MULTILINE | re.DOTALL)) <= {"python", "yaml", "text"}, (
+            page
+        )  # text: what is printed
         indented = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
         for block in re.findall(r"(?:\A|\n\n)((?:    .*\n)+)", indented):
             for line in filter(None, (re.sub(r"(^|\s)#.*", "", line).strip() for line in block.splitlines())):
