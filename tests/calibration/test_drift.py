@@ -21,7 +21,7 @@ def features(rng: np.random.Generator, n: int, moved: float = 0.0) -> np.ndarray
 def watched(rng: np.random.Generator, calibrated: int, stream: np.ndarray, **options) -> DriftWatch:
     watch = DriftWatch(FeatureReference.fit(features(rng, calibrated)), **options)
     for number, feature in enumerate(stream):
-        watch.add(f"{number}.png", feature)
+        watch.add(f"{number}.png", watch.reference.distance_of(feature))
     watch.close()
     return watch
 

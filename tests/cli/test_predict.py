@@ -1,6 +1,7 @@
 """cops-predict as a command: killed and taken up, refused in a sentence, and the same digits as cops-eval."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -84,17 +85,38 @@ def test_what_is_found_in_a_whole_folder_is_a_file_that_another_rate_writes_anew
     cl.Calibration.of(detector.identity(), detector.predict(list(normal))).write(tmp_path / "c.json")
     words = [str(photos), f"checkpoint={checkpoint}", "device=cpu", "calibration=c.json", "regions=false", "out=out"]
     said = run_command("cops-predict", *words, "fdr=0.05", cwd=tmp_path)
-    assert "none of them found at a false-discovery rate of 5 %: out/discoveries.csv" in said.stdout
+    assert "none of the 39 found together at a false-discovery rate of 5 %: out/discoveries.csv" in said.stdout
+    assert "no image has a verdict. 12 normal images are too few for a false-alarm rate of 5 %" in said.stderr
     assert "One anomalous image among 39 is found with 779 normal images; 12 calibrated." in said.stdout, "39/0.05 - 1"
     rows = files(tmp_path / "out")["predictions.jsonl"]
     said = run_command("cops-predict", *words, "fdr=0.999", cwd=tmp_path)
     with (tmp_path / "out" / "discoveries.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
-    assert f"{len(found)} of them found at a false-discovery rate of 99.9 %" in said.stdout
+    assert f"{len(found)} of the 39 found together at a false-discovery rate of 99.9 %" in said.stdout
     assert len(found) > 0
     assert files(tmp_path / "out")["predictions.jsonl"] == rows
     run_command("cops-predict", *words, cwd=tmp_path)
     assert not (tmp_path / "out" / "discoveries.csv").exists()
+
+
+def test_another_calibration_is_refused_in_words_before_the_detector_is_read(run_command, checkpoint, photos, tmp_path):
+    words = [str(photos / "01.png"), f"checkpoint={checkpoint}", "device=cpu", "out=out"]
+    first = run_command("cops-predict", *words, cwd=tmp_path)
+    assert "1 of 1 images show no region, as no pixel is above 0.5: map_threshold= sets another" in first.stderr
+    detector = cl.load(checkpoint)
+    for name, seed in (("a.json", 0), ("b.json", 1)):
+        normal = np.random.default_rng(seed).integers(0, 255, (3, 30, 40, 3), dtype=np.uint8)
+        cl.Calibration.of(detector.identity(), detector.predict(list(normal))).write(tmp_path / name)
+    words[1] = "checkpoint=gone.ckpt"
+    said = only_error(run_command("cops-predict", *words, "calibration=a.json", cwd=tmp_path))
+    assert "out holds predictions without a calibration, now there is one. Repeat the command" in said
+    state = json.loads((tmp_path / "out" / "predict.json").read_text())
+    sha = hashlib.sha256((tmp_path / "a.json").read_bytes()).hexdigest()
+    (tmp_path / "out" / "predict.json").write_text(json.dumps({**state, "calibration": sha}))
+    assert "now there is none" in only_error(run_command("cops-predict", *words, cwd=tmp_path))
+    said = only_error(run_command("cops-predict", *words, "calibration=b.json", cwd=tmp_path))
+    assert f"a calibration whose SHA-256 begins with {sha[:8]}, now it is another one, " in said
+    assert sha[:9] not in said
 
 
 @pytest.mark.parametrize(

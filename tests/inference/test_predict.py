@@ -25,7 +25,7 @@ from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core.errors import CopsError, of_system
 from cops_lightning.core.names import printable
 from cops_lightning.data.readers.pictures import pictures
-from cops_lightning.inference.folder import COCO, DISCOVERIES, ROWS, STATE, TABLE, Tally, opened
+from cops_lightning.inference.folder import COCO, DISCOVERIES, DRIFT, ROWS, STATE, TABLE, Tally, opened
 from cops_lightning.inference.predict import Sources, Wanted, predict_into
 from cops_lightning.inference.rows import rows_of
 from cops_lightning.models.anomaly_map import Scores
@@ -87,7 +87,9 @@ def test_rows_say_to_the_last_digit_what_python_says(detector, photos, tmp_path)
     tally = predict(tmp_path / "out", photos, detector)
     found, listed, tabled = list(detector.outcomes(photos, rule=RULE)), json_rows(tmp_path / "out"), []
     tabled = table_rows(tmp_path / "out")
-    assert tally == Tally(len(found), 1, sum(getattr(one, "label", "") == "anomalous" for one in found))
+    labels = [getattr(one, "label", "") for one in found]
+    plain = sum(row["regions"] == "0" for row in tabled)
+    assert tally == Tally(len(found), 1, labels.count("anomalous"), plain)
     assert len(found) == len(listed) == len(tabled) == 8
     for one, row, cells in zip(found, listed, tabled, strict=True):
         assert row["name"] == cells["name"] == row["path"] == one.picture.name
@@ -198,12 +200,52 @@ def test_what_is_found_in_a_folder_is_what_scipys_false_discovery_control_finds(
             assert folder.write_discoveries(rate) == len(expected)
             assert discovered(root) == pytest.approx(expected)
             assert (len(expected) > 0) == (rate > 0.001), "a p-value is at least 1/61"
+        of_images = [{key: row[key] for key in row if key not in ("label", "threshold")} for row in table_rows(root)]
         with (root / DISCOVERIES).open(newline="") as file:
             for row in csv.DictReader(file):
                 assert row.pop("q_value")
-                assert row in table_rows(root)
+                assert row in of_images, "without the verdict of a single image, which is another question"
         assert folder.write_discoveries(None) == 0
         assert not (root / DISCOVERIES).exists()
+
+
+# ---- drift
+
+
+class Felt(Brightness):
+    """Whose features are some of the pixels."""
+
+    def seen(self, images, names, categories):
+        return self.score(images, names=names), images[:, 0, ::8, ::8].flatten(1)
+
+
+def test_a_drift_is_said_whenever_its_rows_are_used_and_stands_in_the_folder_wherever_a_command_was_cut(
+    tiny_clip_state, tmp_path, capsys
+):
+    rng, felt = np.random.default_rng(7), Felt(clip_from_state(tiny_clip_state), image_size=48)
+    calibration = Calibration.of(felt.identity(), felt.predict(list(rng.integers(0, 90, (40, 20, 30, 3), np.uint8))))
+    for folder, low in (("still", 0), ("moved", 120)):
+        (tmp_path / folder).mkdir()
+        for number, pixels in enumerate(rng.integers(low, low + 90, (60, 20, 30, 3), np.uint8)):
+            Image.fromarray(pixels).save(tmp_path / folder / f"{number:02}.png")
+
+    def said(source: str, out: str) -> str:
+        tally = predict(tmp_path / out, tmp_path / source, felt, Wanted(), rule=None, calibration=calibration)
+        assert tally.moved == (source == "moved")
+        return capsys.readouterr().err
+
+    assert said("still", "a") == ""
+    assert json.loads((tmp_path / "a" / DRIFT).read_text()) == {"moved": False, "windows": 2}
+    first = said("moved", "b")
+    assert "have moved away from those of the calibration" in first
+    whole = content(tmp_path / "b")
+    assert first == f"warning: {json.loads(whole[DRIFT])['said']}\n"
+    assert "of the 50 images from" in first
+    assert said("moved", "b") == first, "nothing is scored any more"
+    lines = whole[ROWS].splitlines(keepends=True)
+    (tmp_path / "b" / ROWS).write_bytes(b"".join(lines[:17]))
+    assert said("moved", "b") == first
+    assert content(tmp_path / "b") == whole
 
 
 # ---- going on

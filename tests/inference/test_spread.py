@@ -1,6 +1,7 @@
 """Predicting over a cluster, as far as this process is concerned: what it sends, checks, writes and warns of."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,18 +110,19 @@ def test_drift_is_watched_here_in_the_order_of_the_images(tiny_backbone, photos,
 
     class Watch(DriftWatch):
         def __init__(self) -> None:
-            pass
+            self.windows, self.found = 1, None
 
-        def add(self, name: str, feature: np.ndarray) -> None:
-            seen.append((Path(name).name, feature.shape))
+        def add(self, name: str, distance: float) -> None:
+            seen.append((Path(name).name, distance))
 
         def close(self) -> str:
             return "The images have moved."
 
-    monkeypatch.setattr(detector, "ruled", lambda _rule, found, *_more: (RULE, Watch() if found else None))
+    felt = replace(RULE, distance=lambda feature: float(feature.shape[0]))
+    monkeypatch.setattr(detector, "ruled", lambda rule, found, *_more: (rule or felt, Watch() if found else None))
     over(tmp_path / "there", photos, detector, Elsewhere(), calibration="calibration.json")
     assert capsys.readouterr().err == "warning: The images have moved.\n"
-    assert seen == [(f"{number:02}.png", (detector.backbone.width,)) for number in range(20) if number != 17]
+    assert seen == [(f"{number:02}.png", detector.backbone.width) for number in range(20) if number != 17]
 
 
 def test_without_ray_the_way_to_install_it_is_said(monkeypatch):

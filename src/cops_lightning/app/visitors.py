@@ -127,7 +127,8 @@ class Visitor:
             return None
         watch = DriftWatch(calibration.features, WINDOW)
         for shown in list(self.images.values()):
-            if (feature := shown.predictions[number].feature) is not None and (found := watch.add(shown.name, feature)):
+            feature = shown.predictions[number].feature
+            if feature is not None and (found := watch.add(shown.name, calibration.features.distance_of(feature))):
                 return str(found)
         return None
 

@@ -64,6 +64,10 @@ class FeatureReference:
         rest = (away**2).sum(axis=1) - (along**2).sum(axis=1)
         return np.asarray((along**2 / np.array(self.variances)).sum(axis=1) + rest.clip(0) / self.noise)
 
+    def distance_of(self, feature: Float[np.ndarray, " d"]) -> float:
+        """That of one image, as it is kept."""
+        return _kept(self.distance(feature[None]))[0]
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -109,14 +113,16 @@ class DriftWatch:
         self.windows = 0
         self.found: Drift | None = None
         self._names: list[str] = []
-        self._features: list[Float[np.ndarray, " d"]] = []
+        self._distances: list[float] = []
 
-    def add(self, name: str, feature: Float[np.ndarray, " d"]) -> Drift | None:
-        """Take the next image of the stream; a drift where it completes the window that shows one."""
+    def add(self, name: str, distance: float) -> Drift | None:
+        """Take the next image of the stream, by its distance from the model of `reference`; a drift where it completes
+        the window that shows one.
+        """
         if self.found is not None:
             return None
         self._names.append(name)
-        self._features.append(feature)
+        self._distances.append(distance)
         return self._test() if len(self._names) == self.window else None
 
     def close(self) -> Drift | None:
@@ -127,9 +133,9 @@ class DriftWatch:
         self.windows += 1
         spent = float(self.risk * 6 / (np.pi * self.windows) ** 2)
         names, expected = self._names, self.reference.distances
-        distances = self.reference.distance(np.stack(self._features))
+        distances = np.array(self._distances)
         test = stats.ks_2samp(distances, expected, method="exact" if len(expected) <= 10_000 else "asymp")
-        self._names, self._features = [], []
+        self._names, self._distances = [], []
         if test.pvalue > spent:
             return None
         medians = float(np.median(distances)), float(np.median(expected))

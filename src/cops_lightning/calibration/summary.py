@@ -6,6 +6,7 @@ from typing import get_args
 
 from cops_lightning.calibration.calibration import Calibration
 from cops_lightning.calibration.conformal import needed, proportion_interval
+from cops_lightning.calibration.drift import FEWEST
 from cops_lightning.calibration.labelled import Aim, Chosen
 
 NOT_COVERED = (
@@ -37,7 +38,9 @@ def summary(calibration: Calibration) -> list[str]:
     lines.append(
         "Drift is watched while predicting, by the encoder's features."
         if c.features is not None
-        else "Drift is not watched: there are too few images, or the detector reads no features."
+        else f"Drift is not watched: that takes {FEWEST} normal images."
+        if calibration.n < FEWEST
+        else "Drift is not watched: the detector reads no features, or they are the same for all images."
     )
     return [*lines, NOT_COVERED]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cops_lightning.export.runtime import ExportedDetector
     from cops_lightning.inference.folder import Tally
     from cops_lightning.models.detector import Detector
+    from cops_lightning.models.prediction import Rule
 
 EXAMPLES = """\
 examples:
@@ -51,7 +52,8 @@ class PredictSettings(DetectorSettings):
         threshold: without a calibration, a score above it is anomalous; default: no verdicts.
         fdr: with a calibration, write the images of the whole folder of which in expectation at most this share are
             normal into OUT/discoveries.csv at the end (Benjamini and Hochberg); default: no such file.
-        map_threshold: without a calibration, pixels whose anomaly is above it belong to regions.
+        map_threshold: without a calibration, pixels whose anomaly is above it belong to regions and masks; default:
+            0.5, which suits few detectors, or what an exported file holds.
         regions: write boxes of what is anomalous; without them large images are done sooner.
         heatmaps: write each image with its anomaly map laid over it, into OUT/heatmaps.
         masks: write which pixels belong to regions, white on black, into OUT/masks.
@@ -101,11 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def predict(sources: list[str], settings: PredictSettings) -> int:
     """Predict, say what came out, and return the exit code."""
     # Imported where used: they take seconds, and --help needs none of them.
-    from cops_lightning.inference.folder import TABLE, opened
+    from cops_lightning.inference.folder import TABLE, decided, opened, require_same
     from cops_lightning.inference.predict import Sources, Wanted, predict_into
 
     _require_over(settings)
     _require_place(sources, settings.out)
+    if decided(settings.out):  # said before a detector is read
+        require_same(settings.out, _said_of(sources, settings))
     settings = _as_begun(settings)
     first = next(iter(Sources(sources)))  # a source that is not there is said before weights are read
     exported = exported_of(settings, precision="fp32" if settings.precision == "auto" else settings.precision)
@@ -135,10 +139,16 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
         options |= {"batch_size": batch, "workers": workers}
         tally: Tally = write(folder, detector, Sources(sources), wanted, **options)
         found = folder.write_discoveries(settings.fdr)
-    anomalous = "" if tally.anomalous is None else f", {tally.anomalous} of them anomalous"
+    alone = "" if settings.fdr is None else " each by itself"
+    anomalous = "" if tally.anomalous is None else f", {tally.anomalous} of them anomalous{alone}"
     print(f"{tally.images - tally.unreadable} images scored{anomalous}: {settings.out / TABLE}")
     if settings.fdr is not None and calibration is not None:
-        print(_of_folder(settings.fdr, found, tally.images - tally.unreadable, calibration, settings.out))
+        print(_of_folder(settings.fdr, found, tally, calibration, settings.out))
+    if calibration is not None and calibration.shortage:
+        print(f"warning: no image has a verdict. {calibration.shortage}", file=sys.stderr)
+    if calibration is None and settings.map_threshold is None and 2 * tally.plain > tally.images - tally.unreadable:
+        rule = cast("Rule", verdicts.get("rule") or detector.own_verdicts())
+        print(_of_regions(tally, rule.map_threshold), file=sys.stderr)
     if tally.unreadable:
         were = f"{tally.unreadable} of {tally.images} could not be read"
         print(f"warning: {were}; the column error says why.", file=sys.stderr)
@@ -210,12 +220,24 @@ def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") ->
     return {"calibration": Calibration.given(settings.calibration)}
 
 
-def _of_folder(rate: float, found: int, images: int, calibration: "Calibration", out: Path) -> str:
+def _of_regions(tally: "Tally", cut: float) -> str:
+    images = tally.images - tally.unreadable
+    return (
+        f"{tally.plain} of {images} images show no region, as no pixel is above {cut:g}: map_threshold= sets another "
+        "value, and a calibration finds one (cops-calibrate)."
+    )
+
+
+def _of_folder(rate: float, found: int, tally: "Tally", calibration: "Calibration", out: Path) -> str:
     """What was found in the folder as a whole; where that is nothing, how many normal images a single find takes."""
     from cops_lightning.calibration import needed
     from cops_lightning.inference.folder import DISCOVERIES
 
-    said = f"{found or 'none'} of them found at a false-discovery rate of {100 * rate:g} %: {out / DISCOVERIES}"
+    images = tally.images - tally.unreadable
+    said = f"{found or 'none'} of the {images} found together at a false-discovery rate of {100 * rate:g} %"
+    if tally.moved:
+        said += ", which need not hold as the images have moved away from the calibration's"
+    said += f": {out / DISCOVERIES}"
     if found or not images or calibration.n >= (least := needed(rate / images)):
         return said
     return (
@@ -248,18 +270,28 @@ def _suited(
 
 def _decides(sources: list[str], settings: PredictSettings, detector: "Detector | ExportedDetector") -> dict[str, Any]:
     """All that decides the rows."""
-    from cops_lightning.core.errors import CalibrationError
     from cops_lightning.core.hashes import sha256_of
     from cops_lightning.export.description import ExportError
     from cops_lightning.export.formats import parts_of
     from cops_lightning.export.runtime import ExportedDetector
 
-    own = ("threshold", "map_threshold", "regions", "heatmaps", "masks")
-    calibration, exported = settings.calibration, isinstance(detector, ExportedDetector)
+    exported = isinstance(detector, ExportedDetector)
     return {
-        "sources": sources,
+        **_said_of(sources, settings),
         **asdict(detector.identity(settings.draws, settings.category)),
         "file": [sha256_of(part, ExportError) for part in parts_of(settings.checkpoint)] if exported else None,
+    }
+
+
+def _said_of(sources: list[str], settings: PredictSettings) -> dict[str, Any]:
+    """What decides the rows, as far as the command alone says it."""
+    from cops_lightning.core.errors import CalibrationError
+    from cops_lightning.core.hashes import sha256_of
+
+    own = ("draws", "category", "threshold", "map_threshold", "regions", "heatmaps", "masks")
+    calibration = settings.calibration
+    return {
+        "sources": sources,
         "calibration": None if calibration is None else sha256_of(calibration, CalibrationError),
         **{key: getattr(settings, key) for key in own},
     }

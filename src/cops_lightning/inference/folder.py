@@ -5,12 +5,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from cops_lightning.calibration import DriftWatch
 from cops_lightning.calibration.conformal import chosen, q_values
 from cops_lightning.core.errors import CopsError, quoted, told
 from cops_lightning.core.files import claimed, growing, read_whole, writing
@@ -18,23 +19,30 @@ from cops_lightning.core.names import file_name
 from cops_lightning.inference.rows import COLUMNS, Row, cells, json_line, rows_of
 
 STATE, ROWS, TABLE, COCO = "predict.json", "predictions.jsonl", "predictions.csv", "regions.coco.json"
-DISCOVERIES = "discoveries.csv"
+DISCOVERIES, DRIFT = "discoveries.csv", "drift.json"
+CHOSEN = tuple(column for column in COLUMNS if column not in ("label", "threshold"))  # which are of single images
 HEATMAPS, MASKS = "heatmaps", "masks"
 CATEGORY = {"id": 1, "name": "anomaly"}
 
 
 @dataclass
 class Tally:
-    """How many images there are, and how many could not be read, or are anomalous; None where there is no verdict."""
+    """How many images there are, how many could not be read, are anomalous, or show no region; and whether they moved.
+
+    `anomalous` is None where there is no verdict, and `moved` where drift is not watched.
+    """
 
     images: int = 0
     unreadable: int = 0
     anomalous: int | None = None
+    plain: int = 0
+    moved: bool | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count an image."""
         self.images += 1
         self.unreadable += row["error"] is not None
+        self.plain += row["regions"] == []
         if row["label"] is not None:
             self.anomalous = (self.anomalous or 0) + (row["label"] == "anomalous")
 
@@ -43,7 +51,7 @@ class Tally:
 class PredictionFolder:
     """What was predicted so far, in `root`; `opened` gives one.
 
-    predictions.jsonl is what counts: predictions.csv, regions.coco.json and discoveries.csv are made of it.
+    predictions.jsonl is what counts: all other tables, and drift.json, are made of it.
     """
 
     root: Path
@@ -74,8 +82,17 @@ class PredictionFolder:
             _write_list(file, self._annotations())
             file.write("]}\n")
 
+    def write_drift(self, watch: DriftWatch) -> None:
+        """Whether the images were found to have moved away from the calibration's, with the evidence."""
+        found, self.tally.moved = watch.found, watch.found is not None
+        evidence = {} if found is None else {"said": str(found), **asdict(found)}
+        with writing(self.root / DRIFT) as file:
+            json.dump({"moved": self.tally.moved, "windows": watch.windows, **evidence}, file, indent=2)
+
     def write_discoveries(self, rate: float | None) -> int:
         """The rows of the images that `select` chooses at a false-discovery rate, each with its q-value; how many.
+
+        They keep the order of the images, and have no verdict of a single image, which is another question.
 
         All images count, so it is written at the end, of what is read back: in memory is a number for each p-value that
         the calibration can give. Without a rate the file of an earlier one is removed.
@@ -90,8 +107,8 @@ class PredictionFolder:
         of = {p: value for p, value, out in zip(distinct.tolist(), q.tolist(), chosen(q, rate), strict=True) if out}
         with writing(path) as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow([*COLUMNS, "q_value"])
-            table.writerows([*cells(row), of[row["p_value"]]] for row in self.done() if row["p_value"] in of)
+            table.writerow([*CHOSEN, "q_value"])
+            table.writerows([*cells(row, CHOSEN), of[row["p_value"]]] for row in self.done() if row["p_value"] in of)
         return sum(found[p] for p in of)
 
     def _images(self) -> Iterator[Row]:
@@ -150,8 +167,17 @@ def decided(root: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def require_same(root: Path, decides: Mapping[str, Any]) -> None:
+    """Raise CopsError where there are predictions in a folder that another value of one of `decides` decided."""
+    if (before := decided(root)) and (root / ROWS).exists() and (root / ROWS).stat().st_size:
+        plain = json.loads(json.dumps(decides))
+        _refuse_others(root, {key: before.get(key) for key in plain}, plain)
+
+
 def _begin(root: Path, decides: Mapping[str, Any]) -> None:
-    found = next((name for name in (ROWS, TABLE, COCO, DISCOVERIES, HEATMAPS, MASKS) if (root / name).exists()), None)
+    found = next(
+        (name for name in (ROWS, TABLE, COCO, DISCOVERIES, DRIFT, HEATMAPS, MASKS) if (root / name).exists()), None
+    )
     if found is not None:
         raise CopsError(f"{root} holds {found} of something else. Name another folder by out=.")
     _write_state(root, decides)
@@ -175,9 +201,18 @@ def _refuse_others(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]
     for key in {**before, **now}:
         if before.get(key) != now.get(key):
             raise CopsError(
-                f"{root} holds predictions with {key} {quoted(before.get(key))}, now it is {quoted(now.get(key))}. "
-                "Repeat the command that began them, or name another folder by out=."
+                f"{root} holds predictions {_other(key, before.get(key), now.get(key))}. Repeat the command that began "
+                "them, or name another folder by out=."
             )
+
+
+def _other(key: str, before: Any, now: Any) -> str:
+    if key != "calibration":
+        return f"with {key} {quoted(before)}, now it is {quoted(now)}"
+    if before is None:
+        return "without a calibration, now there is one"
+    was = f"with a calibration whose SHA-256 begins with {str(before)[:8]}, now "
+    return was + ("there is none" if now is None else f"it is another one, {str(now)[:8]}")
 
 
 def _write_list(file: TextIO, entries: Iterator[Row]) -> None:

@@ -7,9 +7,9 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from PIL import Image
 
+from cops_lightning.calibration import DriftWatch
 from cops_lightning.core.errors import CopsError, DatasetError
 from cops_lightning.core.files import replacing
 from cops_lightning.core.progress import counted_progress
@@ -17,6 +17,7 @@ from cops_lightning.data.readers.pictures import Picture, pictures
 from cops_lightning.data.stream import Unreadable
 from cops_lightning.inference.folder import HEATMAPS, MASKS, PredictionFolder, Tally
 from cops_lightning.inference.rows import Row, contents_in, row_of
+from cops_lightning.models.calibrated import say_drift
 from cops_lightning.models.prediction import Prediction
 from cops_lightning.models.predictor import Predictor
 
@@ -56,13 +57,11 @@ class Answer:
         row: of the tables, without the places of pictures.
         heatmap: the content of its file, where one is wanted.
         mask: likewise.
-        feature: the encoder's global feature, where drift is watched.
     """
 
     row: Row
     heatmap: bytes | None = None
     mask: bytes | None = None
-    feature: Float[np.ndarray, " d"] | None = None
 
 
 Answers = Callable[[Iterator[Picture]], Iterator[Answer]]
@@ -75,6 +74,8 @@ def predict_into(
     wanted: Wanted,
     *,
     shown: bool = True,
+    rule: Any = None,
+    calibration: Any = None,
     **options: Any,
 ) -> Tally:
     """Predict what `folder` lacks of `sources`, and add it, row by row; `options` are those of `Predictor.outcomes`.
@@ -82,23 +83,43 @@ def predict_into(
     `sources` are iterated over twice: to count them, and to read them. An image that cannot be read is a row with its
     reason. Raises CopsError where the images that are done are others than those that come first.
     """
-    return write_answers(
-        folder, sources, lambda left: _answers(detector.outcomes(left, **options), wanted), wanted, shown
-    )
+    ruled, watch = detector.ruled(rule, calibration, options.get("draws", "fixed"), options.get("category"))
+
+    def answers(left: Iterator[Picture]) -> Iterator[Answer]:
+        for outcome in detector.outcomes(left, rule=ruled, **options):
+            yield answer_of(outcome, wanted)
+
+    return write_answers(folder, sources, answers, wanted, shown, watch)
 
 
 def write_answers(
-    folder: PredictionFolder, sources: Iterable[Picture], answers: Answers, wanted: Wanted, shown: bool
+    folder: PredictionFolder,
+    sources: Iterable[Picture],
+    answers: Answers,
+    wanted: Wanted,
+    shown: bool,
+    watch: DriftWatch | None,
 ) -> Tally:
-    """`predict_into` with the answers that `answers` gives of the images that are left, in their order."""
+    """`predict_into` with the answers that `answers` gives of the images that are left, in their order.
+
+    `watch` sees the rows that are there already too, so a drift does not depend on where a command was interrupted, and
+    is said whenever its rows are used again.
+    """
     total = sum(1 for _ in sources)
+    left = left_of(folder, iter(sources))
+    for row in folder.done():
+        _see(watch, row)
     with counted_progress(shown) as progress:
         task = progress.add_task("predicting", total=total, completed=folder.tally.images)
-        for answer in answers(left_of(folder, iter(sources))):
+        for answer in answers(left):
             _write(folder, answer)
+            _see(watch, answer.row)
             progress.advance(task)
     if wanted.regions:
         folder.write_regions()
+    if watch is not None:
+        say_drift(watch.close())
+        folder.write_drift(watch)
     return folder.tally
 
 
@@ -138,12 +159,12 @@ def answer_of(found: Prediction | Unreadable, wanted: Wanted) -> Answer:
         mask = _png(Image.fromarray(found.mask.astype(np.uint8) * 255)) if wanted.masks else None
     except DatasetError as error:  # it could be read a moment ago
         return Answer(row_of(Unreadable(found.picture, str(error))))
-    return Answer(row, heatmap, mask, found.feature)
+    return Answer(row, heatmap, mask)
 
 
-def _answers(outcomes: Iterator[Prediction | Unreadable], wanted: Wanted) -> Iterator[Answer]:
-    for outcome in outcomes:
-        yield answer_of(outcome, wanted)
+def _see(watch: DriftWatch | None, row: Row) -> None:
+    if watch is not None and (distance := row.get("distance")) is not None:
+        say_drift(watch.add(row["name"], distance))
 
 
 def _write(folder: PredictionFolder, answer: Answer) -> None:

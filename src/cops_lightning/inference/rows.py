@@ -23,7 +23,7 @@ def row_of(found: Prediction | Unreadable, regions: bool = True) -> Row:
     """What is said of an image; every row has the same keys. Without `regions` they are None.
 
     `page` counts from 1, and is None for pixels in memory. Boxes are left, top, right, bottom in pixels of the image.
-    `content` is the hash of the image's file, by which it is known again.
+    `content` is the hash of the image's file, by which it is known again; `distance` is that of `Prediction`.
     """
     picture = found.picture
     if isinstance(found, Unreadable):
@@ -35,6 +35,7 @@ def row_of(found: Prediction | Unreadable, regions: bool = True) -> Row:
         label=found.label,
         threshold=found.threshold,
         p_value=found.p_value,
+        distance=found.distance,
         width=width,
         height=height,
         regions=[
@@ -49,7 +50,7 @@ def _row(picture: Picture, **values: Any) -> Row:
     path = picture.path
     own: Row = {"name": picture.name, "path": path and str(path), "page": path and picture.page + 1}
     own["content"] = content_of(path) if isinstance(path, Path) else None
-    return {**dict.fromkeys((*COLUMNS, "heatmap", "mask")), **own, **values}
+    return {**dict.fromkeys((*COLUMNS, "distance", "heatmap", "mask")), **own, **values}
 
 
 def contents_in(pictures: Sequence[Picture]) -> list[str | None]:
@@ -80,7 +81,7 @@ def _check(row: Mapping[str, Any]) -> str:
     return xxhash.xxh3_64_hexdigest(json.dumps(row).encode())
 
 
-def cells(row: Mapping[str, Any]) -> list[Any]:
-    """A row's values under COLUMNS; of regions how many there are, and of texts none that is a formula."""
+def cells(row: Mapping[str, Any], columns: Sequence[str] = COLUMNS) -> list[Any]:
+    """A row's values under columns; of regions how many there are, and of texts none that is a formula."""
     values = {**row, "regions": None if row["regions"] is None else len(row["regions"])}
-    return [in_spreadsheet(value) if isinstance(value, str) else value for value in map(values.get, COLUMNS)]
+    return [in_spreadsheet(value) if isinstance(value, str) else value for value in map(values.get, columns)]

@@ -2,19 +2,17 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
 import torch
 
-from cops_lightning.calibration import DriftWatch
 from cops_lightning.core.cluster import Actors, Cluster
 from cops_lightning.core.errors import CopsError, DatasetError
 from cops_lightning.data.readers.pictures import Picture
 from cops_lightning.inference.folder import PredictionFolder, Tally
 from cops_lightning.inference.predict import Answer, Wanted, answer_of, write_answers
-from cops_lightning.models.calibrated import say_drift
 from cops_lightning.models.detector import Detector
 
 AT_ONCE = 8  # images, at least, that a process gets together: what is done again where it dies
@@ -29,7 +27,6 @@ class Scoring:
         device: where it computes.
         wanted: what is written.
         options: of `Predictor.outcomes`.
-        watched: whether features are sent along.
         threads: that compute, as here: the last bits of a score depend on their number.
     """
 
@@ -37,15 +34,13 @@ class Scoring:
     device: str
     wanted: Wanted
     options: Mapping[str, Any]
-    watched: bool
     threads: int
 
     def __call__(self, images: list[Picture]) -> list[Answer]:
         """Answers to images, in their order."""
         torch.set_num_threads(self.threads)
         self.detector.to(self.device)
-        answers = [answer_of(found, self.wanted) for found in self.detector.outcomes(images, **self.options)]
-        return answers if self.watched else [replace(answer, feature=None) for answer in answers]
+        return [answer_of(found, self.wanted) for found in self.detector.outcomes(images, **self.options)]
 
 
 def predict_over(
@@ -68,7 +63,7 @@ def predict_over(
     CopsError where one cannot read an image that can be read here.
     """
     ruled, watch = detector.ruled(rule, calibration, options.get("draws", "fixed"), options.get("category"))
-    scoring = Scoring(detector, device, wanted, {"rule": ruled, **options}, watch is not None, torch.get_num_threads())
+    scoring = Scoring(detector, device, wanted, {"rule": ruled, **options}, torch.get_num_threads())
     size = options.get("batch_size") or 1
     many = size * math.ceil(AT_ONCE / size)  # whole batches, so that their sizes are those of one machine
 
@@ -78,21 +73,13 @@ def predict_over(
         answer: Answer
         for picture, answer in zip(chain.from_iterable(parts), chain.from_iterable(found), strict=True):
             _require_unreadable_here(picture, answer)
-            yield _noted(answer, watch)
-        if watch is not None:
-            say_drift(watch.close())
+            yield answer
 
-    return write_answers(folder, sources, answers, wanted, shown)
+    return write_answers(folder, sources, answers, wanted, shown, watch)
 
 
 def _named(images: list[Picture]) -> str:
     return f"{images[0].name} to {images[-1].name}" if len(images) > 1 else images[0].name
-
-
-def _noted(answer: Answer, watch: DriftWatch | None) -> Answer:
-    if watch is not None and answer.feature is not None:
-        say_drift(watch.add(answer.row["name"], answer.feature))
-    return answer
 
 
 def _require_unreadable_here(picture: Picture, answer: Answer) -> None:

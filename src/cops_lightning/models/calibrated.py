@@ -42,8 +42,8 @@ def identity_of(detector: "Detector", draws: str, category: str | None) -> Ident
 def watched(outcomes: Iterator[Prediction | Unreadable], watch: DriftWatch) -> Iterator[Prediction | Unreadable]:
     """The same outcomes, with a warning at the first window of images that has moved away from the calibration's."""
     for outcome in outcomes:
-        if isinstance(outcome, Prediction) and outcome.feature is not None:
-            say_drift(watch.add(outcome.name, outcome.feature))
+        if isinstance(outcome, Prediction) and outcome.distance is not None:
+            say_drift(watch.add(outcome.name, outcome.distance))
         yield outcome
     say_drift(watch.close())
 

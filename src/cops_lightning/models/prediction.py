@@ -33,12 +33,14 @@ class Rule:
         map_threshold: pixels above it belong to regions.
         p_value: of a score, under the images of a calibration; None without one.
         region_p_value: of the peak of a region, likewise.
+        distance: of an image's feature from those of a calibration by which drift is watched; None without one.
     """
 
     threshold: float | None = None
     map_threshold: float = 0.5
     p_value: Callable[[float], float] | None = None
     region_p_value: Callable[[float], float] | None = None
+    distance: Callable[[Float[np.ndarray, " d"]], float] | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigError where a threshold is no number: every score would be called normal."""
@@ -50,7 +52,13 @@ class Rule:
     def of(cls, calibration: Calibration) -> "Rule":
         """That of a calibration, which may have too few images for a threshold; regions are then above 0.5."""
         cut = calibration.map_threshold
-        return cls(calibration.threshold, 0.5 if cut is None else cut, calibration.p_value, calibration.region_p_value)
+        return cls(
+            calibration.threshold,
+            0.5 if cut is None else cut,
+            calibration.p_value,
+            calibration.region_p_value,
+            None if calibration.features is None else calibration.features.distance_of,
+        )
 
 
 class Region(NamedTuple):
@@ -137,6 +145,13 @@ class Prediction:
     def p_value(self) -> float | None:
         """How often a normal image of the calibration scores as high, or higher; None without a calibration."""
         return None if self.rule.p_value is None else self.rule.p_value(self.score)
+
+    @cached_property
+    def distance(self) -> float | None:
+        """How far the feature lies from those of the calibration's images; None where drift is not watched."""
+        if self.rule.distance is None or self.feature is None:
+            return None
+        return self.rule.distance(self.feature)
 
     @cached_property
     def small_map(self) -> Float[np.ndarray, "s s"]:
