@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cops_lightning.calibration.calibration import Calibration
+    from cops_lightning.core.errors import CopsError, DatasetError
     from cops_lightning.data.datamodules import (
         BTAD,
         ISIC,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         VisA,
     )
     from cops_lightning.data.dataset import preprocess
+    from cops_lightning.data.readers.images import ReadingError
+    from cops_lightning.data.stream import Unreadable
     from cops_lightning.demo.datamodules import Rendered
     from cops_lightning.models.adaclip.model import AdaCLIP
     from cops_lightning.models.anomalyclip.model import AnomalyCLIP
@@ -53,8 +56,12 @@ _HOMES = {
     "Calibration": "cops_lightning.calibration.calibration",
     "BayesPFL": "cops_lightning.models.bayes_pfl.model",
     "CoPS": "cops_lightning.models.cops.model",
+    "CopsError": "cops_lightning.core.errors",
     "CopsModule": "cops_lightning.models.module",
+    "DatasetError": "cops_lightning.core.errors",
     "Detector": "cops_lightning.models.detector",
+    "ReadingError": "cops_lightning.data.readers.images",
+    "Unreadable": "cops_lightning.data.stream",
     "load": "cops_lightning.models.load",
     "preprocess": "cops_lightning.data.dataset",
 }
@@ -75,8 +82,10 @@ __all__ = [
     "Calibration",
     "CoPS",
     "CopsDataModule",
+    "CopsError",
     "CopsModule",
     "DTDSynthetic",
+    "DatasetError",
     "Detector",
     "Endo",
     "Folder",
@@ -84,7 +93,9 @@ __all__ = [
     "ImageFolder",
     "Kvasir",
     "MVTecAD",
+    "ReadingError",
     "Rendered",
+    "Unreadable",
     "VisA",
     "__version__",
     "load",

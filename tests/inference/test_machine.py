@@ -9,7 +9,7 @@ from PIL import Image
 
 from cops_lightning.data.readers.pictures import Picture
 from cops_lightning.inference import machine
-from cops_lightning.inference.machine import MEMORY, choose, cpu_flags, decoding_threads, possible
+from cops_lightning.inference.machine import MEMORY, choose, cpu_flags, decoding_threads, possible, suited
 from cops_lightning.models.cops import CoPS
 
 CPU = torch.device("cpu")
@@ -57,6 +57,15 @@ def test_it_is_not_where_it_is_hardly_faster_or_moves_scores(measured, tiny_mode
     measured.update(bf16=seconds, change=change)
     assert choose(tiny_model).precision == "fp32"
     assert tiny_model.backbone.precision == "fp32"
+
+
+def test_a_measurement_is_said_where_something_follows_from_it(measured, tiny_model):
+    chosen, said = suited(tiny_model, "auto")
+    assert said == str(chosen) != ""
+    measured.update(bf16=7.0)
+    tiny_model.image_size = 32
+    tiny_model.backbone.use_precision("fp32")
+    assert suited(tiny_model, "auto")[1] == ""
 
 
 def test_a_cpu_without_it_is_not_measured(measured, tiny_model, monkeypatch):

@@ -1,9 +1,13 @@
 """A detector with a calibration: whose it is, what it says, and that its rate holds on rendered images."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import cops_lightning as cl
 from cops_lightning.calibration import Calibration
 from cops_lightning.core.errors import CalibrationError, ConfigError
 from cops_lightning.demo.images import example
@@ -69,6 +73,31 @@ def test_a_threshold_that_is_no_number_would_call_everything_normal():
 def test_a_rule_and_a_calibration_are_not_given_together(tiny_model, calibration):
     with pytest.raises(ConfigError, match="Both a rule and a calibration"):
         tiny_model.predict(photos(1), rule=Rule(0.5), calibration=calibration)
+
+
+def test_thresholds_are_given_as_to_the_command_and_not_beside_what_decides_too(tiny_model, calibration):
+    (found,) = tiny_model.predict(photos(1), threshold=0.2)
+    (same,) = tiny_model.predict(photos(1), map_threshold=0.3)
+    assert (found.threshold, found.rule.map_threshold) == (0.2, 0.5)
+    assert (same.threshold, same.rule.map_threshold) == (None, 0.3)
+    for name in ("threshold", "map_threshold"):
+        for other in ({"calibration": calibration}, {"rule": Rule(0.5)}):
+            with pytest.raises(ConfigError, match=f"Both {name} and a {next(iter(other))} are given"):
+                tiny_model.predict(photos(1), **{name: 0.5}, **other)
+
+
+def test_a_bad_file_ends_what_predict_gives_and_is_one_outcome_among_others(tiny_model, tmp_path):
+    for name in ("a", "c"):
+        Image.fromarray(photos(1)[0]).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    found = []
+    with pytest.raises(cl.ReadingError, match=r"b\.png cannot be read") as error:
+        found.extend(one.path.name for one in tiny_model.predict(tmp_path, workers=0))
+    assert issubclass(cl.ReadingError, cl.DatasetError)
+    assert isinstance(error.value, cl.CopsError)
+    outcomes = list(tiny_model.outcomes(tmp_path, workers=0))
+    assert [isinstance(one, cl.Unreadable) for one in outcomes] == [False, True, False]
+    assert inspect.signature(tiny_model.predict).parameters == inspect.signature(tiny_model.outcomes).parameters
 
 
 def test_another_detector_is_refused_before_an_image_is_read(tiny_model, tiny_clip_state, calibration):

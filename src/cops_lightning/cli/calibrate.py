@@ -44,9 +44,9 @@ class CalibrateSettings(DetectorSettings):
         dataset: in place of normal and anomalous, a labelled dataset, by name or path.
         anomalous: images known to be anomalous, for thresholds that aim at a recall, F1 or a cost.
         out: the file to write.
-        level: share of normal images, in (0, 1), that may be called anomalous, and that may show a region.
+        level: share of normal images that may be called anomalous, and that may show a region: 0.05 is 5 %.
         threshold: what decides on an image: the level, or with anomalous images a recall, the best F1, the least cost.
-        recall: share of anomalous images to find, in (0, 1).
+        recall: share of anomalous images to find: 0.95 is 95 %.
         false_alarm_cost: what a false alarm costs.
         miss_cost: what a missed anomalous image costs.
         anomalous_share: share of anomalous images in production, for F1 and cost; default: that of the labelled ones.

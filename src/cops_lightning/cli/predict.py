@@ -212,8 +212,7 @@ def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") ->
     if exported and all(value is None for value in given):
         return {}
     if settings.calibration is None:
-        above = 0.5 if settings.map_threshold is None else settings.map_threshold
-        return {"rule": Rule(settings.threshold, above)}
+        return {"rule": Rule.above(settings.threshold, settings.map_threshold)}
     for key in ("threshold", "map_threshold"):
         if getattr(settings, key) is not None:
             raise ConfigError(f"Both calibration and {key} are given, and either decides. Leave out one of them.")

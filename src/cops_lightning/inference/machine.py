@@ -88,7 +88,7 @@ def choose(detector: Detector, precision: Precision | None = None, timer: Tick =
 def suited(
     detector: Detector, asked: Precision | Literal["auto"], calibration: Calibration | None = None
 ) -> tuple[Choice, str]:
-    """`choose` for what is asked, and what is to be said of the measurement; "" where none decided.
+    """`choose` for what is asked, and what is to be said of the measurement; "" where it changed nothing.
 
     "auto" is the precision of a calibration, one that the checkpoint states, or else what is measured.
     """
@@ -98,7 +98,7 @@ def suited(
     elif settled is None and detector.backbone.precision != "fp32":
         settled = detector.backbone.precision
     chosen = choose(detector, settled)
-    return chosen, str(chosen) if chosen.speed and settled is None else ""
+    return chosen, str(chosen) if chosen.precision != "fp32" and settled is None else ""
 
 
 def decoding_threads(detector: Detector, first: Picture, timer: Tick = time.perf_counter) -> int:

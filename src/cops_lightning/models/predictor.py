@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cops_lightning.calibration import Calibration, DriftWatch, Identity
 from cops_lightning.core.choices import require_choice
@@ -21,34 +21,61 @@ Draws = Literal["fixed", "image"]
 class Predictor(ABC):
     """Predictions one at a time, and the rule or calibration that makes verdicts of their scores."""
 
-    def predict(self, source: Source, **options: Any) -> Iterator[Prediction]:
+    def predict(
+        self,
+        source: Source,
+        *,
+        threshold: float | None = None,
+        map_threshold: float | None = None,
+        calibration: Calibration | str | Path | None = None,
+        rule: Rule | None = None,
+        draws: Draws = "fixed",
+        batch_size: int | None = None,
+        workers: int = 2,
+        category: str | None = None,
+    ) -> Iterator[Prediction]:
         """Scores and maps of images, one at a time; images are read as they are needed.
 
         `source` is a file, a folder, a pattern, a list of files, an array, a Pillow image, or several of these; see
-        `data.readers.pictures`. `options` are those of `outcomes`. Raises DatasetError where nothing is found, and at
-        the first image that cannot be read.
+        `data.readers.pictures`. The other arguments are those of `outcomes`, which goes on where an image cannot be
+        read. Here that ends the predictions: raises ReadingError at the first such image, and DatasetError, of which
+        ReadingError is one, where there is no image; otherwise as `outcomes`. All are a CopsError.
         """
-        return _readable(self.outcomes(source, **options))
+        outcomes = self.outcomes(
+            source,
+            threshold=threshold,
+            map_threshold=map_threshold,
+            calibration=calibration,
+            rule=rule,
+            draws=draws,
+            batch_size=batch_size,
+            workers=workers,
+            category=category,
+        )
+        return _readable(outcomes)
 
     def outcomes(
         self,
         source: Source,
         *,
-        rule: Rule | None = None,
+        threshold: float | None = None,
+        map_threshold: float | None = None,
         calibration: Calibration | str | Path | None = None,
+        rule: Rule | None = None,
         draws: Draws = "fixed",
         batch_size: int | None = None,
         workers: int = 2,
         category: str | None = None,
     ) -> Iterator[Prediction | Unreadable]:
-        """`predict` for streams in which an image that cannot be read is one result among others.
+        """`predict` for streams in which an image that cannot be read is one result among others, an `Unreadable`.
 
         Args:
             source: see `predict`.
-            rule: thresholds and p-values; default: no verdict, and regions of pixels above 0.5, or what an exported
-                file holds.
-            calibration: in place of a rule, that of normal images, or a file of cops-calibrate. A stream that moves
+            threshold: an image with a score above it is anomalous; default: no verdict, or what an exported file holds.
+            map_threshold: pixels above it belong to regions; default: 0.5, or what an exported file holds.
+            calibration: in place of thresholds, that of normal images, or a file of cops-calibrate. A stream that moves
                 away from its images is warned of, once, where the detector's features are at hand.
+            rule: in place of all three, one that was made already.
             draws: what is drawn at random is "fixed", the same for all images, so that two photographs of one part
                 have like scores; or by "image", as in studies.
             batch_size: images that are scored together, of which the last bits of a score may depend; default: one on
@@ -56,13 +83,19 @@ class Predictor(ABC):
             workers: threads that decode images.
             category: what is seen, for detectors whose prompts name it.
 
-        Raises ConfigError where both a rule and a calibration are given, and CalibrationError for a calibration that is
-        damaged or another detector's.
+        Raises DatasetError where there is no image, ConfigError where thresholds are given beside a calibration or a
+        rule, or both of these, and CalibrationError for a calibration that is damaged or another detector's.
         """
         require_choice("draws", draws, Draws)
         for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
             if number is not None and number < least:
                 raise ConfigError(f"{name} is {number}; expected {least} or more.")
+        for key, value in (("threshold", threshold), ("map_threshold", map_threshold)):
+            if value is not None and (rule is not None or calibration is not None):
+                other = "a rule" if calibration is None else "a calibration"
+                raise ConfigError(f"Both {key} and {other} are given, and either decides. Leave out one of them.")
+        if threshold is not None or map_threshold is not None:
+            rule = Rule.above(threshold, map_threshold)
         ruled, watch = self.ruled(rule, calibration, draws, category)
         outcomes = self._outcomes(source, ruled, draws, batch_size, workers, category)
         return outcomes if watch is None else watched(outcomes, watch)
