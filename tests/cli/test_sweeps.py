@@ -83,6 +83,7 @@ def test_a_rerun_skips_what_is_done_and_fail_fast_stops_at_the_failure(swept, ru
     mended = run_command("cops-train", "-m", *command, cwd=here)
     assert mended.returncode == 0
     assert counts(mended.stdout) == {"done": 2, "skipped": 0, "failed": 0}
+    assert "see below" not in mended.stdout
     assert done.read_bytes() == before[done]
     assert not list(here.glob("runs/default/*/traceback.txt"))
 

@@ -112,6 +112,11 @@ def test_a_prefix_gives_its_images_by_name_without_hidden_ones(memory):
     assert names(f"{memory}/b.png") == [f"{memory}/b.png"]
 
 
+def test_an_address_of_a_folder_without_its_slash_is_told_of_it(served):
+    (found,) = decoded(pictures(served), 8)
+    assert "no image of a known format (if it is a folder, end its address with a slash)" in found.reason
+
+
 def test_what_is_seen_and_said_of_a_file_is_the_same_wherever_it_lies(memory, served, tmp_path):
     for name in IMAGES:
         (tmp_path / "local" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -377,6 +377,13 @@ def test_a_loss_of_auroc_above_half_a_point_is_refused() -> None:
     replace(lossy, pixel_auroc_exported=79.6).require("onnx in int8")
 
 
+def test_a_gain_that_rounds_to_nothing_is_no_minus_in_the_table(tmp_path: Path) -> None:
+    (tmp_path / "parts.onnx").touch()
+    gained = Parity("rendered", 10, 0.1, 0.1, 0.1, None, 90.0, 90.001, 80.0, 80.0)
+    lost = list(exporting.table(tmp_path / "parts.onnx", gained).columns[3].cells)
+    assert lost[-2:] == ["0.00 lost", "0.00 lost"]
+
+
 def test_a_calibration_in_a_file_gives_its_predictions_thresholds_and_p_values(
     exported: tuple[Path, Parity], detector: CoPS, trial: Trial, tmp_path: Path
 ) -> None:
@@ -520,16 +527,19 @@ def test_the_example_needs_only_onnxruntime_numpy_and_pillow_and_agrees(
     example = Path(__file__).parents[2] / "examples" / "onnx_only.py"
     apart = {"PYTHONPATH": "", "PATH": ""}  # else the tests' path, with all of this library, would be its own
     command = [sys.executable, "-X", "importtime", str(example), str(exported[0]), str(tmp_path / "part.png")]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=apart)
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=apart, cwd=tmp_path)
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.stderr.splitlines()}
     assert not imported & {"torch", "cops_lightning", "cv2", "scipy"}
     (expected,) = detector.predict(tmp_path / "part.png")
     name, score, verdict = ran.stdout.split()
     assert (name, verdict) == (str(tmp_path / "part.png"), "anomalous" if expected.score > 0.5 else "normal")
     assert float(score) == pytest.approx(expected.score, abs=1e-5)
-    written = np.asarray(Image.open(tmp_path / "part.map.png"))
+    written = np.asarray(Image.open(tmp_path / "maps" / "1-part.png"))
     assert written.shape == (50, 30)
     assert np.abs(written / 255 - expected.map).max() < 0.02
+    bare = subprocess.run(command[:4], capture_output=True, text=True, check=False, env=apart)
+    assert bare.returncode == 1
+    assert bare.stderr.splitlines()[-1].startswith("usage: onnx_only.py FILE IMAGE ...")
 
 
 def test_the_python_of_the_page_on_export_runs_as_written(

@@ -37,6 +37,10 @@ def test_a_copy_a_lossless_format_and_an_array_have_one_score(model, tmp_path):
     assert scores == {array.image.item()} == {opened.image.item()}
 
 
+def test_a_detector_is_shown_in_one_line(model):
+    assert repr(model) == "CoPS(the given CLIP, 48 px, cpu)"
+
+
 def test_another_name_would_give_another_score(model):
     # So the test above can fail: draws do decide.
     images = preprocess(PHOTO, model.image_size)[None]

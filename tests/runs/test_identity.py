@@ -253,6 +253,11 @@ def test_a_folder_shows_what_was_swept_and_the_auxiliary_set():
     )
 
 
+def test_settings_of_one_name_are_told_apart_by_their_owners():
+    name = job("auxiliary=visa", "auxiliary.limit=40", "data.limit=30", "optimizer.lr=0.01")
+    assert name.startswith("cops-visa-auxiliary.limit_40-data.limit_30-lr_0.01-seed0-")
+
+
 def test_a_folder_of_ones_own_data_is_named_after_it():
     assert job("auxiliary=own", "auxiliary.source=/data/my parts").startswith("cops-my_parts-")
 

@@ -13,7 +13,7 @@ from cops_lightning.clip.frozen_clip import BackboneRecord
 from cops_lightning.clip.weight_files import PACKAGED, weights_fingerprint
 from cops_lightning.config.check import TARGET
 from cops_lightning.config.options import default_nodes
-from cops_lightning.core.errors import ConfigError
+from cops_lightning.core.errors import ConfigError, listed
 from cops_lightning.core.measured import MetricRow
 from cops_lightning.core.reporting import console, say
 from cops_lightning.data.catalog import find_spec
@@ -83,13 +83,16 @@ def score(job: Job) -> Ready:
 def work(job: Job, record: RunRecord, ready: Ready) -> None:
     """Train if there is anything to train on, test, and say what came out; everything is written into the folder."""
     record.add_auxiliary(ready.auxiliary)
+    noted: dict[str, list[str]] = {}  # datasets of one layout have the same to say
     for role, index, content in ready.read:
         record.add_data(role, index, content)
         say(f"{role} {index.name}: {len(index.test)} images, {index.layout}, in {index.root}")
         for note in index.notes:
-            say(f"  note: {note}")
+            noted.setdefault(note, []).append(index.name)
         if role == "auxiliary" and not index.has_masks:
             say(f"{index.name} has no masks: the losses patch, gather and scatter are not available.")
+    for note, names in noted.items():
+        say(f"  note on {listed(list(dict.fromkeys(names)), 4)}: {note}")
     module, data = ready.module(), ready.data
     if not module.trains:
         say(f"{job.identity.variant} learns nothing: there is no training, and the seed changes no score.")

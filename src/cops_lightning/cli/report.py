@@ -44,7 +44,7 @@ choose them. Where there is too little data there is no p-value, and the page sa
 In Python: from cops_lightning.report import load, compare
 
 metrics: {", ".join(KNOWN)}
-Exit code: 0 where a report was written, 1 where it could not be."""
+Exit code: 0 where a report was written, 1 where it could not be, 2 where arguments are missing or unknown."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

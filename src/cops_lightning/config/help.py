@@ -76,7 +76,7 @@ def help_lines(name: str, overrides: list[str]) -> Iterator[str]:
     yield "\nSettings, with the values of this command line, and what they may be\n"
     yield from (f"  {line}" for line in settings_of(name, overrides))
     yield "\nEvery other argument of the classes above may be given too; a name that is none of them is an error."
-    yield 'Shell completion: eval "$(cops-train --shell-completion install=bash)" (or zsh, fish); see the README.'
+    yield 'Shell completion: eval "$(cops-train --shell-completion install=bash)" (or zsh, fish): docs/command-line.md.'
 
 
 def settings_of(name: str, overrides: list[str]) -> Iterator[str]:

@@ -108,7 +108,7 @@ def table(path: Path, parity: Parity, loss: float = LOSS) -> Table:
     ):
         if before is not None and after is not None:
             limit = "" if parity.bound is not None else f"{loss:g}"
-            shown.add_row(name, f"{before:.2f}", f"{after:.2f}", f"{before - after + 0.0:.2f} lost", limit)
+            shown.add_row(name, f"{before:.2f}", f"{after:.2f}", f"{round(before - after, 2) + 0.0:.2f} lost", limit)
     return shown
 
 

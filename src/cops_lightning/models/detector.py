@@ -58,6 +58,10 @@ class Detector(nn.Module, Predictor):
         are the words for what is seen, for detectors whose prompts name it.
         """
 
+    def __repr__(self) -> str:
+        """Class, backbone, side, device: torch would list all modules of CLIP. Those are its `named_modules()`."""
+        return f"{type(self).__name__}({self.backbone.record.name}, {self.image_size} px, {self.device})"
+
     @property
     def device(self) -> torch.device:
         """Where it computes."""

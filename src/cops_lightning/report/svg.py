@@ -55,5 +55,5 @@ def score_histograms(panels: Sequence[tuple[str, Sequence[float], Sequence[float
         ax.set_xlabel(name)
         ax.set_ylabel("images (%)" if number == 0 else "")
         ax.grid(axis="y", color="0.92", lw=0.8)
-        ax.legend(fontsize=9, loc="best")
+        ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.2))  # inside it would lie over the threshold
     return as_svg(figure)

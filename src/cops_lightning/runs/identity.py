@@ -1,6 +1,7 @@
 """What a run is: its method, the hash of all settings that can change its numbers, and its own id."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,13 +236,17 @@ def job_name(config: DictConfig) -> str:
     except Exception:  # whatever is wrong with the settings, the job will say it; its folder needs a name nevertheless
         return f"refused-{settings_hash([str(override) for override in overrides])}"
     stated = dict(str(override).lstrip("+~").split("=", 1) for override in overrides if "=" in str(override))
-    swept = [
-        f"{key.rsplit('.', 1)[-1]}_{value}"
+    told = {
+        key: value
         for key, value in sorted(stated.items())
         if "." in key and key.split(".")[0] not in (*SHOWN, "callbacks", "hydra")
         if key.split(".")[-1] not in PLACES.get(key.split(".")[0], ())
         if key != "data.eval_batch_size" and "${" not in value
-    ]
+    }
+    last = Counter(key.rsplit(".", 1)[-1] for key in told)
+    # A key that two parts of the configuration have is named with its owner.
+    short = {key: key.rsplit(".", 1)[-1] if last[key.rsplit(".", 1)[-1]] == 1 else key for key in told}
+    swept = [f"{short[key]}_{value}" for key, value in told.items()]
     source = (plain.get("auxiliary") or {}).get("source")
     auxiliary = Path(str(source)).stem if source else choices.get("auxiliary")
     seed = found.config.seed or 0

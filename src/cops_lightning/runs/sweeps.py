@@ -149,7 +149,7 @@ def show_summary(notes: list[Note], study: Path) -> None:
     table.add_column("", overflow="fold")
     for outcome, meaning in MEANINGS.items():
         if counts[outcome] or outcome in ("done", "skipped", "failed"):
-            table.add_row(str(counts[outcome]), outcome, meaning)
+            table.add_row(str(counts[outcome]), outcome, meaning if counts[outcome] or outcome != "failed" else "")
     shown = console()
     shown.print(table)
     for note in notes:

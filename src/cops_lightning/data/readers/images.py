@@ -309,6 +309,8 @@ def _unreadable(path: Path | Remote, error: Exception) -> ReadingError:
         said = "it is empty"
     elif isinstance(error, UnidentifiedImageError):
         said = "its content is no image of a known format"
+        if isinstance(path, Remote) and "." not in str(path).rpartition("/")[2]:
+            said += " (if it is a folder, end its address with a slash)"
     else:
         said = reason(error)
     return ReadingError(f"{path} cannot be read: {said}. Replace the file.")
