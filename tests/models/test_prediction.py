@@ -58,6 +58,19 @@ def test_a_verdict_needs_a_threshold_and_a_p_value_a_calibration():
     assert predicted(patches, p_value=lambda score: 1 - score).p_value == pytest.approx(0.3)
 
 
+def test_frames_are_drawn_along_the_boxes_of_regions_and_nowhere_else():
+    patches = np.zeros((GRID, GRID))
+    patches[2, 2] = 1.0
+    prediction = predicted(patches, map_threshold=0.3)
+    (region,) = prediction.regions
+    plain, framed = (np.asarray(prediction.heat_map(frames=frames)) for frames in (False, True))
+    on = np.zeros(framed.shape[:2], dtype=bool)
+    on[region.top : region.bottom, region.left : region.right] = True
+    on[region.top + 1 : region.bottom - 1, region.left + 1 : region.right - 1] = False
+    assert (framed[on] == (0, 255, 255)).all()
+    assert (framed[~on] == plain[~on]).all()
+
+
 @pytest.mark.parametrize("name", ["map.png", "map.jpg", "no suffix"])
 def test_a_heat_map_has_the_size_of_the_image_and_leaves_normal_places_as_they_are(tmp_path, name):
     patches = np.zeros((GRID, GRID))

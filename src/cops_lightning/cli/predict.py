@@ -55,7 +55,8 @@ class PredictSettings(DetectorSettings):
         map_threshold: without a calibration, pixels whose anomaly is above it belong to regions and masks; default:
             0.5, which suits few detectors, or what an exported file holds.
         regions: write boxes of what is anomalous; without them large images are done sooner.
-        heatmaps: write each image with its anomaly map laid over it, into OUT/heatmaps.
+        heatmaps: write each image with its anomaly map laid over it, and boxes around regions, into OUT/heatmaps;
+            colours mean the same in all of them, from 0 to 1, or to twice the threshold of regions where that is less.
         masks: write which pixels belong to regions, white on black, into OUT/masks.
         draws: what is drawn at random is fixed, the same for all images, or by image, as in studies.
         category: what is seen, for detectors whose prompts name it.

@@ -30,7 +30,7 @@ class Wanted:
 
     Args:
         regions: boxes of what is anomalous.
-        heatmaps: the image with its anomaly map laid over it.
+        heatmaps: the image with its anomaly map laid over it, and the boxes where they are wanted.
         masks: the pixels that belong to regions.
     """
 
@@ -155,7 +155,7 @@ def answer_of(found: Prediction | Unreadable, wanted: Wanted) -> Answer:
     if isinstance(found, Unreadable):
         return Answer(row)
     try:
-        heatmap = _png(found.heat_map()) if wanted.heatmaps else None
+        heatmap = _png(found.heat_map(frames=wanted.regions)) if wanted.heatmaps else None
         mask = _png(Image.fromarray(found.mask.astype(np.uint8) * 255)) if wanted.masks else None
     except DatasetError as error:  # it could be read a moment ago
         return Answer(row_of(Unreadable(found.picture, str(error))))

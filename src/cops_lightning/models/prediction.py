@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch import Tensor
 
@@ -199,15 +199,23 @@ class Prediction:
         """The value at the upper end of the colours: the threshold of regions lies in their middle, at most."""
         return min(1.0, 2 * self.rule.map_threshold) or 1.0
 
-    def heat_map(self, strength: float = 0.6) -> Image.Image:
-        """The image with its map laid over it, at the size of the image; `strength` from 0 to 1 is that of the map."""
-        from cops_lightning.report.figures import blend  # matplotlib takes half a second
+    def heat_map(self, strength: float = 0.6, frames: bool = False) -> Image.Image:
+        """The image with its map laid over it, at the size of the image; `strength` from 0 to 1 is that of the map.
 
-        return Image.fromarray(blend(np.asarray(self.picture.open()), self.map, self.color_limit, strength))
+        Colours mean the same in all images under one rule, from 0 to `color_limit`. `frames` draws boxes of regions.
+        """
+        from cops_lightning.report.figures import OUTLINE, blend  # matplotlib takes half a second
 
-    def save_heatmap(self, path: str | Path, strength: float = 0.6) -> None:
+        drawn = Image.fromarray(blend(np.asarray(self.picture.open()), self.map, self.color_limit, strength))
+        if frames:
+            pen, width = ImageDraw.Draw(drawn), max(1, round(max(self.size) / 250))
+            for one in self.regions:
+                pen.rectangle((one.left, one.top, one.right - 1, one.bottom - 1), outline=OUTLINE, width=width)
+        return drawn
+
+    def save_heatmap(self, path: str | Path, strength: float = 0.6, frames: bool = False) -> None:
         """Write `heat_map` to a file whose suffix names the format, such as .png or .jpg."""
-        picture = self.heat_map(strength)
+        picture = self.heat_map(strength, frames)
         format = Image.registered_extensions().get(Path(path).suffix.lower(), "PNG")
         with replacing(Path(path)) as partial:
             picture.save(partial, format=format)

@@ -121,10 +121,13 @@ def blend(
 def painted_map(
     map: Float[np.ndarray, "h w"], vmax: float
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
-    """The colours of a map, from 0 to 255, and how opaque each is: from 0, where the map is 0, to 1 from `vmax` on."""
+    """The colours of a map, from 0 to 255, and how opaque each is: from 0, where the map is 0, to 1 from `vmax` on.
+
+    The root lets low values show, which are all that a map has on a scale that is not fitted to it.
+    """
     share = np.clip(map / vmax, 0, 1)
     colors = (255 * colormaps[COLORS](np.linspace(0, 1, 256))[:, :3]).astype(np.float32)
-    return colors[(share * 255).astype(np.uint8)], share
+    return colors[(share * 255).astype(np.uint8)], np.sqrt(share)
 
 
 @dataclass(frozen=True)
