@@ -1,7 +1,9 @@
 """The documentation site: it is built, holds together, loads nothing from elsewhere, and its search finds answers."""
 
 import functools
+import os
 import re
+import subprocess
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +17,7 @@ from cops_lightning.config.help import groups, known_settings
 from cops_lightning.data.catalog import CATALOG
 from cops_lightning.report.tables import COLUMNS
 from documentation.check import faults, repeated
-from documentation.gather import DeadLinkError, moved, sources
+from documentation.gather import LINK, ROOT, DeadLinkError, moved, pieces, sources
 
 # What a stranger asks, in words of theirs, and the page that says more than the answer among the questions.
 QUESTIONS = {
@@ -113,12 +115,28 @@ def test_a_page_that_the_navigation_lists_twice_is_found():
     assert repeated("nav: [a.md, {Others: [{B: b.md}, {Again: a.md}]}]") == ["a.md"]
 
 
+def test_every_link_of_a_page_leads_somewhere_in_the_repository_too_and_to_nothing_that_git_ignores():
+    places = sources()
+    pages = [path for path in (ROOT / "README.md", *places) if path.suffix == ".md"]
+    linked = set()
+    for page in pages:
+        moved(page, "page.md", places)  # raises DeadLinkError
+        for part, is_code in pieces(page.read_text(encoding="utf-8")):
+            found = () if is_code else LINK.findall(part)
+            linked |= {page.parent / target.partition("#")[0] for _, _, target in found if ":" not in target}
+    assert len(linked) > 100
+    if (ROOT / ".git").exists():
+        names = "\n".join(map(os.path.normpath, linked))
+        done = subprocess.run(["git", "check-ignore", "--stdin"], cwd=ROOT, input=names, capture_output=True, text=True)
+        assert done.stdout == ""
+
+
 def test_a_link_of_a_page_to_a_file_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("documentation.gather.ROOT", tmp_path)
     page = tmp_path / "page.md"
     page.write_text("[the licence](LICENSE) and [nothing](gone.md)")
     (tmp_path / "LICENSE").touch()
-    with pytest.raises(DeadLinkError, match=r"page\.md links to gone\.md, which is neither a file nor a page"):
-        moved(page, "page.md", sources(), set())
+    with pytest.raises(DeadLinkError, match=r"page\.md links to gone\.md, which is not there"):
+        moved(page, "page.md", sources())
     page.write_text("[the licence](LICENSE)")
-    assert moved(page, "page.md", sources(), set()) == "the licence"
+    assert moved(page, "page.md", sources()) == "the licence"

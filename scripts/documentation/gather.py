@@ -19,6 +19,15 @@ ELSEWHERE = {
 }
 # The search shows what explains something before what a study of it found.
 LAST = "---\nsearch:\n  boost: 0.2\n---\n\n"
+# What is behind a page that is made from the code: where the page's readers in the repository are sent.
+BEHIND = {
+    "conf": "reference/settings.md",
+    "src/cops_lightning/cli": "reference/commands.md",
+    "src/cops_lightning/data/catalog.yaml": "reference/datasets.md",
+    "src/cops_lightning/report/tables.py": "reference/results-csv.md",
+    "src/cops_lightning/report/published.csv": "reference/published.md",
+    "examples": "tutorials/scripts.md",
+}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 
@@ -44,26 +53,29 @@ def gather(folder: Path) -> list[str]:
     """Write all pages below `folder`, which is emptied, and return their places. Raises DeadLinkError."""
     shutil.rmtree(folder, ignore_errors=True)
     places, made = sources(), generated()
-    known = {*places.values(), *made}
+    missing = set(BEHIND.values()) - made.keys()
+    assert not missing, f"nothing makes {missing}"
     for path, place in places.items():
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
             head = LAST if place.startswith("experiments/") else ""
-            target.write_text(head + moved(path, place, places, known), encoding="utf-8")
+            target.write_text(head + moved(path, place, places), encoding="utf-8")
         else:
             shutil.copyfile(path, target)
     for place, text in made.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_text(text, encoding="utf-8")
-    return sorted(known)
+    return sorted({*places.values(), *made})
 
 
-def moved(path: Path, place: str, places: dict[Path, str], known: set[str]) -> str:
+def moved(path: Path, place: str, places: dict[Path, str]) -> str:
     """The text of a page with its links as they are from its new place.
 
-    A link to a file that the site does not show becomes its text. Raises DeadLinkError for one that leads nowhere.
+    A link to what a page is made from leads to that page, one to another file that the site does not show becomes its
+    text. Raises DeadLinkError for one that leads nowhere in the repository, where pages are read too.
     """
+    places = places | {ROOT / name: made for name, made in BEHIND.items()}
     text = path.read_text(encoding="utf-8")
 
     def link(match: re.Match[str]) -> str:
@@ -72,12 +84,11 @@ def moved(path: Path, place: str, places: dict[Path, str], known: set[str]) -> s
         if not file or re.match(r"[a-z]+:", target):
             return match[0]
         meant = Path(os.path.normpath(path.parent / file))
-        beside = os.path.normpath(Path(place).parent / file)  # as pages of docs/ name generated ones
-        new = places.get(meant) or places.get(meant / "README.md") or (beside if beside in known else None)
+        if not meant.exists():
+            raise DeadLinkError(f"{path.relative_to(ROOT)} links to {target}, which is not there.")
+        new = places.get(meant) or places.get(meant / "README.md")
         if new is not None:
             return f"{mark}[{words}]({os.path.relpath(new, Path(place).parent)}{hash_}{anchor})"
-        if not meant.exists():
-            raise DeadLinkError(f"{path.relative_to(ROOT)} links to {target}, which is neither a file nor a page.")
         return words
 
     return "".join(part if is_code else LINK.sub(link, part) for part, is_code in pieces(text))
