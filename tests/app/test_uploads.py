@@ -124,6 +124,7 @@ def test_the_page_computes_in_the_precision_that_was_measured_to_suit_or_that_th
 
     monkeypatch.setattr(machine, "choose", choose)
     monkeypatch.setattr(app, "detector_of", lambda settings: tiny_model)
+    monkeypatch.setattr(app, "_method", lambda path: "cops")
     (judge,) = app.judges(app.AppSettings(checkpoint=tmp_path / "last.ckpt"))
     assert judge.detector.identity().precision == "bf16"
     assert "precision=bf16, batch_size=1: bf16 is 2.00 times as fast" in capsys.readouterr().out
