@@ -124,6 +124,7 @@ def test_another_calibration_is_refused_in_words_before_the_detector_is_read(run
     [
         (["nowhere", "out=out"], "nowhere does not exist"),
         (["empty", "out=out"], "empty holds no image"),
+        (["zip://a.png::http://me:hidden@h/x.zip", "out=out"], "zip://...: the URL holds a password"),
         (["memory://empty/", "out=out"], "memory://empty/ holds no image"),
         (["memry://empty/", "out=out"], "fsspec knows no memry://. Did you mean 'memory'?"),
         (["file://{here}", "out=deep/out"], "out is deep/out, which lies in {here}, whose images are read"),

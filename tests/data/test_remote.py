@@ -1,6 +1,7 @@
 """Images in stores that fsspec knows: which ones a URL names, and what is seen of them."""
 
 import http.server
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -122,7 +123,8 @@ def test_what_is_seen_and_said_of_a_file_is_the_same_wherever_it_lies(memory, se
         (tmp_path / "local" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "local" / name).write_bytes(FILES[name])
     local = list(decoded(pictures(tmp_path / "local"), 8))
-    for root in (memory, served, f"file://{tmp_path}/local"):
+    assert names(f"file://{tmp_path}/local") == names(f"local://{tmp_path}/local/**") == names(tmp_path / "local")
+    for root in (memory, served):
         found = list(decoded(pictures(f"{root}/"), 8))
         assert [one.picture.name for one in found] == [f"{root}/{name}" for name in with_pages(IMAGES)]
         for here, there in zip(local, found, strict=True):
@@ -202,6 +204,11 @@ class StoreError(Exception):
         ("memory://bucket/list.txt", "read as a list of images from this machine alone. Copy it here."),
         ("memry://bucket/", "fsspec knows no memry://. Did you mean 'memory'?"),
         ("ftp://me:secret@localhost/a/", "the URL holds a password"),
+        ("ftp://me:secret@localhost/list.txt", "the URL holds a password"),
+        ("zip://a.png::http://me:secret@localhost/x.zip", "the URL holds a password"),
+        ("simplecache::http://me:secret@localhost/a.png", "the URL holds a password"),
+        ("http://me:secret@[::1]/a.png", "the URL holds a password"),
+        ("http://me:sec::ret@localhost/a.png", "the URL holds a password"),
         (
             "gdrive://folder/",
             "gdrive:// needs a package that is not installed. Install it by: pip install 'gdrive_fsspec'.",
@@ -214,6 +221,25 @@ def test_what_cannot_be_found_is_a_sentence(url, said):
         list(pictures(url))
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_in_a_list_is_refused_and_no_sign_of_a_name_is_taken_for_one(memory, tmp_path):
+    (tmp_path / "list.txt").write_text("zip://a.png::http://me:secret@localhost/x.zip\n")
+    with pytest.raises(DatasetError, match=r"^zip://\.\.\.: the URL holds a password") as caught:
+        list(pictures(tmp_path / "list.txt"))
+    assert "secret" not in str(caught.value)
+    fsspec.filesystem("memory").pipe("/odd/a:b@c.png", FILES["b.png"])
+    assert names("memory://odd/") == names("memory://odd/a:b@c.png") == ["memory://odd/a:b@c.png"]
+
+
+def test_a_fifo_holds_nobody_up_whatever_url_names_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    fifo = f"{tmp_path}/pipe.png"
+    (tmp_path / "list.txt").write_text(f"file://{fifo}\nzip://a.png::file://{fifo}\n")
+    for source in (f"file://{fifo}", f"local://{fifo}", tmp_path / "list.txt", [f"zip://a.png::{fifo}"]):
+        assert all("no regular file" in one.reason for one in decoded(pictures(source), 8, 0))
+    with pytest.raises(DatasetError, match=r"pipe\.png is no regular file"):
+        list(pictures(f"zip://::file://{fifo}"))
 
 
 def test_whatever_a_store_raises_is_a_sentence(memory, monkeypatch):

@@ -1,6 +1,5 @@
 """`cops-predict`: score images with a trained detector, into files that grow as it goes."""
 
-import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -92,7 +91,6 @@ class PredictSettings(DetectorSettings):
 
 
 UNMEASURED_BATCH = 8
-_LOCAL = re.compile("^(file|local)://")
 COMMAND = WordsCommand("cops-predict", PredictSettings, "SOURCE ...", EXAMPLES)
 
 
@@ -298,12 +296,15 @@ def _said_of(sources: list[str], settings: PredictSettings) -> dict[str, Any]:
 
 
 def _require_place(sources: list[str], out: Path) -> None:
-    """Raise CopsError where heat maps would be read as images, or predictions lie in a run."""
+    """Raise CopsError where a source holds a password, heat maps would be read as images, or OUT lies in a run."""
     from cops_lightning.data.readers.pictures import folders_read
+    from cops_lightning.data.readers.remote import require_no_password, without_scheme
     from cops_lightning.inference.folder import HEATMAPS, MASKS
 
     require_no_run("out", out)
-    local = [_LOCAL.sub("", source) for source in sources]
+    for source in sources:  # which the sentences below would quote
+        require_no_password(source)
+    local = [without_scheme(source) for source in sources]
     require_apart("out", out, (folder for source in local for folder in folders_read(source)))
     for source, kind in product(filter(None, local), (HEATMAPS, MASKS)):
         require_apart("a source", Path(source), [out / kind], "which this command writes")

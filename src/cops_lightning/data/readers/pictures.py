@@ -15,7 +15,7 @@ from PIL import Image
 from cops_lightning.core.errors import DatasetError, told
 from cops_lightning.core.files import regular
 from cops_lightning.data.readers.images import ReadingError, as_rgb, opened, read_image
-from cops_lightning.data.readers.remote import Remote, files_at, is_url
+from cops_lightning.data.readers.remote import Remote, files_at, is_url, require_no_password, without_scheme
 from cops_lightning.data.readers.tree import Tree, image_names, images_below, nearest_existing
 
 Source: TypeAlias = "str | Path | np.ndarray | Image.Image | Picture | Iterable[Any]"
@@ -57,8 +57,9 @@ def pictures(source: Source) -> Iterator[Picture]:
 
     A source is an image file; a TIFF of several pages; a folder, with its subfolders, by name; a pattern, such as
     "photos/**/*.png"; a .txt file that names one image in a line, relative to its own folder or by its URL; a URL that
-    fsspec knows, of an image, of a folder or prefix, or a pattern with *; an RGB array (h, w, 3) of uint8; a Pillow
-    image; or anything that gives sources. Raises DatasetError where nothing is found.
+    fsspec knows, of an image, of a folder or prefix, or a pattern with *, where file:// is a path; an RGB array
+    (h, w, 3) of uint8; a Pillow image; or anything that gives sources. Raises DatasetError where nothing is found
+    or a URL holds a password.
     """
     return _found(source, itertools.count(1), top=True)
 
@@ -79,9 +80,11 @@ def _found(source: Any, numbers: Iterator[int], top: bool = False) -> Iterator[P
     elif isinstance(source, np.ndarray | Image.Image):
         yield Picture(f"image {next(numbers)}", pixels=source)
     elif isinstance(source, str) and is_url(source):
+        require_no_password(source)
         yield from _of_url(source, top)
     elif isinstance(source, str | Path):
-        if source == "":  # which a path takes for the folder that one is in
+        require_no_password(str(source))
+        if isinstance(source, str) and not without_scheme(source):  # which a path takes for the folder that one is in
             raise DatasetError("A source of images is an empty text; expected a path, a pattern or a URL.")
         yield from _of_path(_local(source), top)
     elif isinstance(source, Iterable):
@@ -114,6 +117,7 @@ def _of_path(path: Path, top: bool) -> Iterator[Picture]:
 
 def _local(path: str | Path) -> Path:
     """A path, in which "~" is the user's folder, as a shell leaves it within quotes and behind "="."""
+    path = without_scheme(path) if isinstance(path, str) else path
     return Path(path) if os.path.lexists(path) else Path(os.path.expanduser(path))
 
 
@@ -157,6 +161,7 @@ def _listed(path: Path) -> Iterator[Picture]:
     named = False
     for text in _lines(path):
         named = True
+        require_no_password(text)
         yield from _pages(Remote(text) if is_url(text) else path.parent / _local(text))
     if not named:
         raise DatasetError(f"{path} names no image. Expected the path of an image in every line.")

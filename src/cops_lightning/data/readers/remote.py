@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from cops_lightning.core.errors import DatasetError, not_installed, reason, told
 from cops_lightning.core.files import BLOCK
@@ -21,6 +21,8 @@ LARGEST = 2**30  # bytes of a file that is read whole, before anything says how 
 # Whose servers need not know of parts of files, and whose folders are pages of links, which may lead round in circles.
 _WEB = "http"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
+_LOCAL = re.compile("^(file|local)://")
+_PASSWORD = re.compile(r"://[^/?#]*:[^/?#]*@")  # in any part of a chain
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,23 @@ class Remote:
 
 
 def is_url(source: str) -> bool:
-    """Whether a source is a URL rather than a path."""
-    return _URL.match(source) is not None
+    """Whether a source is the URL of a store rather than a path, with or without file:// before it."""
+    return _URL.match(source) is not None and not _LOCAL.match(source)
+
+
+def without_scheme(source: str) -> str:
+    """A path without the file:// or local:// that may stand before it: such a file is one of this machine."""
+    return _LOCAL.sub("", source)
+
+
+def require_no_password(source: str) -> None:
+    """Raise DatasetError, which does not quote it, where a source holds a password, in whatever part of a chain."""
+    if _PASSWORD.search(source):
+        raise DatasetError(
+            f"{source.partition('://')[0]}://...: the URL holds a password, which would be written beside every "
+            "prediction. Leave it out, and put it where the store's package looks for it, or into fsspec's own "
+            "configuration."
+        )
 
 
 def files_at(url: str) -> list[Remote]:
@@ -88,11 +105,7 @@ def _store(url: str) -> "tuple[AbstractFileSystem, str]":
     from fsspec.registry import known_implementations
 
     protocol = url.partition("://")[0]
-    if urlsplit(url.partition("::")[0]).password is not None:
-        raise DatasetError(
-            f"{protocol}://...: the URL holds a password, which would be written beside every prediction. Leave it "
-            "out, and put it where the store's package looks for it, or into fsspec's own configuration."
-        )
+    _require_no_endless_file(url)
     try:
         store, path = fsspec.url_to_fs(url)
     except ImportError as error:
@@ -107,6 +120,15 @@ def _store(url: str) -> "tuple[AbstractFileSystem, str]":
         near = did_you_mean(protocol, known)
         raise DatasetError(f"{url} cannot be read: fsspec knows no {protocol}://.{near}") from error
     return store, path
+
+
+def _require_no_endless_file(url: str) -> None:
+    """Raise DatasetError where a chain ends at what is there on this machine, but no file: a FIFO would never open."""
+    last = url.rpartition("::")[2]
+    if not is_url(last):
+        path = Path(without_scheme(last)).expanduser()
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DatasetError(f"{url} cannot be read: {path} is no regular file. Name a file.")
 
 
 def _is_web(store: "AbstractFileSystem") -> bool:
