@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from cops_lightning.cli.console import exit_code
 from cops_lightning.core.files import temporary_folder
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 
 def run():
     with temporary_folder("cops-test") as folder:

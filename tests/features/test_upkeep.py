@@ -35,8 +35,8 @@ def size(store):
 def test_what_killed_writers_left_in_the_cache_goes_and_what_is_being_written_stays(way, store, monkeypatch):
     monkeypatch.setattr("cops_lightning.core.files._clear", _clear.__wrapped__)  # as in another process
     cache = store.root.parent
-    files = [folder / ".hashes.0.partial" for folder in (cache, store.root, store.folder)]
-    rendered = cache / "procedural-1" / ".easy.0.partial"
+    files = [folder / f".hashes.{32 * '0'}.partial" for folder in (cache, store.root, store.folder)]
+    rendered = cache / "procedural-1" / f".easy.{32 * '0'}.partial"
     with replacing(cache / "other") as partial:
         for file in files:
             file.write_text("half")
