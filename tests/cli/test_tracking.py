@@ -23,7 +23,7 @@ from draw_wandb_run import draw
 from .conftest import make_dataset
 
 ROOT = Path(__file__).parents[2]
-PICTURES = ROOT / "docs" / "tutorials" / "wandb"
+PICTURES = ROOT / "docs" / "tutorials" / "tour"
 TINY = ("backbone=tiny_random", "backbone.image_size=64", "data.num_workers=0", "trainer.accelerator=cpu")
 EPOCHS, STEPS = 2, 4  # six images in batches of four are two steps an epoch
 LOSSES = {f"train/{part}" for part in ("total", "image", "patch", "gather", "scatter", "kl", "recon")}
