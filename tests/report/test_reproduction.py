@@ -1,6 +1,7 @@
 """Published numbers beside ours: what one more seed would give, which differences it explains, and the page of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from scipy import stats
 from cli.studies import write_run
 from cops_lightning.report.collect import collect
 from cops_lightning.report.page import MINUS, write_page
-from cops_lightning.report.published import published
+from cops_lightning.report.published import differences, published
 from cops_lightning.report.reproduction import Reproduction, build_reproduction, rows_of
 from cops_lightning.report.stats.prediction import one_more
+from cops_lightning.runs.identity import identify
+from cops_lightning.runs.reproduction import Experiment, experiments
 
 PAIRS = [("visa", "btad"), ("visa", "headct"), ("visa", "isic"), ("mvtec", "visa")]
 NAMES = {"btad": "BTAD", "headct": "HeadCT", "isic": "ISIC 2016", "visa": "VisA", "mvtec": "MVTec-AD"}
@@ -135,6 +138,38 @@ def test_the_page_says_what_differs_before_it_shows_a_number(tmp_path):
         path.read_bytes() == (tmp_path / "again" / path.relative_to(tmp_path / "page")).read_bytes()
         for path in (tmp_path / "page").rglob("*.*")
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("data.mask_threshold=dataset", "data.mask_threshold is dataset"),
+        ("data.orientation=viewer", "data.orientation is viewer"),
+        ("data.batch_size=3", "data.batch_size is 3"),
+        ("data.categories=[candle]", "data.categories is ['candle']"),
+        ("optimizer.lr=0.5", "optimizer.lr is 0.5"),
+        ("trainer.limit_train_batches=2", "trainer.limit_train_batches is 2"),
+        ("backbone.precision=bf16", "backbone.precision is bf16"),
+        ("data.num_workers=3", None),
+        ("trainer.accelerator=cpu", None),
+    ],
+)
+def test_every_setting_that_can_change_a_number_makes_it_no_reproduction(tmp_path, setting, said, planned):
+    found = reproduction(tmp_path, alike(90.0, 91.0), protocols={"mvtec": planned.protocol()})
+    for file in tmp_path.glob("mvtec*/run.json"):
+        record = json.loads(file.read_text())
+        changed = replace(planned, settings=(setting,))
+        record["method_settings"] = identify(changed.config(0), {}).method_settings
+        assert differences(record, planned.protocol()) == ([] if said is None else [said])
+        file.write_text(json.dumps(record))
+    page = build_reproduction(replace(found, collection=collect([tmp_path])))
+    assert (said is None) or said in page.warnings[0]
+
+
+@pytest.fixture(scope="module")
+def planned() -> Experiment:
+    """The experiment that trains on MVTec-AD, without settings of a user."""
+    return experiments(["visa"], [], [], {})[0]
 
 
 def test_released_weights_are_of_the_published_protocol_where_backbone_and_images_are(tmp_path):

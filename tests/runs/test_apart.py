@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from cops_lightning.config.options import register
 from cops_lightning.core.errors import ConfigError
 from cops_lightning.core.files import conf_folder
-from cops_lightning.runs.apart import require_apart
+from cops_lightning.runs.apart import require_results_apart
 
 BRIGHTNESS = "cops_lightning.models.baselines.pixel_statistics.Brightness"
 
@@ -68,14 +68,14 @@ def configured(whole):
 def test_a_place_that_is_or_lies_in_or_holds_data_that_is_read_is_refused(asked, said, here, configured):
     before = written(here)
     with pytest.raises(ConfigError, match="Nothing was written") as refused:
-        require_apart(configured(*asked), "hydra.run.dir")
+        require_results_apart(configured(*asked), "hydra.run.dir")
     assert said in str(refused.value)
     assert written(here) == before
 
 
 def test_so_is_one_in_what_is_trained_on(here, configured):
     with pytest.raises(ConfigError, match="lies in parts, a dataset"):
-        require_apart(configured("hydra.run.dir=parts/x", "targets=[typo]", trains=True), "hydra.run.dir")
+        require_results_apart(configured("hydra.run.dir=parts/x", "targets=[typo]", trains=True), "hydra.run.dir")
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_so_is_one_in_what_is_trained_on(here, configured):
     ],
 )
 def test_a_place_beside_the_data_is_not(asked, here, configured):
-    require_apart(configured(*asked), "hydra.run.dir")
+    require_results_apart(configured(*asked), "hydra.run.dir")
 
 
 @pytest.mark.parametrize("swept", ["targets=[parts],[parts.csv]", "auxiliary.source=x,parts"])
 def test_of_a_sweep_each_dataset_counts(swept, here, configured):
     sweep = configured("targets=[parts.csv]", "auxiliary.source=x", "hydra.sweep.dir=parts/study", trains=True)
-    require_apart(sweep, "hydra.sweep.dir")
+    require_results_apart(sweep, "hydra.sweep.dir")
     sweep.hydra.overrides.task = [swept]
     with pytest.raises(ConfigError, match="lies in parts, a dataset"):
-        require_apart(sweep, "hydra.sweep.dir")
+        require_results_apart(sweep, "hydra.sweep.dir")
 
 
 def test_of_an_evaluation_the_targets_count_whatever_checkpoints_are_swept(here):
@@ -106,7 +106,7 @@ def test_of_an_evaluation_the_targets_count_whatever_checkpoints_are_swept(here)
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         sweep = compose("eval", ["targets=[parts]", "hydra.sweep.dir=study"], return_hydra_config=True)
     sweep.hydra.overrides.task = ["checkpoint=a.ckpt,b.ckpt"]
-    require_apart(sweep, "hydra.sweep.dir")
+    require_results_apart(sweep, "hydra.sweep.dir")
     sweep.hydra.sweep.dir = "parts/study"
     with pytest.raises(ConfigError, match="lies in parts, a dataset"):
-        require_apart(sweep, "hydra.sweep.dir")
+        require_results_apart(sweep, "hydra.sweep.dir")

@@ -17,7 +17,7 @@ from cops_lightning.core.places import require_apart, require_no_run
 from cops_lightning.report.needs import require_report
 
 if TYPE_CHECKING:
-    from cops_lightning.runs.reproduction import Estimate, Half, Need, Plan
+    from cops_lightning.runs.reproduction import Estimate, Experiment, Need, Plan
 
 MORE = """\
 First everything is checked: OpenAI's weights by their hash, each dataset by its numbers of images, its files and its
@@ -40,6 +40,8 @@ papers.
 Exit code: 0 where all runs have results (with check: where nothing is missing), else 1."""
 
 CHECK = "check"
+# Settings of where a run lies, which the command has to find again.
+PLACED = ("hydra.sweep.", "hydra.sweep=", "hydra.run.", "hydra.run=", "paths.output")
 INTERRUPTED = "interrupted; the same command goes on from there."
 
 
@@ -91,7 +93,7 @@ def reproduce(words: list[str], settings: ReproduceSettings) -> int:
     require_report("cops-reproduce")
     # Imported where used: they take seconds, and --help needs none of them.
     from cops_lightning.runs.jobs import quiet_console
-    from cops_lightning.runs.reproduction import estimate
+    from cops_lightning.runs.reproduction import Need, estimate
 
     quiet_console()
     plan = _plan(settings)
@@ -105,37 +107,50 @@ def reproduce(words: list[str], settings: ReproduceSettings) -> int:
         try:
             found = estimate(plan)
         except CopsError as error:
-            print(f"\nHow long it takes here cannot be said: {error}")
+            if not any(str(error) in need.wrong for need in problems):
+                problems.append(Need("estimate", "a measurement of how long it takes here", wrong=(str(error),)))
     if found is not None:
         _show_estimate(found)
         problems += [room] if (room := found.room()) else []
     plan.backbone = None  # the runs load their own
-    if problems:
+    if found is None or problems:
         _show_problems(problems)
         return 1
     if words == [CHECK]:
         print("\nAll is here. The same command without `check` begins.")
         return 0
-    assert found is not None
     more = _budget(found, settings)
     code = 0
-    for half in plan.halves:
-        code = _run(half, half.arguments(plan.seeds, *more)) or code
+    for experiment in plan.experiments:
+        code = _run(experiment, experiment.arguments(plan.seeds, *more)) or code
         if code > 1:  # a signal ended it
             return code
-    return _report(plan, settings, [_typed(half, half.arguments(plan.seeds, *more)) for half in plan.halves]) or code
+    return (
+        _report(
+            plan,
+            settings,
+            [_typed(experiment, experiment.arguments(plan.seeds, *more)) for experiment in plan.experiments],
+        )
+        or code
+    )
 
 
 def _plan(settings: ReproduceSettings) -> "Plan":
     from cops_lightning.config.options import options_of
     from cops_lightning.data.catalog import BENCHMARK, expand_targets, find_spec
-    from cops_lightning.runs.reproduction import Plan, halves, quoted
+    from cops_lightning.runs.reproduction import Plan, experiments, quoted
 
     if len(set(settings.seeds)) < len(settings.seeds) or not settings.seeds:
         raise ConfigError(f"seeds is {settings.seeds}; name at least one seed, and each once.")
     if settings.backbone not in (known := options_of("backbone")):
         near = did_you_mean(settings.backbone, known)
         raise ConfigError(f"There is no backbone {settings.backbone}.{near} Expected one of {', '.join(known)}.")
+    for text in settings.settings:
+        if text.lstrip("+~").startswith(PLACED):
+            raise ConfigError(
+                f"settings has {text.split('=')[0]}; where the runs lie is said by runs=FOLDER, or they would not be "
+                "found again. Leave it out."
+            )
     names = [find_spec(name).name for name in expand_targets(settings.targets)]
     if strange := [name for name in names if name not in BENCHMARK]:
         raise ConfigError(f"{strange[0]} is not among the thirteen of the paper, {', '.join(BENCHMARK)}.")
@@ -150,7 +165,7 @@ def _plan(settings: ReproduceSettings) -> "Plan":
         )
         if value is not None
     ]
-    found = halves(names, common, settings.settings, _released(settings.released))
+    found = experiments(names, common, settings.settings, _released(settings.released))
     if not found:
         raise ConfigError(
             "No released checkpoint is for these targets: VisA is for one trained on MVTec-AD, every other for one "
@@ -170,13 +185,15 @@ def _explained(error: CopsError) -> str:
 
 def _released(given: Iterable[str]) -> dict[str, Path]:
     """Checkpoints by what they were trained on."""
+    from cops_lightning.runs.reproduction import EXPERIMENTS
+
     found: dict[str, Path] = {}
-    for part in [part for text in given for part in re.split(r",(?=(?:visa|mvtec)=)", text)]:
+    for part in [part for text in given for part in re.split(rf",(?=(?:{'|'.join(EXPERIMENTS)})=)", text)]:
         auxiliary, equals, file = part.partition("=")
-        if not equals or auxiliary not in ("visa", "mvtec") or auxiliary in found:
+        if not equals or auxiliary not in EXPERIMENTS or auxiliary in found:
             raise ConfigError(
                 f"released is {part!r}; a released file does not say what it was trained on. Give "
-                "released=[visa=FILE,mvtec=FILE], each once, or one of them."
+                f"released=[{','.join(f'{name}=FILE' for name in EXPERIMENTS)}], each once, or one of them."
             )
         found[auxiliary] = Path(file).expanduser()
     return found
@@ -196,12 +213,12 @@ def _apart(out: Path, needs: Iterable["Need"]) -> list["Need"]:
 def _show_plan(plan: "Plan") -> None:
     from cops_lightning.data.catalog import find_spec
 
-    runs, seeds = len(plan.halves) * len(plan.seeds), ", ".join(map(str, plan.seeds))
+    runs, seeds = len(plan.experiments) * len(plan.seeds), ", ".join(map(str, plan.seeds))
     print(f"CoPS (arXiv 2508.03447), {runs} run{'s' if runs > 1 else ''}, seeds {seeds}")
-    for half in plan.halves:
-        tested = ", ".join(find_spec(name).title for name in half.targets)
-        how = "trained on" if half.checkpoint is None else f"{half.checkpoint}, trained on"
-        print(f"  {how} {find_spec(half.auxiliary).title}, tested on {tested}")
+    for experiment in plan.experiments:
+        tested = ", ".join(find_spec(name).title for name in experiment.targets)
+        how = "trained on" if experiment.checkpoint is None else f"{experiment.checkpoint}, trained on"
+        print(f"  {how} {find_spec(experiment.auxiliary).title}, tested on {tested}")
 
 
 def _show_estimate(found: "Estimate") -> None:
@@ -255,16 +272,16 @@ def _budget(found: "Estimate", settings: ReproduceSettings) -> list[str]:
     return [f"{key}.budget_gb={found.budget}"]
 
 
-def _typed(half: "Half", arguments: Sequence[str]) -> str:
-    return shlex.join([f"cops-{half.program}", *arguments])
+def _typed(experiment: "Experiment", arguments: Sequence[str]) -> str:
+    return shlex.join([f"cops-{experiment.program}", *arguments])
 
 
-def _run(half: "Half", arguments: Sequence[str]) -> int:
+def _run(experiment: "Experiment", arguments: Sequence[str]) -> int:
     """The exit code of a command, run as if it were typed."""
     from cops_lightning.cli import evaluate, train
 
-    print(f"\n{_typed(half, arguments)}", flush=True)
-    return (train.APP if half.checkpoint is None else evaluate.APP).run(arguments)
+    print(f"\n{_typed(experiment, arguments)}", flush=True)
+    return (train.APP if experiment.checkpoint is None else evaluate.APP).run(arguments)
 
 
 def _report(plan: "Plan", settings: ReproduceSettings, commands: Sequence[str]) -> int:
@@ -274,28 +291,28 @@ def _report(plan: "Plan", settings: ReproduceSettings, commands: Sequence[str]) 
     from cops_lightning.report.collect import collect
     from cops_lightning.report.page import write_page
     from cops_lightning.report.reproduction import Reproduction, build_reproduction, console_table, rows_of
-    from cops_lightning.runs.state import read_entry
 
     folders, missing = [], []
-    for half in plan.halves:
+    for experiment in plan.experiments:
         for seed in plan.seeds:
-            folder = half.folder(seed)
-            if folder is not None and read_entry(folder).done:
+            folder = experiment.folder(seed)
+            if folder is not None and experiment.is_done(seed):
                 folders.append(folder)
             else:
                 where = "was not begun" if folder is None else f"has no results, see {folder}"
-                missing.append(f"The run on {half.auxiliary} with seed {seed} {where}.")
+                missing.append(f"The run on {experiment.auxiliary} with seed {seed} {where}.")
     if not folders:
         raise CopsError("No run has results, so there is no page. " + " ".join(missing))
     found = Reproduction(
         collect(folders),
-        [(half.auxiliary, target) for half in plan.halves for target in half.targets],
+        [(experiment.auxiliary, target) for experiment in plan.experiments for target in experiment.targets],
         {name: spec.title for name, spec in CATALOG.items()},
         plan.seeds,
         bool(settings.released),
         missing,
         [str(need) for need in plan.needs],
         commands,
+        {experiment.auxiliary: experiment.protocol() for experiment in plan.experiments},
     )
     page = build_reproduction(found)
     write_page(page, settings.out)

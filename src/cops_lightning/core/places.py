@@ -16,6 +16,12 @@ def within(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
+def existing(path: Path) -> Path:
+    """The absolute path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
 def require_no_run(option: str, path: Path) -> None:
     """Raise CopsError where a file or folder that is to be written is the folder of a run, or lies in one."""
     resolved = path.resolve()
@@ -35,7 +41,7 @@ def require_apart(option: str, path: Path, read: Iterable[Path], what: str = "wh
 
 def require_writable(path: Path) -> None:
     """Raise OSError where a file cannot be made at a path, before there is anything to write."""
-    there = next(place for place in path.absolute().parents if place.exists())
+    there = existing(path.absolute().parent)
     if not there.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
     if not os.access(there, os.W_OK | os.X_OK):

@@ -4,6 +4,7 @@ AUPRO of AnomalyCLIP's tables is left out, as it is not the usual one; so are th
 scores were scaled over the images of a category, and whose training was stopped by images of the targets.
 """
 
+import json
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -93,6 +94,22 @@ def departures(record: Mapping[str, Any], auxiliary: str, model: str | None = No
         given = ending.get(name, {})
         found += [f"{key} is {of_key}" for key, of_key in given.items() if of_key not in (value, None)]
     return found
+
+
+def differences(record: Mapping[str, Any], protocol: Mapping[str, Any]) -> list[str]:
+    """Which settings of a run are others than those of the experiment that it repeats.
+
+    Args:
+        record: The content of its run.json.
+        protocol: All settings of the experiment that can change a number.
+    """
+    # As run.json has them, in which a tuple is a list.
+    given, expected = (
+        flatten(json.loads(json.dumps(settings, default=str)))
+        for settings in (record.get("method_settings") or {}, protocol)
+    )
+    keys = dict.fromkeys((*given, *expected))
+    return [f"{key} is {given.get(key, 'left out')}" for key in keys if given.get(key) != expected.get(key)]
 
 
 def model_of(record: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The published numbers of CoPS beside runs that repeat them: the differences, and which of them seeds explain."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -26,7 +26,7 @@ from cops_lightning.report.page import (
     shown_frame,
     upper_first,
 )
-from cops_lightning.report.published import departures, published
+from cops_lightning.report.published import departures, differences, published
 from cops_lightning.report.stats.prediction import one_more
 
 MODEL = "CoPS"
@@ -56,6 +56,7 @@ class Reproduction:
         missing: a sentence on each run that has no results.
         needs: a line on each thing that the runs rest on, and where it was found.
         commands: what was run, as it can be typed.
+        protocols: by what is trained on, the settings of the experiment that runs are to have.
     """
 
     collection: Collection
@@ -66,6 +67,7 @@ class Reproduction:
     missing: Sequence[str] = ()
     needs: Sequence[str] = ()
     commands: Sequence[str] = ()
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def rows_of(found: Reproduction) -> pd.DataFrame:
@@ -180,11 +182,12 @@ def _answer(rows: pd.DataFrame) -> tuple[str, ...]:
 def _cautions(found: Reproduction, rows: pd.DataFrame) -> tuple[str, ...]:
     jobs = [found.collection.jobs[job] for job in found.collection.used]
     trained_on = found.collection.results.drop_duplicates("job").set_index("job")["auxiliary"]
-    differs = dict.fromkeys(
-        reason
-        for job in found.collection.used
-        for reason in departures(found.collection.jobs[job].record, trained_on[job], MODEL if found.released else None)
-    )
+    differs: dict[str, None] = {}
+    for job in found.collection.used:
+        record, auxiliary = found.collection.jobs[job].record, trained_on[job]
+        differs |= dict.fromkeys(departures(record, auxiliary, MODEL if found.released else None))
+        if auxiliary in found.protocols:
+            differs |= dict.fromkeys(differences(record, found.protocols[auxiliary]))
     said = []
     if differs:
         said.append(

@@ -18,7 +18,7 @@ from cops_lightning.runs.build import build_auxiliary, build_targets
 from cops_lightning.runs.identity import alone, learns
 
 
-def require_apart(config: DictConfig, key: str) -> None:
+def require_results_apart(config: DictConfig, key: str) -> None:
     """Raise ConfigError where the cache lies in a dataset that is read, or the folder of `key` does, or holds one.
 
     Of a sweep, that is of every value of `targets` and `auxiliary.source` that it sweeps over.

@@ -29,7 +29,7 @@ from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.models.checkpoint import read_checkpoint
 from cops_lightning.models.module import CopsModule
 from cops_lightning.report.tables import NOTHING, Run, read_results
-from cops_lightning.runs.apart import require_apart
+from cops_lightning.runs.apart import require_results_apart
 from cops_lightning.runs.build import try_out
 from cops_lightning.runs.identity import Identity, identify, learns, run_id, run_key
 from cops_lightning.runs.record import RunRecord
@@ -170,7 +170,7 @@ def prepare(config: DictConfig, folder: Path, schema: type) -> Job:
     settings = resolved(complete)
     check(settings, schema)
     if HydraConfig.get().mode is RunMode.MULTIRUN:  # of a single run that is asked before its folder is made
-        require_apart(complete, "paths.output")
+        require_results_apart(complete, "paths.output")
     try_out(complete)
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         require_one_device(settings)

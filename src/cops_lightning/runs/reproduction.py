@@ -24,6 +24,7 @@ from cops_lightning.core.errors import CheckpointError, ConfigError, CopsError, 
 from cops_lightning.core.files import cache_folder
 from cops_lightning.core.hashes import sha256_of
 from cops_lightning.core.names import file_name
+from cops_lightning.core.places import existing
 from cops_lightning.core.types import Features
 from cops_lightning.data.catalog import BENCHMARK, find_spec
 from cops_lightning.data.datamodules import PublishedDataset, find_data_module
@@ -39,7 +40,7 @@ from cops_lightning.models.build import build, build_detector, find_node
 from cops_lightning.models.checkpoint import read_checkpoint
 from cops_lightning.models.cops import CoPS
 from cops_lightning.models.released import METHODS
-from cops_lightning.runs.apart import require_apart
+from cops_lightning.runs.apart import require_results_apart
 from cops_lightning.runs.build import try_out
 from cops_lightning.runs.identity import identify, run_id
 from cops_lightning.runs.jobs import require_one_device
@@ -56,7 +57,7 @@ IMAGES = 8  # whose metrics are timed
 
 
 @dataclass(frozen=True)
-class Half:
+class Experiment:
     """One of the two commands that make up the paper's table.
 
     Args:
@@ -84,7 +85,7 @@ class Half:
         return "train" if self.checkpoint is None else "eval"
 
     @property
-    def read(self) -> tuple[str, ...]:
+    def datasets(self) -> tuple[str, ...]:
         """The datasets that are read."""
         return self.targets if self.checkpoint else (self.auxiliary, *self.targets)
 
@@ -106,16 +107,25 @@ class Half:
         study = Path(config.paths.runs) / file_name(config.study)
         return next(iter(study.glob(f"*-{name}")), None)
 
+    def is_done(self, seed: int) -> bool:
+        """Whether the run of a seed has results."""
+        folder = self.folder(seed)
+        return folder is not None and read_entry(folder).done
+
+    def protocol(self) -> dict[str, Any]:
+        """The settings that can change a number, as they are without those that the user chose."""
+        return identify(replace(self, settings=()).config(0), {}).method_settings
+
 
 @cache
-def _composed(half: Half) -> DictConfig:
+def _composed(experiment: Experiment) -> DictConfig:
     """Once for all seeds: it takes a while."""
-    return composed(*half.overrides, "seed=0", name=half.program)
+    return composed(*experiment.overrides, "seed=0", name=experiment.program)
 
 
-def halves(
+def experiments(
     targets: Sequence[str], common: Sequence[str], settings: Sequence[str], released: Mapping[str, Path]
-) -> list[Half]:
+) -> list[Experiment]:
     """The commands that test these datasets; with `released` weights, by what they were trained on, only theirs.
 
     Args:
@@ -125,18 +135,18 @@ def halves(
         released: checkpoints to evaluate in place of training.
     """
     found = []
-    for auxiliary, experiment in EXPERIMENTS.items():
-        own = tuple(name for name in targets if (name == "visa") == (auxiliary == "mvtec"))
+    for auxiliary, name in EXPERIMENTS.items():
+        own = tuple(target for target in targets if (target == "visa") == (auxiliary == "mvtec"))
         checkpoint = released.get(auxiliary)
         if not own or (released and checkpoint is None):
             continue
-        of_file = [] if checkpoint is None else [f"checkpoint={quoted(checkpoint)}", f"study=released_{experiment}"]
+        of_file = [] if checkpoint is None else [f"checkpoint={quoted(checkpoint)}", f"study=released_{name}"]
         # All of them are the experiment's own, whose runs may be there already.
         fewer = (
             [] if len(own) == (1 if auxiliary == "mvtec" else len(BENCHMARK) - 1) else [f"targets=[{','.join(own)}]"]
         )
-        overrides = (f"experiment={experiment}", *of_file, *common, *fewer, *AS_RELEASED)
-        found.append(Half(auxiliary, own, checkpoint, overrides, tuple(settings)))
+        overrides = (f"experiment={name}", *of_file, *common, *fewer, *AS_RELEASED)
+        found.append(Experiment(auxiliary, own, checkpoint, overrides, tuple(settings)))
     return found
 
 
@@ -184,7 +194,7 @@ class Plan:
     `explain` says in a sentence what is wrong with settings.
     """
 
-    halves: list[Half]
+    experiments: list[Experiment]
     seeds: Sequence[int]
     explain: Callable[[CopsError], str] = str
     needs: list[Need] = field(default_factory=list)
@@ -198,7 +208,7 @@ class Plan:
     @cached_property
     def datasets(self) -> tuple[str, ...]:
         """The names of all datasets that are read, each once."""
-        return tuple(dict.fromkeys(name for half in self.halves for name in half.read))
+        return tuple(dict.fromkeys(name for experiment in self.experiments for name in experiment.datasets))
 
     def look(self) -> Iterator[Need]:
         """What is needed and what is here of it, one after the other, each looked at whole.
@@ -206,32 +216,32 @@ class Plan:
         Nothing is run, and nothing is written but what is remembered of hashes of files.
         """
         configs = {}
-        for half in self.halves:
+        for experiment in self.experiments:
             try:
-                configs[half] = self._checked(half)
+                configs[experiment] = self._checked(experiment)
             except CopsError as error:
                 need = Need("settings", "what the commands take", wrong=(self.explain(error),))
-                if need not in self.needs:  # both halves have most settings in common
+                if need not in self.needs:  # both experiments have most settings in common
                     yield self._noted(need)
-                configs[half] = replace(half, settings=()).config(self.seeds[0])  # for what else is wrong
-        first = configs[self.halves[0]]
+                configs[experiment] = replace(experiment, settings=()).config(self.seeds[0])  # for what else is wrong
+        first = configs[self.experiments[0]]
         yield self._noted(self._weights(first))
         for name in self.datasets:
             yield self._noted(dataset_need(name, resolved(first.paths)))
-        for half, config in configs.items():
-            if half.checkpoint is not None:
-                yield self._noted(self._checkpoint(half, config))
+        for experiment, config in configs.items():
+            if experiment.checkpoint is not None:
+                yield self._noted(self._checkpoint(experiment, config))
 
     def _noted(self, need: Need) -> Need:
         self.needs.append(need)
         return need
 
-    def _checked(self, half: Half) -> DictConfig:
-        config = half.config(self.seeds[0])
+    def _checked(self, experiment: Experiment) -> DictConfig:
+        config = experiment.config(self.seeds[0])
         settings = resolved(config)
-        check(settings, TrainSettings if half.checkpoint is None else EvalSettings)
+        check(settings, TrainSettings if experiment.checkpoint is None else EvalSettings)
         require_one_device(settings)
-        require_apart(config, "paths.runs")
+        require_results_apart(config, "paths.runs")
         try_out(config)
         return config
 
@@ -260,10 +270,10 @@ class Plan:
             return Need("weights", expected, wrong=(str(error),), source=source)
         return Need("weights", expected, found)
 
-    def _checkpoint(self, half: Half, config: DictConfig) -> Need:
-        assert half.checkpoint is not None
-        what, path = f"checkpoint of {half.auxiliary}", half.checkpoint
-        expected = f"the authors' weights of CoPS, trained on {find_spec(half.auxiliary).title}"
+    def _checkpoint(self, experiment: Experiment, config: DictConfig) -> Need:
+        assert experiment.checkpoint is not None
+        what, path = f"checkpoint of {experiment.auxiliary}", experiment.checkpoint
+        expected = f"the authors' weights of CoPS, trained on {find_spec(experiment.auxiliary).title}"
         source = "the repository cqylunlun/CoPS of the authors"
         try:
             read = read_checkpoint(path)
@@ -275,7 +285,7 @@ class Plan:
             if read.method != "cops":
                 raise CheckpointError(f"{path} is a released checkpoint of {METHODS[read.method]}, not of CoPS.")
             if self.backbone is not None:
-                read.fill(_detector(half, config, self.backbone))
+                read.fill(_detector(experiment, config, self.backbone))
         except CopsError as error:
             return Need(what, expected, wrong=(str(error),), source=source)
         return Need(what, expected, f"found as {path}, SHA-256 {sha256_of(path, CheckpointError)}")
@@ -312,8 +322,12 @@ def _counted(spec: DatasetSpec) -> str:
     return f"{normal + anomalous:,} test images ({', '.join(kinds)}){many}"
 
 
-def _detector(half: Half, config: DictConfig, backbone: FrozenClip) -> CoPS:
-    node = resolved(config.model) if config.get("model") else find_node("model", "cops", f"auxiliary={half.auxiliary}")
+def _detector(experiment: Experiment, config: DictConfig, backbone: FrozenClip) -> CoPS:
+    node = (
+        resolved(config.model)
+        if config.get("model")
+        else find_node("model", "cops", f"auxiliary={experiment.auxiliary}")
+    )
     detector = build_detector(node, backbone)
     if not isinstance(detector, CoPS):
         raise ConfigError(f"model is {type(detector).__name__}; what the paper is about is CoPS. Leave model= out.")
@@ -396,11 +410,11 @@ def estimate(plan: Plan) -> Estimate:
     Jobs that are done, and features that are kept, are not counted again. Where weights are missing, random ones of
     the same shapes are measured. Raises CopsError where settings or backbone cannot be had.
     """
-    half = plan.halves[0]
-    config = half.config(plan.seeds[0])
+    experiment = plan.experiments[0]
+    config = experiment.config(plan.seeds[0])
     settings = resolved(config)
     backbone = plan.backbone or build({**settings["backbone"], "pretrained": RANDOM, "weights": None}, "backbone")
-    detector = _detector(half, config, backbone)
+    detector = _detector(experiment, config, backbone)
     device = find_device("cpu" if settings["trainer"]["accelerator"] == "cpu" else None)
     sample = next((need.sample for need in plan.needs if need.sample), None)
     pace = _pace(detector.to(device), settings["data"], device, sample)
@@ -410,17 +424,17 @@ def estimate(plan: Plan) -> Estimate:
     present = sum(not entry.path.name.endswith(MASK_SUFFIX) for entry in _kept(store))
     images = max(0, sum(counts.values()) - present)
     jobs, encoding, training, testing = 0, images * per_image, 0.0, 0.0
-    for half in plan.halves:
-        todo = sum(not _is_done(half, seed) for seed in plan.seeds)
+    for experiment in plan.experiments:
+        todo = sum(not experiment.is_done(seed) for seed in plan.seeds)
         jobs += todo
-        tested = sum(counts[name] for name in half.targets)
-        own = resolved(half.config(plan.seeds[0]))
-        epochs = int(own["preset"]["epochs"]) if half.checkpoint is None else 0
-        steps = epochs * math.ceil(counts.get(half.auxiliary, 0) / int(own["data"]["batch_size"]))
+        tested = sum(counts[name] for name in experiment.targets)
+        own = resolved(experiment.config(plan.seeds[0]))
+        epochs = int(own["preset"]["epochs"]) if experiment.checkpoint is None else 0
+        steps = epochs * math.ceil(counts.get(experiment.auxiliary, 0) / int(own["data"]["batch_size"]))
         training += todo * steps * pace.step
         testing += todo * tested * (pace.score + pace.measure)
         if store is None:
-            encoding += todo * per_image * (epochs * counts.get(half.auxiliary, 0) + tested)
+            encoding += todo * per_image * (epochs * counts.get(experiment.auxiliary, 0) + tested)
     each = 0 if store is None else store.key.entry_bytes + store.key.image_size**2 // 8
     weights = sum(parameter.numel() * 4 for _, parameter in detector.released_parameters())
     return Estimate(
@@ -428,7 +442,7 @@ def estimate(plan: Plan) -> Estimate:
         pace=pace,
         images=images,
         jobs=jobs,
-        of=len(plan.halves) * len(plan.seeds),
+        of=len(plan.experiments) * len(plan.seeds),
         encoding=encoding if store is not None else encoding - images * per_image,
         training=training,
         testing=testing,
@@ -436,8 +450,10 @@ def estimate(plan: Plan) -> Estimate:
         features=images * each,
         all_features=sum(counts.values()) * each,
         # Weights with the two moments of Adam, and once more alone; evaluations keep none.
-        checkpoints=sum(4 * weights * len(plan.seeds) for half in plan.halves if half.checkpoint is None),
-        free=shutil.disk_usage(_existing(cache_folder() if store is None else store.root)).free,
+        checkpoints=sum(
+            4 * weights * len(plan.seeds) for experiment in plan.experiments if experiment.checkpoint is None
+        ),
+        free=shutil.disk_usage(existing(cache_folder() if store is None else store.root)).free,
     )
 
 
@@ -505,18 +521,7 @@ def _images(name: str, limit: int | None) -> int:
     return whole if limit is None else min(limit, whole)
 
 
-def _is_done(half: Half, seed: int) -> bool:
-    folder = half.folder(seed)
-    return folder is not None and read_entry(folder).done
-
-
 def _named(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
-
-
-def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -119,10 +119,10 @@ class SweepSummary(Callback):
 
 def _exit_unless_apart(config: DictConfig, key: str) -> None:
     """Hydra makes a warning of any error that a callback raises, and goes on."""
-    from cops_lightning.runs.apart import require_apart  # takes seconds
+    from cops_lightning.runs.apart import require_results_apart  # takes seconds
 
     try:
-        require_apart(config, key)
+        require_results_apart(config, key)
     except CopsError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
