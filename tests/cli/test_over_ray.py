@@ -139,10 +139,43 @@ def test_what_ends_its_process_again_and_again_is_named_and_an_error_is_that_of_
         list(two.spread(doubled, [1], gpu=True))
 
 
+def test_a_cluster_partly_in_use_is_waited_for_aloud_and_used_as_far_as_it_is_free(two, monkeypatch):
+    import ray
+
+    class Other:
+        def here(self) -> None:
+            pass
+
+    others = [ray.remote(num_cpus=1)(Other).remote() for _ in range(2)]
+    ray.get([other.here.remote() for other in others])
+    said: list[str] = []
+
+    def free(sentence: str) -> None:
+        said.append(sentence)
+        ray.kill(others[0])
+
+    monkeypatch.setattr(cluster_module, "SILENT", 0.5)
+    monkeypatch.setattr(cluster_module, "warn", free)
+    assert list(two.spread(abs, [-1, 2, -3], actors=2)) == [1, 2, 3]  # by one process: the other CPU stays in use
+    assert said == ["All CPUs of the cluster are in use. Waiting for one."]
+    ray.kill(others[1])
+
+
+def test_what_the_cache_asks_of_a_cluster_in_vain_is_a_sentence(tmp_path, capsys):
+    words = ["build", str(tmp_path), "--over", "ray", "--cache", str(tmp_path / "cache")]
+    assert cache.main([*words, "--workers", "3"]) == 1
+    assert "a process of the cluster decodes by itself. Leave out --workers." in capsys.readouterr().err
+    assert cache.main([*words, "--device", "abacus"]) == 1
+    assert "The device abacus cannot be used over a cluster. Expected cpu or cuda." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["actors=2"], "actors is of a cluster. Add over=ray, or leave it out."),
+        (["over=ray", "device=abacus"], "The device abacus cannot be used over a cluster. Expected cpu or cuda."),
+        (["over=ray", "device=cuda:x"], "The device cuda:x cannot be used over a cluster. Expected cpu or cuda."),
+        (["over=ray", "device=meta"], "The device meta cannot be used over a cluster. Expected cpu or cuda."),
         (["over=rey"], "over is 'rey'; expected ray. Did you mean 'ray'?"),
         (["over=ray", "checkpoint=file.onnx"], "file.onnx is an exported file, which runs on one machine."),
     ],

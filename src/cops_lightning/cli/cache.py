@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     building.add_argument("--budget-gb", metavar="GB", type=float, default=50, help="space of the cache (default: 50)")
     building.add_argument("--batch-size", metavar="N", type=int, default=8, help="images per batch (default: 8)")
-    building.add_argument("--workers", metavar="N", type=int, default=2, help="processes that decode (default: 2)")
+    building.add_argument("--workers", metavar="N", type=int, help="processes that decode here (default: 2)")
     building.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
     building.add_argument("--over", choices=("ray",), help="encode on the machines of a Ray cluster (default: here)")
     building.add_argument("--address", help="of the cluster (default: RAY_ADDRESS, or Ray is started here meanwhile)")
@@ -130,7 +130,7 @@ def _build(arguments: argparse.Namespace) -> int:
     from cops_lightning.callbacks.feature_cache import CacheOptions, Encoding, FeatureCache, FeatureCaching
     from cops_lightning.config.check import check_node
     from cops_lightning.core.cluster import cluster as ray_cluster
-    from cops_lightning.core.devices import find_device
+    from cops_lightning.core.devices import find_device, require_device_of_cluster
     from cops_lightning.features import GB
     from cops_lightning.models.build import build_backbone, build_detector, find_node
     from cops_lightning.models.detector import FeatureDetector
@@ -140,6 +140,10 @@ def _build(arguments: argparse.Namespace) -> int:
 
     if not arguments.over and (arguments.address or arguments.actors != "auto"):
         raise CacheError("--address and --actors are of a cluster. Add --over ray, or leave them out.")
+    if arguments.over:
+        require_device_of_cluster(arguments.device)
+        if arguments.workers is not None:
+            raise CacheError("--workers decode here; a process of the cluster decodes by itself. Leave out --workers.")
     asked = {"weights": arguments.weights, "image_size": arguments.image_size, "precision": arguments.precision}
     given = [f"backbone.{key}={value}" for key, value in asked.items() if value is not None]
     node = find_node("backbone", arguments.backbone, *given)
@@ -156,15 +160,16 @@ def _build(arguments: argparse.Namespace) -> int:
     requests = [detector.request for detector in reading.values()]
     if without := [name for name in detectors if name not in reading]:
         raise CacheError(f"{' and '.join(without)} reads no features that could be kept; leave it out of --model.")
+    workers = 2 if arguments.workers is None else arguments.workers
     with ExitStack() as leases:
         cluster = leases.enter_context(ray_cluster(arguments.address)) if arguments.over else None
         name = arguments.device or ("cuda" if cluster and cluster.gpus else "cpu" if cluster else None)
-        device = torch.device(name) if cluster and name else find_device(name)
+        device = torch.device(name.partition(":")[0]) if cluster and name else find_device(name)
         cache = FeatureCache(
             CacheOptions(Path(arguments.cache).expanduser(), arguments.dtype, round(arguments.budget_gb * GB)),
             backbone,
             backbone.image_size,
-            Encoding(device, arguments.batch_size, arguments.workers, True, cluster, arguments.actors),
+            Encoding(device, arguments.batch_size, workers, True, cluster, arguments.actors),
             requests,
         )
         stores = cache.stores.values()

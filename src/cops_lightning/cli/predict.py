@@ -130,7 +130,7 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
             batch, workers, chosen = _suited(settings, detector, first, verdicts.get("calibration"))
         else:
             write, device = _over_cluster(settings, stack)
-            batch, workers, chosen = _unmeasured(settings, cast("Detector", detector), device, verdicts)
+            (batch, workers), chosen = _unmeasured(settings, cast("Detector", detector), device, verdicts), ""
         decides = {**_decides(sources, settings, detector), "device": device, "batch_size": batch}
         folder = stack.enter_context(opened(settings.out, decides))
         if chosen:
@@ -168,12 +168,16 @@ def _as_begun(settings: PredictSettings) -> PredictSettings:
 
 
 def _require_over(settings: PredictSettings) -> None:
+    from cops_lightning.core.devices import require_device_of_cluster
+
     if settings.over is None:
         for key, value in (("address", settings.address is not None), ("actors", settings.actors != "auto")):
             if value:
                 raise ConfigError(f"{key} is of a cluster. Add over=ray, or leave it out.")
     elif settings.checkpoint.suffix.lower() in EXPORTED:
         raise ConfigError(f"{settings.checkpoint} is an exported file, which runs on one machine. Leave out over=.")
+    else:
+        require_device_of_cluster(settings.device)
 
 
 def _over_cluster(settings: PredictSettings, stack: ExitStack) -> "tuple[Callable[..., Tally], str]":
@@ -188,8 +192,8 @@ def _over_cluster(settings: PredictSettings, stack: ExitStack) -> "tuple[Callabl
 
 def _unmeasured(
     settings: PredictSettings, detector: "Detector", device: str, verdicts: dict[str, Any]
-) -> tuple[int, int, str]:
-    """`_suited` for machines that may differ, on which nothing is measured."""
+) -> tuple[int, int]:
+    """The first two of `_suited` for machines that may differ, on which nothing is measured."""
     calibration: Calibration | None = verdicts.get("calibration")
     precision = settings.precision
     if precision == "auto" and calibration is not None:
@@ -197,7 +201,7 @@ def _unmeasured(
     if precision != "auto":
         detector.backbone.use_precision(precision)
     batch = UNMEASURED_BATCH if settings.batch_size == "auto" else settings.batch_size
-    return 1 if device == "cpu" else batch, 2 if settings.workers == "auto" else settings.workers, ""
+    return 1 if device == "cpu" else batch, 2 if settings.workers == "auto" else settings.workers
 
 
 def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") -> dict[str, Any]:

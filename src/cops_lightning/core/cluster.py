@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
+from threading import Timer
 from typing import Any, Literal, TypeVar
 
 from cops_lightning.core.errors import ConfigError, CopsError, not_installed, reason, told
+from cops_lightning.core.reporting import warn
 
 Answer, Item = TypeVar("Answer"), TypeVar("Item")
 Actors = int | Literal["auto"]
+SILENT = 10.0  # seconds without an answer, after which is looked whether there is room
 TRIES = 3  # times that an item may end its process
 _PACKAGE = "cops_lightning"
 
@@ -40,12 +43,13 @@ class Cluster:
         gpu: bool = False,
         named: Callable[[Item], str] = str,
     ) -> Iterator[Answer]:
-        """What `work` makes of items, in their order, as it comes; memory here does not grow with their number.
+        """What `work` makes of items, in their order, as it comes. All items are held here, pickled, and few answers.
 
         Args:
             work: copied once to each process.
             items: whose answers are made, each by one process.
-            actors: how many processes; "auto" is one for each GPU, or where none is used for each machine.
+            actors: how many processes, each with a CPU; "auto" is one for each GPU, or where none is used for each
+                machine. Those start for which there is room, the others when there is.
             gpu: whether each process needs a GPU.
             named: what an error calls an item.
 
@@ -59,7 +63,7 @@ class Cluster:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.execution_options.preserve_order = True
-        count, cpus = self._shares(actors, gpu)
+        count = self._count(actors, gpu)
         tries = ray.remote(num_cpus=0, max_restarts=-1)(_Tries).remote()
         # In a list, so that a process that is started anew asks for the work, and need not be given it.
         shared = [version(_PACKAGE), ray.put(work), tries, TRIES]
@@ -69,11 +73,15 @@ class Cluster:
             fn_constructor_args=(shared,),
             compute=ray.data.ActorPoolStrategy(size=min(count, max(1, len(rows)))),
             batch_size=1,
-            num_cpus=cpus,
+            num_cpus=1,
             num_gpus=1 if gpu else None,
         )
+        waiting = Timer(SILENT, _say_what_is_taken, [gpu])
+        waiting.daemon = True
+        waiting.start()
         try:
             for item, row in zip(items, answers.iter_rows() if rows else (), strict=True):
+                waiting.cancel()
                 answer = pickle.loads(row["answer"])
                 if isinstance(answer, _Deadly):
                     raise CopsError(
@@ -87,24 +95,24 @@ class Cluster:
             raise
         except ray.exceptions.RayError as error:
             raise CopsError(f"Ray could not go on ({reason(error)}). Look at the cluster.") from error
+        finally:
+            waiting.cancel()
 
-    def _shares(self, actors: Actors, gpu: bool) -> tuple[int, int]:
-        """How many processes, and how many CPUs each gets: as many as there are for it."""
+    def _count(self, actors: Actors, gpu: bool) -> int:
+        """How many processes, of which each needs a CPU, and a GPU where asked for: what others use may become free."""
         import ray
 
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         if gpu:
             count = self.gpus if actors == "auto" else actors
             if count < 1 or count > self.gpus:
                 raise ConfigError(f"actors={actors} on device=cuda need as many GPUs; the cluster has {self.gpus}.")
-            return count, 1
-        cpus = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
-        cpus = [own for own in cpus if own]
+            return count
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        cpus = [own for node in nodes if node["Alive"] and (own := int(node["Resources"].get("CPU", 0)))]
         count = len(cpus) if actors == "auto" else actors
-        fits = [share for share in range(1, max(cpus, default=0) + 1) if sum(own // share for own in cpus) >= count]
-        if not fits:
+        if count < 1 or count > sum(cpus):
             raise ConfigError(f"actors={actors} need a CPU each; the cluster has {sum(cpus)}. Ask for fewer.")
-        return count, fits[-1]
+        return count
 
 
 @contextmanager
@@ -131,6 +139,16 @@ def cluster(address: str | None = None) -> Iterator[Cluster]:
         yield Cluster()
     finally:
         ray.shutdown()
+
+
+def _say_what_is_taken(gpu: bool) -> None:
+    """Say that nothing can start where others use all of the cluster."""
+    import ray
+
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    taken = [kind for kind in ("CPU", *["GPU"] * gpu) if free.get(kind, 0) < 1]
+    if taken:
+        warn(f"All {' and '.join(f'{kind}s' for kind in taken)} of the cluster are in use. Waiting for one.")
 
 
 class _Deadly:

@@ -1,5 +1,7 @@
 """Where tensors are computed."""
 
+import re
+
 import torch
 
 from cops_lightning.core.errors import ConfigError
@@ -14,3 +16,9 @@ def find_device(name: str | None) -> torch.device:
         said = str(error).splitlines()[0].split(". ")[0]
         raise ConfigError(f"The device {name} cannot be used here ({said}). Try --device cpu.") from error
     return device
+
+
+def require_device_of_cluster(name: str | None) -> None:
+    """Raise ConfigError unless a name is of what Ray gives a process: cpu, cuda, cuda:N, or None for any."""
+    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name, re.ASCII):
+        raise ConfigError(f"The device {name} cannot be used over a cluster. Expected cpu or cuda.")
