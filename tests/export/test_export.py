@@ -153,6 +153,18 @@ def test_a_file_predicts_image_files_as_the_detector_does_with_its_own_rule(
         assert one.rule.map_threshold == 0.25
 
 
+@pytest.mark.parametrize(
+    ("given", "threshold", "map_threshold"),
+    [({"map_threshold": 0.3}, 0.5, 0.3), ({"threshold": 0.0}, 0.0, 0.25), ({}, 0.5, 0.25)],
+)
+def test_a_threshold_that_is_not_given_is_that_of_the_file(
+    exported: tuple[Path, Parity], trial: Trial, given: dict[str, float], threshold: float, map_threshold: float
+) -> None:
+    (found,) = ExportedDetector(exported[0], library="onnxruntime").predict(trial.pixels[0], **given)
+    assert (found.threshold, found.rule.map_threshold) == (threshold, map_threshold)
+    assert found.label == ("anomalous" if found.score > threshold else "normal")
+
+
 def test_a_file_takes_batches_of_any_size_and_no_image_depends_on_another(exported: tuple[Path, Parity]) -> None:
     pixels = rendered(SIDE, 5).pixels
     engine = open_exported(exported[0], library="onnxruntime")
@@ -385,7 +397,7 @@ def test_a_gain_that_rounds_to_nothing_is_no_minus_in_the_table(tmp_path: Path) 
 
 
 def test_a_calibration_in_a_file_gives_its_predictions_thresholds_and_p_values(
-    exported: tuple[Path, Parity], detector: CoPS, trial: Trial, tmp_path: Path
+    exported: tuple[Path, Parity], detector: CoPS, trial: Trial, tmp_path: Path, capsys: Any
 ) -> None:
     calibration = Calibration.of(detector.identity(), detector.predict(list(trial.pixels)), level=0.25)
     model = onnx.load(exported[0])
@@ -397,6 +409,14 @@ def test_a_calibration_in_a_file_gives_its_predictions_thresholds_and_p_values(
     (found,) = opened.predict(trial.pixels[0])
     assert found.threshold == calibration.threshold
     assert found.p_value == calibration.p_value(found.score)
+    for key in ("threshold", "map_threshold"):
+        with pytest.raises(ConfigError, match=f"^{key} is given, and the exported file holds a calibration"):
+            opened.predict(trial.pixels[0], **{key: 0.3})
+        save_image(trial.pixels[0], tmp_path / "photos" / "0.png")
+        words = [str(tmp_path / "photos"), f"checkpoint={opened.path}", f"out={tmp_path / 'found'}", f"{key}=0.3"]
+        assert predicting.main(words) == 1
+        assert f"Leave out {key}, or predict with the checkpoint" in capsys.readouterr().err
+        assert not (tmp_path / "found").exists()
     with pytest.raises(CalibrationError, match="image size 56 instead of 48"):
         next(opened.predict(trial.pixels[0], calibration=replace(calibration, identity=_another(calibration))))
 
@@ -607,6 +627,10 @@ def test_cops_predict_takes_an_exported_file_with_the_rule_that_is_in_it(
     for row, expected in zip(rows, detector.predict(tmp_path / "photos"), strict=True):
         assert float(row["score"]) == pytest.approx(expected.score, abs=5e-5)
         assert float(row["threshold"]) == 0.5
+    for given_too, threshold in (("map_threshold=0.3", 0.5), ("threshold=0.4", 0.4)):
+        assert predicting.main([*given[:2], f"out={tmp_path / given_too}", given_too]) == 0
+        with (tmp_path / given_too / "predictions.csv").open() as file:
+            assert {float(row["threshold"]) for row in csv.DictReader(file)} == {threshold}
     assert predicting.main([*given, "backbone=mini"]) == 1
     assert "is an exported file, which holds all of it. Leave out backbone=." in capsys.readouterr().err
 

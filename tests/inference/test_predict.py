@@ -111,6 +111,13 @@ def test_rows_say_to_the_last_digit_what_python_says(detector, photos, tmp_path)
     assert {row["label"] for row in listed} == {"normal", "anomalous", None}
 
 
+def test_thresholds_and_a_rule_of_them_give_the_same_files(detector, photos, tmp_path):
+    predict(tmp_path / "a", photos, detector)
+    predict(tmp_path / "b", photos, detector, rule=None, threshold=RULE.threshold, map_threshold=RULE.map_threshold)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert {row["threshold"] for row in table_rows(tmp_path / "a")} == {"0.5", ""}
+
+
 def test_no_two_images_share_a_heat_map_whatever_the_file_system_thinks_of_case(detector, photos, tmp_path):
     predict(tmp_path / "out", photos, detector)
     written = [row["heatmap"] for row in json_rows(tmp_path / "out") if row["heatmap"]]

@@ -88,6 +88,12 @@ def test_a_folder_begun_here_goes_on_over_a_cluster_to_the_same_files_and_nothin
     assert elsewhere.sent == [8, 8, 1]
 
 
+def test_thresholds_hold_over_a_cluster_too(detector, photos, tmp_path):
+    over(tmp_path / "a", photos, detector, Elsewhere(), rule=RULE)
+    over(tmp_path / "b", photos, detector, Elsewhere(), threshold=RULE.threshold, map_threshold=RULE.map_threshold)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
 @pytest.mark.parametrize(("batch", "sent"), [(1, [8, 8, 4]), (3, [9, 9, 2]), (12, [12, 8])])
 def test_a_process_gets_whole_batches(detector, photos, tmp_path, batch, sent):
     elsewhere = Elsewhere()
@@ -119,7 +125,9 @@ def test_drift_is_watched_here_in_the_order_of_the_images(tiny_backbone, photos,
             return "The images have moved."
 
     felt = replace(RULE, distance=lambda feature: float(feature.shape[0]))
-    monkeypatch.setattr(detector, "ruled", lambda rule, found, *_more: (rule or felt, Watch() if found else None))
+    monkeypatch.setattr(
+        detector, "ruled", lambda *, rule, calibration, **_more: (rule or felt, Watch() if calibration else None)
+    )
     over(tmp_path / "there", photos, detector, Elsewhere(), calibration="calibration.json")
     assert capsys.readouterr().err == "warning: The images have moved.\n"
     assert seen == [(f"{number:02}.png", detector.backbone.width) for number in range(20) if number != 17]

@@ -48,11 +48,12 @@ class PredictSettings(DetectorSettings):
     Args:
         out: folder of the predictions.
         calibration: a file of cops-calibrate, which gives thresholds and p-values.
-        threshold: without a calibration, a score above it is anomalous; default: no verdicts.
+        threshold: without a calibration, a score above it is anomalous; default: what an exported file holds, else no
+            verdicts.
         fdr: with a calibration, write the images of the whole folder of which in expectation at most this share are
             normal into OUT/discoveries.csv at the end (Benjamini and Hochberg); default: no such file.
         map_threshold: without a calibration, pixels whose anomaly is above it belong to regions and masks; default:
-            0.5, which suits few detectors, or what an exported file holds.
+            what an exported file holds, else 0.5, which suits few detectors.
         regions: write boxes of what is anomalous; without them large images are done sooner.
         heatmaps: write each image with its anomaly map laid over it, and boxes around regions, into OUT/heatmaps;
             colours mean the same in all of them, from 0 to 1, or to twice the threshold of regions where that is less.
@@ -113,9 +114,7 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     first = next(iter(Sources(sources)))  # a source that is not there is said before weights are read
     exported = exported_of(settings, precision="fp32" if settings.precision == "auto" else settings.precision)
     verdicts = _verdicts(settings, exported)
-    calibration = verdicts.get("calibration") or (
-        exported.description.calibration if exported and not verdicts else None
-    )
+    calibration = verdicts.get("calibration") or (exported.description.calibration if exported else None)
     if settings.fdr is not None and calibration is None:
         raise ConfigError("fdr chooses by p-values, which come from a calibration. Add calibration=FILE.")
     wanted = Wanted(settings.regions, settings.heatmaps, settings.masks)
@@ -146,8 +145,8 @@ def predict(sources: list[str], settings: PredictSettings) -> int:
     if calibration is not None and calibration.shortage:
         print(f"warning: no image has a verdict. {calibration.shortage}", file=sys.stderr)
     if calibration is None and settings.map_threshold is None and 2 * tally.plain > tally.images - tally.unreadable:
-        rule = cast("Rule", verdicts.get("rule") or detector.own_verdicts())
-        print(_of_regions(tally, rule.map_threshold), file=sys.stderr)
+        own = cast("Rule", detector.own_verdicts())
+        print(_of_regions(tally, own.map_threshold), file=sys.stderr)
     if tally.unreadable:
         were = f"{tally.unreadable} of {tally.images} could not be read"
         print(f"warning: {were}; the column error says why.", file=sys.stderr)
@@ -211,14 +210,14 @@ def _verdicts(settings: PredictSettings, exported: "ExportedDetector | None") ->
 
     if settings.fdr is not None and settings.threshold is not None:
         raise ConfigError("Both fdr and threshold are given, and either decides. Leave out one of them.")
-    given = (settings.calibration, settings.threshold, settings.map_threshold)
-    if exported and all(value is None for value in given):
-        return {}
+    cuts: dict[str, Any] = {"threshold": settings.threshold, "map_threshold": settings.map_threshold}
+    cuts = {key: value for key, value in cuts.items() if value is not None}
     if settings.calibration is None:
-        return {"rule": Rule.above(settings.threshold, settings.map_threshold)}
-    for key in ("threshold", "map_threshold"):
-        if getattr(settings, key) is not None:
-            raise ConfigError(f"Both calibration and {key} are given, and either decides. Leave out one of them.")
+        if exported is None:
+            return {"rule": Rule(**cuts)}
+        return {"rule": exported.ruled(**cuts)[0]} if cuts else {}
+    for key in cuts:
+        raise ConfigError(f"Both calibration and {key} are given, and either decides. Leave out one of them.")
     return {"calibration": Calibration.given(settings.calibration)}
 
 

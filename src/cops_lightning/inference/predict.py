@@ -74,8 +74,10 @@ def predict_into(
     wanted: Wanted,
     *,
     shown: bool = True,
-    rule: Any = None,
+    threshold: float | None = None,
+    map_threshold: float | None = None,
     calibration: Any = None,
+    rule: Any = None,
     **options: Any,
 ) -> Tally:
     """Predict what `folder` lacks of `sources`, and add it, row by row; `options` are those of `Predictor.outcomes`.
@@ -83,7 +85,14 @@ def predict_into(
     `sources` are iterated over twice: to count them, and to read them. An image that cannot be read is a row with its
     reason. Raises CopsError where the images that are done are others than those that come first.
     """
-    ruled, watch = detector.ruled(rule, calibration, options.get("draws", "fixed"), options.get("category"))
+    ruled, watch = detector.ruled(
+        threshold=threshold,
+        map_threshold=map_threshold,
+        calibration=calibration,
+        rule=rule,
+        draws=options.get("draws", "fixed"),
+        category=options.get("category"),
+    )
 
     def answers(left: Iterator[Picture]) -> Iterator[Answer]:
         for outcome in detector.outcomes(left, rule=ruled, **options):

@@ -53,8 +53,10 @@ def predict_over(
     device: str,
     actors: Actors = "auto",
     shown: bool = True,
-    rule: Any = None,
+    threshold: float | None = None,
+    map_threshold: float | None = None,
     calibration: Any = None,
+    rule: Any = None,
     **options: Any,
 ) -> Tally:
     """`predict_into` by so many processes of a cluster, on a device that each has; the rows are the same.
@@ -62,7 +64,14 @@ def predict_over(
     Processes read the images themselves, and send back what is written; nothing else of their machines is used. Raises
     CopsError where one cannot read an image that can be read here.
     """
-    ruled, watch = detector.ruled(rule, calibration, options.get("draws", "fixed"), options.get("category"))
+    ruled, watch = detector.ruled(
+        threshold=threshold,
+        map_threshold=map_threshold,
+        calibration=calibration,
+        rule=rule,
+        draws=options.get("draws", "fixed"),
+        category=options.get("category"),
+    )
     scoring = Scoring(detector, device, wanted, {"rule": ruled, **options}, torch.get_num_threads())
     size = options.get("batch_size") or 1
     many = size * math.ceil(AT_ONCE / size)  # whole batches, so that their sizes are those of one machine

@@ -49,11 +49,6 @@ class Rule:
                 raise ConfigError(f"{name} is {value}; expected a number, or None for no verdict.")
 
     @classmethod
-    def above(cls, threshold: float | None, map_threshold: float | None) -> "Rule":
-        """That of thresholds, of which either may be left to its default."""
-        return cls(threshold) if map_threshold is None else cls(threshold, map_threshold)
-
-    @classmethod
     def of(cls, calibration: Calibration) -> "Rule":
         """That of a calibration, which may have too few images for a threshold; regions are then above 0.5."""
         cut = calibration.map_threshold

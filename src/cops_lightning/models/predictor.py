@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cops_lightning.calibration import Calibration, DriftWatch, Identity
 from cops_lightning.core.choices import require_choice
@@ -71,8 +72,9 @@ class Predictor(ABC):
 
         Args:
             source: see `predict`.
-            threshold: an image with a score above it is anomalous; default: no verdict, or what an exported file holds.
-            map_threshold: pixels above it belong to regions; default: 0.5, or what an exported file holds.
+            threshold: an image with a score above it is anomalous; default: what an exported file holds, else no
+                verdict.
+            map_threshold: pixels above it belong to regions; default: what an exported file holds, else 0.5.
             calibration: in place of thresholds, that of normal images, or a file of cops-calibrate. A stream that moves
                 away from its images is warned of, once, where the detector's features are at hand.
             rule: in place of all three, one that was made already.
@@ -83,31 +85,50 @@ class Predictor(ABC):
             workers: threads that decode images.
             category: what is seen, for detectors whose prompts name it.
 
-        Raises DatasetError where there is no image, ConfigError where thresholds are given beside a calibration or a
-        rule, or both of these, and CalibrationError for a calibration that is damaged or another detector's.
+        Raises DatasetError where there is no image, ConfigError where thresholds are given beside a rule or a
+        calibration, be it that of an exported file, or both of these, and CalibrationError for a calibration that is
+        damaged or another detector's.
         """
         require_choice("draws", draws, Draws)
         for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
             if number is not None and number < least:
                 raise ConfigError(f"{name} is {number}; expected {least} or more.")
-        for key, value in (("threshold", threshold), ("map_threshold", map_threshold)):
-            if value is not None and (rule is not None or calibration is not None):
-                other = "a rule" if calibration is None else "a calibration"
-                raise ConfigError(f"Both {key} and {other} are given, and either decides. Leave out one of them.")
-        if threshold is not None or map_threshold is not None:
-            rule = Rule.above(threshold, map_threshold)
-        ruled, watch = self.ruled(rule, calibration, draws, category)
+        ruled, watch = self.ruled(
+            threshold=threshold,
+            map_threshold=map_threshold,
+            calibration=calibration,
+            rule=rule,
+            draws=draws,
+            category=category,
+        )
         outcomes = self._outcomes(source, ruled, draws, batch_size, workers, category)
         return outcomes if watch is None else watched(outcomes, watch)
 
     def ruled(
         self,
-        rule: Rule | None = None,
+        *,
+        threshold: float | None = None,
+        map_threshold: float | None = None,
         calibration: Calibration | str | Path | None = None,
+        rule: Rule | None = None,
         draws: Draws = "fixed",
         category: str | None = None,
     ) -> tuple[Rule, DriftWatch | None]:
         """The rule of `outcomes` with these options, and what watches for drift; raises as that does."""
+        cuts: dict[str, Any] = {"threshold": threshold, "map_threshold": map_threshold}
+        cuts = {key: value for key, value in cuts.items() if value is not None}
+        for key in cuts:
+            if rule is not None or calibration is not None:
+                other = "a rule" if calibration is None else "a calibration"
+                raise ConfigError(f"Both {key} and {other} are given, and either decides. Leave out one of them.")
+        if cuts:
+            own = self.own_verdicts()
+            if isinstance(own, Calibration):
+                raise ConfigError(
+                    f"{next(iter(cuts))} is given, and the exported file holds a calibration; either decides. Leave "
+                    f"out {' and '.join(cuts)}, or predict with the checkpoint in place of the file."
+                )
+            rule = replace(own, **cuts)
         if rule is not None and calibration is not None:
             raise ConfigError("Both a rule and a calibration are given, and either decides. Leave out one of them.")
         given = rule or calibration or self.own_verdicts()
