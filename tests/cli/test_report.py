@@ -65,6 +65,18 @@ def test_a_report_lies_neither_in_a_run_nor_in_a_dataset(run_command, tmp_path):
         assert ("Nothing was written." in result.stderr) == refused
 
 
+@pytest.mark.parametrize("there", ["report.html", "report.md", "figures/roc.svg", "tables/means.csv"])
+@pytest.mark.parametrize("words", [("cops-report", "runs", "--out", "rep"), ("cops-reproduce", "check", "out=rep")])
+def test_a_page_replaces_nothing_of_somebody_else(there, words, run_command, tmp_path):
+    (tmp_path / "rep" / there).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "rep" / there).write_text("mine")
+    result = run_command(*words, cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"is rep/{there.partition('/')[0]}, which is there and is no " in result.stderr
+    assert "Nothing was written. Name another." in result.stderr
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["mine"]
+
+
 def test_a_true_difference_is_found_and_none_is_equivalence(reported):
     _, printed = reported
     assert "Is cops better than static_prompts, without_states, for new seeds, new datasets?" in printed
@@ -151,7 +163,9 @@ def test_the_vae_is_described_by_its_posterior_and_by_its_draws(reported):
     assert "Class tokens vary by 20.0 % of their length, text features by 3.00 %" in page
 
 
-def test_the_same_runs_give_the_same_bytes(study, reported, run_command, tmp_path):
+def test_the_same_runs_give_the_same_bytes_over_the_report_before(study, reported, run_command, tmp_path):
+    for name in ("report.html", "report.md"):
+        (tmp_path / name).write_bytes((reported[0] / name).read_bytes()[:1024])
     result = run_command("cops-report", str(study), "--out", str(tmp_path), "--metric", "image/auroc")
     assert result.returncode == 0, result.stderr
     for path in reported[0].rglob("*.*"):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cops_lightning.cli.data import main
 from cops_lightning.data.catalog import BENCHMARK, CATALOG
 from cops_lightning.data.readers.spec import INDEX_NAME, Counts
 from cops_lightning.data.tools.check import check
+from cops_lightning.data.tools.place import require_no_dataset
 from data.conftest import MakeTree, tiny, write_image
 
 Console = pytest.CaptureFixture[str]
@@ -256,22 +258,47 @@ def test_what_is_written_replaces_nothing_else_and_lies_in_no_run(root: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("image", "destination"),
+    ("images", "destination"),
     [
-        ("parts/good/0.png", "parts/new"),
-        ("parts/bolt/test/crack/0.png", "parts/bolt/new/deep"),
-        ("parts/bolt/train/0.png", "parts/bolt"),
-        ("photos/0.png", "photos"),
-        ("set/cops_index.jsonl", "set/a/b"),
+        (("parts/good/0.png", "parts/crack/0.png"), "parts/new"),
+        (("parts/bolt/test/good/0.png", "parts/bolt/test/crack/0.png"), "parts/bolt/new/deep"),
+        (("parts/bolt/train/0.png", "parts/bolt/test/crack/0.png"), "parts/bolt"),
+        (("photos/0.png",), "photos"),
+        (("set/cops_index.jsonl",), "set/a/b"),
     ],
 )
-def test_nothing_is_made_or_unpacked_in_the_folder_of_a_dataset(image, destination, tmp_path, capsys):
-    (tmp_path / image).parent.mkdir(parents=True)
-    (tmp_path / image).touch()
+def test_nothing_is_made_or_unpacked_in_the_folder_of_a_dataset(images, destination, tmp_path, capsys):
+    touch(tmp_path, images)
     for command in (["make", "procedural"], ["make", "elpv"], ["prepare", "btad", "btad.zip"]):
         assert main([*command, str(tmp_path / destination)]) == 1
         assert "the folder of a dataset, whose images it would add to. Nothing" in capsys.readouterr().err
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / image]
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {tmp_path / image for image in images}
+
+
+@pytest.mark.parametrize(
+    ("images", "destination"),
+    [
+        (("test/0.png",), "new"),
+        (("free/0.png", "label/notes.txt", "other/deep/0.png"), "new"),
+        (("TEST/0.png", "test/0.png", "holidays/0.png"), "new/deep"),
+        (("home/train/0.png", "home/test/0.png"), "home/new"),
+        (("train/0.png", "test/0.png"), "home/new"),
+        (("train/0.png", "test/0.png"), "disk/new"),
+    ],
+)
+def test_a_word_that_parts_of_datasets_share_with_other_folders_stops_nothing(
+    images, destination, tmp_path, monkeypatch
+):
+    touch(tmp_path, images)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("cops_lightning.data.tools.place.os.path.ismount", lambda path: path == tmp_path / "disk")
+    require_no_dataset("DEST", tmp_path / destination)
+
+
+def touch(root: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
 
 
 def test_beside_datasets_images_may_be_made_and_missing_ones_added(tmp_path, capsys):

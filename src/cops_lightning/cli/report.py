@@ -66,7 +66,7 @@ def report(arguments: argparse.Namespace) -> int:
     from cops_lightning.core.reporting import console, say
     from cops_lightning.report.build import build_page
     from cops_lightning.report.collect import collect
-    from cops_lightning.report.page import write_page
+    from cops_lightning.report.page import require_page_place, write_page
     from cops_lightning.report.study import Asked, Study
     from cops_lightning.report.summaries import comparison_table
 
@@ -75,6 +75,7 @@ def report(arguments: argparse.Namespace) -> int:
         if not value > 0:
             raise CopsError(f"{option} is {value:g}; expected a number above 0.")
     require_no_run("--out", arguments.out)
+    require_page_place("--out", arguments.out)
     metrics: Sequence[Metric] = [_metric(name) for name in arguments.metric] or DEFAULT_METRICS
     asked = Asked(arguments.compare, metrics, arguments.margin, arguments.scope, arguments.looks, arguments.published)
     collection = collect(arguments.runs)

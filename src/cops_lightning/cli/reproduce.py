@@ -92,9 +92,11 @@ def reproduce(words: list[str], settings: ReproduceSettings) -> int:
     require_no_run("out", settings.out)
     require_report("cops-reproduce")
     # Imported where used: they take seconds, and --help needs none of them.
+    from cops_lightning.report.page import require_page_place
     from cops_lightning.runs.jobs import quiet_console
     from cops_lightning.runs.reproduction import Need, estimate
 
+    require_page_place("out", settings.out)
     quiet_console()
     plan = _plan(settings)
     _show_plan(plan)

@@ -12,8 +12,11 @@ from markupsafe import Markup
 
 from cops_lightning.core.files import replacing
 from cops_lightning.core.names import in_markdown, printable
+from cops_lightning.core.places import require_own
 from cops_lightning.report.claims import SYMBOLS
 
+MARK = "report of cops_lightning"  # with which both pages begin
+PAGES = ("report.html", "report.md")
 MISSING = "\N{EN DASH}"
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 # Columns that hold words.
@@ -105,6 +108,17 @@ class Page:
     sections: tuple[Section, ...] = ()
 
 
+def require_page_place(option: str, folder: Path) -> None:
+    """Raise CopsError where `write_page` would replace a file of somebody else, by how the pages there begin; beside
+    no page that it wrote, figures/ and tables/ are somebody's. Raises OSError where nothing can be written.
+    """
+    for name in PAGES:
+        require_own(f"a page in {option}", folder / name, MARK, lambda start: MARK.encode() in start)
+    if not any((folder / name).exists() for name in PAGES):
+        for name in ("figures", "tables"):
+            require_own(f"a folder in {option}", folder / name, f"folder of a {MARK}", lambda _: False)
+
+
 def write_page(page: Page, folder: Path) -> list[Path]:
     """Write report.html, report.md with figures/, tables/*.tex and tables/*.csv; returns the paths.
 
@@ -127,8 +141,8 @@ def write_page(page: Page, folder: Path) -> list[Path]:
             partial.write_bytes(content if isinstance(content, bytes) else content.encode())
         written.append(path)
 
-    for name in ("report.html", "report.md"):
-        write(folder / name, environment.get_template(name).render(page=page))
+    for name in PAGES:
+        write(folder / name, environment.get_template(name).render(page=page, mark=MARK))
     for section in page.sections:
         for plot in section.plots:
             write(folder / "figures" / f"{plot.name}.svg", plot.svg)
