@@ -112,7 +112,15 @@ def test_the_page_says_that_a_rehearsal_is_none_and_the_console_shows_every_data
 
 
 def test_the_estimate_counts_the_images_once_and_their_features_by_size(reproduced):
-    count = 13 * LIMIT
+    whole = {name: sum(of.normal + of.anomalous for of in CATALOG[name].counts.values()) for name in BENCHMARK}
+    # Of each category and label its share of LIMIT, at least one.
+    count = sum(
+        max(1, round(LIMIT * number / whole[name]))
+        for name in BENCHMARK
+        for of in CATALOG[name].counts.values()
+        for number in (of.normal, of.anomalous)
+        if number
+    )
     assert f"to encode {count} images" in reproduced.stdout
     # 16 patches and the global feature, 48 numbers of 4 bytes each, and a bit for each of 32 x 32 pixels.
     size = count * (17 * 48 * 4 + 32 * 32 // 8) / 1e6
@@ -126,6 +134,7 @@ def test_the_same_command_does_what_is_missing_and_skips_what_is_done(here, repr
     again = command("targets=[visa]", "out=again")
     assert again.returncode == 0, again.stderr
     assert "for 1 of 2 runs that are not done" in again.stdout
+    assert "to encode 0 images" in again.stdout
     assert again.stdout.count("Done before, see ") == 1
     before = table(here).query("dataset == 'visa'").reset_index(drop=True)
     pd.testing.assert_frame_equal(table(here, out="again"), before)
@@ -178,6 +187,10 @@ def broken(here, command):
     empty = next((data / "Br35H" / "no").glob("*.jpg"))
     empty.unlink()
     empty.touch()
+    torn = data / "head-ct-hemorrhage" / "head_ct" / "head_ct" / "000.png"
+    content = torn.read_bytes()
+    torn.unlink()
+    torn.write_bytes(content[: len(content) // 2])  # its header is whole
     split = data / "VisA_20220922" / "split_csv" / "1cls.csv"
     split.unlink()  # it is a link
     split.write_text("object,split,label,image,mask\n")
@@ -197,6 +210,7 @@ def broken(here, command):
         ("btad", r"btad: broken (is one level too high|has no known layout)"),
         ("mpdd", r"categories missing: 1 of 6, namely tubes\."),
         ("br35h", r"no \d+\.jpg is empty\. Replace the file\."),
+        ("headct", r"000\.png"),
         ("kvasir", r"anomalous images without a mask: 1, first images/"),
         ("out", r"lies in broken/head-ct-hemorrhage, a dataset that is read\."),
     ],
@@ -206,7 +220,7 @@ def test_each_missing_or_wrong_piece_is_named_in_one_list_with_where_to_get_it(b
     assert result.returncode == 1
     assert written == set()
     items = re.split(r"\n *\d+\. ", result.stderr)[1:]
-    assert len(items) == 9
+    assert len(items) == 10
     (item,) = [item for item in items if item.startswith(f"{what}: ")]
     assert re.search(said, item), item
     if what in CATALOG:
@@ -266,13 +280,38 @@ def test_what_cannot_be_asked_is_one_sentence(words, said, command):
     assert said in line
 
 
-def test_too_little_room_for_the_features_is_one_of_the_things_that_are_missing(command, monkeypatch):
+@pytest.fixture
+def full_disk(monkeypatch):
     full = shutil._ntuple_diskusage(10**9, 10**9, 10**6)
     monkeypatch.setattr("cops_lightning.runs.reproduction.shutil.disk_usage", lambda _path: full)
-    result = command("check", "targets=[headct]", "runs=elsewhere")
+
+
+def test_features_of_other_images_are_none_of_these_and_a_full_disk_has_no_room(here, reproduced, command, full_disk):
+    kept = [*(here / "cache" / "features").glob("*/??/*.safetensors")]
+    for number, entry in enumerate(kept):
+        other = here / "other" / "features" / entry.parts[-3] / "00" / f"{number:032x}.safetensors"
+        other.parent.mkdir(parents=True, exist_ok=True)
+        os.link(entry, other)
+    result = command("check", "targets=[headct]", "runs=elsewhere", "cache=other")
     assert result.returncode == 1
-    assert "disk: " in result.stderr
-    assert "another disk by cache=FOLDER" in result.stderr
+    # VisA has 12 categories of two labels, and an image of each at least.
+    assert f"to encode {24 + LIMIT} images" in result.stdout
+    assert re.search(r"disk: 0\.0 GB of features in other/features, 0\.0 GB of checkpoints in elsewhere", result.stderr)
+    assert "another disk for features by cache=FOLDER" in result.stderr
+
+
+def test_without_a_cache_checkpoints_need_room_all_the_same(command, full_disk):
+    settings = SMALL.replace("settings=[", "settings=[callbacks.feature_cache=null,")
+    result = command("check", "targets=[headct]", "runs=elsewhere", settings=settings)
+    assert result.returncode == 1
+    assert "disk: 0.0 GB of checkpoints in elsewhere" in result.stderr
+    assert "cache=FOLDER" not in result.stderr
+
+
+def test_what_is_done_needs_no_room(reproduced, command, full_disk):
+    result = command("check", "targets=[visa]")
+    assert result.returncode == 0, result.stderr
+    assert "for 0 of 2 runs that are not done" in result.stdout
 
 
 def test_help_teaches_by_example_without_torch(run_command):

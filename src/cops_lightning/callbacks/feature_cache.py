@@ -215,6 +215,10 @@ class FeatureCache:
             count.from_cache += len({names.image for names in plan.names}) - plan.images
         return CachedDataset(self.store, decoded.samples, plan.names, index.has_masks)
 
+    def unencoded(self, images: Sequence[Path], orientation: Orientation) -> int:
+        """How many of these images have no features here. Raises DatasetError where one cannot be read."""
+        return sum(not self.store.holds(_image_name(digest, orientation)) for digest in hashes_of(images))
+
     def _plan(self, dataset: AnomalyDataset) -> Plan:
         names = self._names(dataset)
         images: dict[str, int] = {}

@@ -100,7 +100,7 @@ def reproduce(words: list[str], settings: ReproduceSettings) -> int:
     quiet_console()
     plan = _plan(settings)
     _show_plan(plan)
-    print("\nIt needs", flush=True)
+    print("\nIt needs (every image and mask is read whole, which takes some minutes)", flush=True)
     for need in plan.look():
         print(f"  {'MISSING OR WRONG  ' if need.wrong else ''}{need}", flush=True)
     problems = [*plan.problems, *_apart(settings.out, plan.needs)]
@@ -113,7 +113,7 @@ def reproduce(words: list[str], settings: ReproduceSettings) -> int:
                 problems.append(Need("estimate", "a measurement of how long it takes here", wrong=(str(error),)))
     if found is not None:
         _show_estimate(found)
-        problems += [room] if (room := found.room()) else []
+        problems += found.room()
     plan.backbone = None  # the runs load their own
     if found is None or problems:
         _show_problems(problems)
@@ -236,10 +236,11 @@ def _show_estimate(found: "Estimate") -> None:
     ]
     for seconds, what in rows:
         print(f"  {_duration(seconds):>12}  {what}")
-    if found.cache is not None:
-        print(f"  {_size(found.features):>12}  of features in {found.cache}, where {_size(found.free)} are free")
-    if found.checkpoints:
-        print(f"  {_size(found.checkpoints):>12}  of checkpoints in the folders of the runs")
+    for disk in found.disks:
+        free = f", where {_size(disk.free)} are free"
+        for part in disk.parts:
+            print(f"  {_size(part.bytes):>12}  of {part.what} in {part.folder}{free}")
+            free = ""  # said once of a disk
 
 
 def _duration(seconds: float) -> str:
@@ -269,7 +270,7 @@ def _show_problems(problems: Sequence["Need"]) -> None:
 def _budget(found: "Estimate", settings: ReproduceSettings) -> list[str]:
     """Room for all features, or each run would give back what the next one needs."""
     key = "callbacks.feature_cache"
-    if found.cache is None or any(given.startswith(f"{key}.budget_gb") for given in settings.settings):
+    if found.all_features is None or any(given.startswith(f"{key}.budget_gb") for given in settings.settings):
         return []
     return [f"{key}.budget_gb={found.budget}"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from omegaconf import DictConfig
@@ -27,14 +27,13 @@ from cops_lightning.core.names import file_name
 from cops_lightning.core.places import existing
 from cops_lightning.core.types import Features
 from cops_lightning.data.catalog import BENCHMARK, find_spec
-from cops_lightning.data.datamodules import PublishedDataset, find_data_module
+from cops_lightning.data.datamodules import PublishedDataset, find_data_module, thinned
 from cops_lightning.data.dataset import preprocess
+from cops_lightning.data.readers.index import DatasetIndex
 from cops_lightning.data.readers.resolve import load_index
 from cops_lightning.data.readers.spec import DatasetSpec
 from cops_lightning.data.tools.check import check as check_dataset
-from cops_lightning.features import GB, FeatureStore, entries
-from cops_lightning.features.store import MASK_SUFFIX
-from cops_lightning.features.upkeep import EntryFile
+from cops_lightning.features import GB
 from cops_lightning.metrics.pixels import pack_masks, pixel_scores
 from cops_lightning.models.build import build, build_detector, find_node
 from cops_lightning.models.checkpoint import read_checkpoint
@@ -172,7 +171,7 @@ class Need:
         wrong: sentences on what is missing or wrong; none where all is well.
         source: where to get it.
         root: the folder of a dataset.
-        sample: one of its images.
+        index: the dataset, where all is well with it.
     """
 
     what: str
@@ -181,7 +180,7 @@ class Need:
     wrong: tuple[str, ...] = ()
     source: str = ""
     root: Path | None = None
-    sample: Path | None = None
+    index: DatasetIndex | None = None
 
     def __str__(self) -> str:
         return f"{self.what}: {self.expected}" + (f"; {self.found}" if self.found else "")
@@ -292,7 +291,7 @@ class Plan:
 
 
 def dataset_need(name: str, paths: Mapping[str, Any]) -> Need:
-    """A published dataset, compared with the catalogue: found, complete, readable, its masks as they should be.
+    """A published dataset, compared with the catalogue: found, complete, all files whole, masks as they should be.
 
     `paths` are those of the configuration.
     """
@@ -303,7 +302,7 @@ def dataset_need(name: str, paths: Mapping[str, Any]) -> Need:
     source = f"{spec.url} (licence: {spec.licence}), into a folder called {listed(spec.folders, 3)}"
     if root is not None and not Path(root).expanduser().exists():
         return Need(name, expected, wrong=(f"{root} does not exist.",), source=source)
-    report = check_dataset(name, root, exact=False)
+    report = check_dataset(name, root, exact=False, deep=True)
     if report.problems:
         more = len(report.problems) - SHOWN
         wrong = report.problems[:SHOWN]
@@ -312,7 +311,7 @@ def dataset_need(name: str, paths: Mapping[str, Any]) -> Need:
         return Need(name, expected, wrong=tuple(wrong), source=source, root=report.root)
     index = load_index(name, root)
     found = f"found in {report.root}, {report.layout}, fingerprint {report.fingerprint}"
-    return Need(name, expected, found, root=index.root, sample=index.test[0].image)
+    return Need(name, expected, found, root=index.root, index=index)
 
 
 def _counted(spec: DatasetSpec) -> str:
@@ -348,6 +347,46 @@ class Pace:
     step: float
 
 
+class Part(NamedTuple):
+    """Bytes of something that the runs write below a folder."""
+
+    bytes: int
+    what: Literal["features", "checkpoints"]
+    folder: Path
+
+
+# How a disk that is full can be spared.
+SPARED = {
+    "features": "another disk for features by cache=FOLDER; half the space by "
+    "settings=[callbacks.feature_cache.dtype=bf16], which is another protocol; none by "
+    "settings=[callbacks.feature_cache=null], and far more time",
+    "checkpoints": "another disk for checkpoints by runs=FOLDER",
+}
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What the runs write onto one disk, of which `free` bytes are free."""
+
+    parts: tuple[Part, ...]
+    free: int
+
+    @property
+    def needed(self) -> int:
+        """Bytes of all of it."""
+        return sum(part.bytes for part in self.parts)
+
+    def need(self) -> Need:
+        """That it has no room."""
+        written = [part for part in self.parts if part.bytes]
+        return Need(
+            "disk",
+            ", ".join(f"{part.bytes / GB:.1f} GB of {part.what} in {part.folder}" for part in written),
+            wrong=(f"{self.free / GB:.1f} GB are free there, of which {RESERVE / GB:.0f} GB is to stay free.",),
+            source="; ".join(SPARED[part.what] for part in written),
+        )
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What is still to be done, by the pace of this machine.
@@ -360,11 +399,8 @@ class Estimate:
         encoding: seconds for all images.
         training: seconds for all runs.
         testing: the same.
-        cache: where features are kept, None where they are not.
-        features: bytes that these will take.
-        all_features: bytes of the features of all images, those that are there included.
-        checkpoints: bytes of the runs.
-        free: bytes on the disk of the cache.
+        all_features: bytes of the features of all images, those that are there included; None where none are kept.
+        disks: what is written where.
     """
 
     device: str
@@ -375,11 +411,8 @@ class Estimate:
     encoding: float
     training: float
     testing: float
-    cache: Path | None
-    features: int
-    all_features: int
-    checkpoints: int
-    free: int
+    all_features: int | None
+    disks: tuple[Disk, ...]
 
     @property
     def seconds(self) -> float:
@@ -389,19 +422,11 @@ class Estimate:
     @property
     def budget(self) -> float:
         """GB that the feature cache must be allowed, for no feature to be given back while others need it."""
-        return max(50.0, math.ceil(1.05 * self.all_features / GB) + 1.0)
+        return max(50.0, math.ceil(1.05 * (self.all_features or 0) / GB) + 1.0)
 
-    def room(self) -> Need | None:
-        """What is wrong where the features have no room."""
-        if self.cache is None or self.features + RESERVE <= self.free:
-            return None
-        return Need(
-            "disk",
-            f"{self.features / GB:.1f} GB for features of the frozen encoder in {self.cache}",
-            wrong=(f"{self.free / GB:.1f} GB are free there.",),
-            source="another disk by cache=FOLDER; half the space by settings=[callbacks.feature_cache.dtype=bf16], "
-            "which is another protocol; none by settings=[callbacks.feature_cache=null], and far more time",
-        )
+    def room(self) -> list[Need]:
+        """What is wrong of each disk that has no room."""
+        return [disk.need() for disk in self.disks if disk.needed and disk.needed + RESERVE > disk.free]
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -416,45 +441,81 @@ def estimate(plan: Plan) -> Estimate:
     backbone = plan.backbone or build({**settings["backbone"], "pretrained": RANDOM, "weights": None}, "backbone")
     detector = _detector(experiment, config, backbone)
     device = find_device("cpu" if settings["trainer"]["accelerator"] == "cpu" else None)
-    sample = next((need.sample for need in plan.needs if need.sample), None)
+    indexes = {need.what: need.index for need in plan.needs if need.index is not None}
+    sample = next((index.test[0].image for index in indexes.values()), None)
     pace = _pace(detector.to(device), settings["data"], device, sample)
-    store = _store(detector, settings)
-    counts = {name: _images(name, settings["data"].get("limit")) for name in plan.datasets}
-    per_image = pace.encode + pace.decode / max(1, int(settings["data"]["num_workers"]))
-    present = sum(not entry.path.name.endswith(MASK_SUFFIX) for entry in _kept(store))
-    images = max(0, sum(counts.values()) - present)
-    jobs, encoding, training, testing = 0, images * per_image, 0.0, 0.0
-    for experiment in plan.experiments:
-        todo = sum(not experiment.is_done(seed) for seed in plan.seeds)
-        jobs += todo
-        tested = sum(counts[name] for name in experiment.targets)
-        own = resolved(experiment.config(plan.seeds[0]))
-        epochs = int(own["preset"]["epochs"]) if experiment.checkpoint is None else 0
-        steps = epochs * math.ceil(counts.get(experiment.auxiliary, 0) / int(own["data"]["batch_size"]))
-        training += todo * steps * pace.step
-        testing += todo * tested * (pace.score + pace.measure)
-        if store is None:
-            encoding += todo * per_image * (epochs * counts.get(experiment.auxiliary, 0) + tested)
-    each = 0 if store is None else store.key.entry_bytes + store.key.image_size**2 // 8
-    weights = sum(parameter.numel() * 4 for _, parameter in detector.released_parameters())
+    cache = _cache(detector, settings)
+    extents = {name: _extent(name, indexes.get(name), settings["data"], cache) for name in plan.datasets}
+    work = {experiment: _work(experiment, plan.seeds, extents) for experiment in plan.experiments}
+    read = {name for experiment, of in work.items() if of.runs for name in experiment.datasets}
+    images = sum(extents[name].lacking for name in read)
+    passes = images if cache is not None else sum(of.runs * (of.trained + of.tested) for of in work.values())
+    each = 0 if cache is None else cache.store.key.entry_bytes + cache.store.key.image_size**2 // 8
+    parts = [Part(_checkpoints(work, detector), "checkpoints", Path(config.paths.runs))]
+    if cache is not None:
+        parts.insert(0, Part(images * each, "features", cache.store.root))
     return Estimate(
         device=_named(device),
         pace=pace,
         images=images,
-        jobs=jobs,
+        jobs=sum(of.runs for of in work.values()),
         of=len(plan.experiments) * len(plan.seeds),
-        encoding=encoding if store is not None else encoding - images * per_image,
-        training=training,
-        testing=testing,
-        cache=None if store is None else store.root,
-        features=images * each,
-        all_features=sum(counts.values()) * each,
-        # Weights with the two moments of Adam, and once more alone; evaluations keep none.
-        checkpoints=sum(
-            4 * weights * len(plan.seeds) for experiment in plan.experiments if experiment.checkpoint is None
-        ),
-        free=shutil.disk_usage(existing(cache_folder() if store is None else store.root)).free,
+        encoding=passes * (pace.encode + pace.decode / max(1, int(settings["data"]["num_workers"]))),
+        training=sum(of.runs * of.steps for of in work.values()) * pace.step,
+        testing=sum(of.runs * of.tested for of in work.values()) * (pace.score + pace.measure),
+        all_features=None if cache is None else each * sum(extent.images for extent in extents.values()),
+        disks=_disks(parts),
     )
+
+
+class _Extent(NamedTuple):
+    """How many images of a dataset are read, and how many of them have no features yet."""
+
+    images: int
+    lacking: int
+
+
+def _extent(name: str, index: DatasetIndex | None, data: Mapping[str, Any], cache: FeatureCache | None) -> _Extent:
+    limit = data.get("limit")
+    if index is None:  # it is missing, or wrong: as it was published
+        whole = sum(of.normal + of.anomalous for of in find_spec(name).counts.values())
+        count = whole if limit is None else min(limit, whole)
+        return _Extent(count, count)
+    images = [sample.image for sample in thinned(index, limit).test]
+    return _Extent(len(images), len(images) if cache is None else cache.unencoded(images, data["orientation"]))
+
+
+class _Work(NamedTuple):
+    """What is to be done of an experiment: so many runs, each of so many steps and of images trained on and tested."""
+
+    runs: int
+    steps: int
+    trained: int
+    tested: int
+
+
+def _work(experiment: Experiment, seeds: Sequence[int], extents: Mapping[str, _Extent]) -> _Work:
+    runs = sum(not experiment.is_done(seed) for seed in seeds)
+    tested = sum(extents[name].images for name in experiment.targets)
+    if experiment.checkpoint is not None:
+        return _Work(runs, 0, 0, tested)
+    own = resolved(experiment.config(seeds[0]))
+    images, epochs = extents[experiment.auxiliary].images, int(own["preset"]["epochs"])
+    return _Work(runs, epochs * math.ceil(images / int(own["data"]["batch_size"])), epochs * images, tested)
+
+
+def _checkpoints(work: Mapping[Experiment, _Work], detector: CoPS) -> int:
+    """Bytes: weights with the two moments of Adam, and once more alone; evaluations keep none."""
+    weights = sum(parameter.numel() * 4 for _, parameter in detector.released_parameters())
+    return sum(4 * weights * of.runs for experiment, of in work.items() if experiment.checkpoint is None)
+
+
+def _disks(parts: Sequence[Part]) -> tuple[Disk, ...]:
+    """What is written, by the disk that it comes to lie on."""
+    by_disk: dict[int, list[Part]] = {}
+    for part in parts:
+        by_disk.setdefault(existing(part.folder).stat().st_dev, []).append(part)
+    return tuple(Disk(tuple(own), shutil.disk_usage(existing(own[0].folder)).free) for own in by_disk.values())
 
 
 def _pace(detector: CoPS, data: Mapping[str, Any], device: torch.device, sample: Path | None) -> Pace:
@@ -502,23 +563,14 @@ def _seconds(work: Callable[[], object], repeats: int = 3) -> float:
     return min(taken)
 
 
-def _store(detector: CoPS, settings: Mapping[str, Any]) -> FeatureStore | None:
-    """The store of features that the runs will use, not made yet; None where they use none."""
+def _cache(detector: CoPS, settings: Mapping[str, Any]) -> FeatureCache | None:
+    """The features that the runs will use, their folder not made yet; None where they use none."""
     node = settings["callbacks"].get("feature_cache")
     if not node:
         return None
     options = CacheOptions(cache_folder(node.get("folder")), node.get("dtype", "fp32"))
     encoding = Encoding(detector.device)
-    return FeatureCache(options, detector.backbone, detector.image_size, encoding, [detector.request]).store
-
-
-def _kept(store: FeatureStore | None) -> Iterator[EntryFile]:
-    return entries(store.folder) if store is not None and store.folder.is_dir() else iter(())
-
-
-def _images(name: str, limit: int | None) -> int:
-    whole = sum(of.normal + of.anomalous for of in find_spec(name).counts.values())
-    return whole if limit is None else min(limit, whole)
+    return FeatureCache(options, detector.backbone, detector.image_size, encoding, [detector.request])
 
 
 def _named(device: torch.device) -> str:
