@@ -15,7 +15,6 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from scipy import stats
 
@@ -36,26 +35,9 @@ from failing_disk import FailingDisk, failing
 
 ALL = Wanted(heatmaps=True, masks=True)
 RULE = Rule(0.5, 0.6)
-
-
-@pytest.fixture(scope="module")
-def detector(tiny_clip_state: dict[str, torch.Tensor]) -> Detector:
-    """One that costs next to nothing: brightness of the image and of its patches."""
-    return Brightness(clip_from_state(tiny_clip_state), image_size=48)
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Images of several sizes whose names differ in folder, suffix or case alone, and a file that is none."""
-    rng = np.random.default_rng(0)
-    names = ["a/1.png", "b/1.png", "b/1.bmp", "b/ü x.png", "A1.png", "a1.png", "b/two\nlines.png", "b/broken.png"]
-    for place, name in enumerate(names):
-        pixels = rng.integers(40, 90, (20 + place, 30, 3), dtype=np.uint8)
-        pixels[4:12, 5 : 8 + place] = 250
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels if place % 3 else pixels + 100).save(tmp_path / "photos" / name)
-    (tmp_path / "photos" / "b" / "broken.png").write_bytes(b"no image")
-    return tmp_path / "photos"
+# They differ in folder, suffix or case alone.
+NAMES = ["a/1.png", "b/1.png", "b/1.bmp", "b/ü x.png", "A1.png", "a1.png", "b/two\nlines.png", "b/broken.png"]
+BROKEN = "b/broken.png"
 
 
 def predict(root: Path, source: object, detector: Detector, wanted: Wanted = ALL, decides: str = "x", **more) -> Tally:

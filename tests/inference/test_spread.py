@@ -5,26 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from cops_lightning.calibration import DriftWatch
-from cops_lightning.clip.weights import clip_from_state
 from cops_lightning.core import cluster as cluster_module
 from cops_lightning.core.cluster import Cluster, cluster
 from cops_lightning.core.errors import ConfigError, CopsError
 from cops_lightning.inference.folder import ROWS, opened
 from cops_lightning.inference.predict import Sources, Wanted, predict_into
 from cops_lightning.inference.spread import predict_over
-from cops_lightning.models.baselines.pixel_statistics import Brightness
 from cops_lightning.models.detector import Detector
 from cops_lightning.models.module import CopsModule
 from cops_lightning.models.prediction import Rule
 
 ALL = Wanted(heatmaps=True, masks=True)
 RULE = Rule(0.5, 0.6)
+NAMES, BROKEN = [f"{number:02}.png" for number in range(20)], "17.png"
 
 
 class Elsewhere(Cluster):
@@ -43,24 +39,6 @@ class Elsewhere(Cluster):
             if self.blind is not None:
                 self.blind.with_suffix(".away").rename(self.blind)
             yield answer
-
-
-@pytest.fixture(scope="module")
-def detector(tiny_clip_state: dict[str, torch.Tensor]) -> Detector:
-    return Brightness(clip_from_state(tiny_clip_state), image_size=48)
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Twenty images of several sizes, of which one is none."""
-    rng = np.random.default_rng(0)
-    for number in range(20):
-        pixels = rng.integers(40, 90, (20 + number, 30, 3), dtype=np.uint8)
-        pixels[4:12, 5:18] = 250
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        Image.fromarray(pixels if number % 3 else pixels + 100).save(tmp_path / "photos" / f"{number:02}.png")
-    (tmp_path / "photos" / "17.png").write_bytes(b"no image")
-    return tmp_path / "photos"
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -53,7 +53,3 @@ def test_where_pip_fails_all_that_it_said_is_printed_and_the_exit_code_is_its_ow
     said = capsys.readouterr().out
     assert "Collecting numpy" in said
     assert "Installed." not in said
-
-
-def test_pip_is_asked_about_at_least_every_ten_seconds():
-    assert install.EVERY <= 10
